@@ -1,0 +1,174 @@
+//! Reasons as data: what was decided, with the numbers that decided it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::CloudRefusal;
+use crate::id::{JobId, PoolId};
+use crate::money::NanoUsd;
+use crate::time::DurationMs;
+
+/// Why something was, or was not, done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Reason {
+    /// The cards of this host start every waiting job soon enough: nothing goes to the cloud.
+    LocalSuffices {
+        /// Jobs waiting.
+        waiting: u32,
+        /// The latest projected start, from submission.
+        latest: DurationMs,
+        /// The promise.
+        max_wait: DurationMs,
+    },
+    /// More cloud workers are wanted.
+    ScaledUp {
+        /// Where.
+        pool: PoolId,
+        /// Wanted before.
+        from: u32,
+        /// Wanted now.
+        to: u32,
+        /// Jobs that the local cards would start too late.
+        late: u32,
+    },
+    /// Fewer cloud workers are wanted.
+    ScaledDown {
+        /// Where.
+        pool: PoolId,
+        /// Wanted before.
+        from: u32,
+        /// Wanted now.
+        to: u32,
+    },
+    /// More would be wanted, but the limit is reached: jobs wait.
+    MaxReached {
+        /// The limit.
+        max: u32,
+        /// Wanted without it.
+        wanted: u32,
+    },
+    /// A cloud pool without a known price is not used.
+    PriceUnknown {
+        /// Which.
+        pool: PoolId,
+    },
+    /// Money was set aside for cloud workers.
+    Reserved {
+        /// Where.
+        pool: PoolId,
+        /// For so many workers.
+        workers: u32,
+        /// For each.
+        each: NanoUsd,
+    },
+    /// The input is larger than RunPod takes: the job stays local.
+    InputTooLargeForCloud {
+        /// Which job.
+        job: JobId,
+        /// Bytes of its input.
+        bytes: u64,
+    },
+    /// A pool refused or failed; it is left alone for a while.
+    CloudUnavailable {
+        /// Which.
+        pool: PoolId,
+        /// Why.
+        refusal: CloudRefusal,
+        /// For so long.
+        retry_in: DurationMs,
+    },
+    /// A job that still waits at RunPod is taken back: a local card is free first.
+    TakenBack {
+        /// Which.
+        job: JobId,
+    },
+    /// A worker of ours ended again and again; the next start waits.
+    WorkerBackOff {
+        /// Which pool.
+        pool: PoolId,
+        /// Ends in a row.
+        failures: u32,
+        /// The wait.
+        retry_in: DurationMs,
+    },
+}
+
+impl Reason {
+    /// The reason's code, as in the serialised form.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::LocalSuffices { .. } => "local_suffices",
+            Self::ScaledUp { .. } => "scaled_up",
+            Self::ScaledDown { .. } => "scaled_down",
+            Self::MaxReached { .. } => "max_reached",
+            Self::PriceUnknown { .. } => "price_unknown",
+            Self::Reserved { .. } => "reserved",
+            Self::InputTooLargeForCloud { .. } => "input_too_large_for_cloud",
+            Self::CloudUnavailable { .. } => "cloud_unavailable",
+            Self::TakenBack { .. } => "taken_back",
+            Self::WorkerBackOff { .. } => "worker_back_off",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LocalSuffices {
+                waiting,
+                latest,
+                max_wait,
+            } => write!(
+                f,
+                "local cards start all {waiting} waiting jobs within {latest} (promise {max_wait})"
+            ),
+            Self::ScaledUp { from, to, late, .. } => {
+                write!(
+                    f,
+                    "cloud workers {from} → {to}: {late} jobs would start too late locally"
+                )
+            }
+            Self::ScaledDown { from, to, .. } => {
+                write!(f, "cloud workers {from} → {to}: fewer are needed")
+            }
+            Self::MaxReached { max, wanted } => {
+                write!(
+                    f,
+                    "{wanted} cloud workers would help, max is {max}: jobs wait"
+                )
+            }
+            Self::PriceUnknown { .. } => {
+                f.write_str("the pool's price is unknown, so it is not used: set `price`")
+            }
+            Self::Reserved { workers, each, .. } => {
+                write!(f, "{each} reserved for each of {workers} cloud workers")
+            }
+            Self::InputTooLargeForCloud { job, bytes } => {
+                write!(
+                    f,
+                    "{job} stays local: its input of {bytes} bytes is over RunPod's 10 MB"
+                )
+            }
+            Self::CloudUnavailable {
+                refusal, retry_in, ..
+            } => {
+                write!(
+                    f,
+                    "the cloud pool is left alone for {retry_in}: {refusal:?}"
+                )
+            }
+            Self::TakenBack { job } => write!(f, "{job} is taken back: a local card is free first"),
+            Self::WorkerBackOff {
+                failures, retry_in, ..
+            } => {
+                write!(
+                    f,
+                    "worker ended {failures} times in a row: next start in {retry_in}"
+                )
+            }
+        }
+    }
+}

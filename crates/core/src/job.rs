@@ -1,0 +1,79 @@
+//! A live job: queued, or attempted right now. Ended jobs are the store's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{EndpointId, JobId};
+use crate::time::{DurationMs, Timestamp};
+
+/// A job from its submission to its final state.
+///
+/// Kept small: a million of them wait in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Its place in the queue of its endpoint; kept over lost attempts.
+    pub seq: u64,
+    /// When it came in.
+    pub submitted_at: Timestamp,
+    /// When its TTL ends.
+    pub expires_at: Timestamp,
+    /// Bytes of its input.
+    pub input_bytes: u64,
+    /// How long an attempt may run.
+    pub execution_timeout: DurationMs,
+    /// What few jobs have.
+    pub extras: Option<Box<JobExtras>>,
+    /// Where it was sent.
+    pub endpoint: EndpointId,
+    /// Label by which durations are learned.
+    pub class: u32,
+    /// How often it was retried by hand.
+    pub generation: u32,
+    /// Attempts made in this generation.
+    pub attempts: u32,
+    /// Attempts that vanished with their worker; at the endpoint's `max_attempts` the job fails.
+    pub lost: u16,
+    /// Attempts in a row whose worker dropped the job without a result.
+    pub no_result: u16,
+    /// Never causes a scale-up.
+    pub low_priority: bool,
+    /// Where it is.
+    pub state: JobState,
+}
+
+/// Texts that few jobs carry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobExtras {
+    /// Where to report the end.
+    pub webhook: Option<String>,
+    /// What the worker must see beside `input`, as JSON text.
+    pub worker: Option<String>,
+}
+
+/// Where a live job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waiting in its endpoint's queue.
+    Queued,
+    /// The attempt of this number has it: on a worker of ours, or at RunPod (queued or running).
+    Attempted {
+        /// The attempt's number within the generation.
+        number: u32,
+    },
+}
+
+impl Job {
+    /// Its place in its endpoint's queue: low priority behind all others, then by arrival.
+    #[must_use]
+    pub const fn queue_key(&self) -> (bool, u64) {
+        (self.low_priority, self.seq)
+    }
+
+    /// Where its end is reported.
+    #[must_use]
+    pub fn webhook(&self) -> Option<&str> {
+        self.extras.as_ref()?.webhook.as_deref()
+    }
+}
