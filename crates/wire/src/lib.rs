@@ -1,1 +1,2 @@
 //! overspill-wire
+pub mod management;
