@@ -1,1 +1,4 @@
-//! overspill
+//! Overspill as a library: everything behind the binary, so that tests and tasks link the engine
+//! itself. `main.rs` only parses, configures and dispatches.
+
+pub mod config;

@@ -1,1 +1,2 @@
+//! overspill
 fn main() {}
