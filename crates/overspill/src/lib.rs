@@ -2,3 +2,4 @@
 //! itself. `main.rs` only parses, configures and dispatches.
 
 pub mod config;
+pub mod pool;
