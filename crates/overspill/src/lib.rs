@@ -2,4 +2,5 @@
 //! itself. `main.rs` only parses, configures and dispatches.
 
 pub mod config;
+pub mod keeper;
 pub mod pool;

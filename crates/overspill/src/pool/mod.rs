@@ -4,4 +4,5 @@
 //! pool: it carries out what the core asked for and tells the core what came of it. No folder here decides
 //! *whether* something runs in a pool: placement, scaler and budget of the core do.
 
+pub mod local;
 pub mod runpod;

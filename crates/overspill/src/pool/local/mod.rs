@@ -1,0 +1,3 @@
+//! Pools on this machine's own devices.
+
+pub mod process;
