@@ -2,13 +2,15 @@
 
 mod rig;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use overspill::keeper::protocol::{Notice, WorkerSignal};
 use overspill::keeper::{DirectHost, ProcessHost};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use overspill::pool::local::process::{WorkerIdentity, worker_environment};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use rig::{Hub, Keeper, PROGRAM, Serving, group_lives, soon};
@@ -379,4 +381,51 @@ async fn without_a_keeper_groups_die_the_same_way() {
     drop(host);
     main.death().await;
     child.death().await;
+}
+
+/// With the real RunPod SDK: a job that finishes while no serving process accepts is not lost.
+#[tokio::test]
+async fn a_result_posted_while_nobody_serves_is_delivered_once() {
+    let Ok(python) = std::env::var("OVERSPILL_E2E_PYTHON") else {
+        eprintln!("skipped: set OVERSPILL_E2E_PYTHON to a Python that has the package `runpod`");
+        return;
+    };
+    let (mut hub, _keeper, mut serving) = started().await;
+    let taken = hub.folder.join("taken").to_str().unwrap().to_owned();
+    serving.tell(&format!("serve {taken}")).await;
+    let identity = WorkerIdentity {
+        server: &format!("http://127.0.0.1:{}", serving.port),
+        endpoint: "tts",
+        worker: "w",
+        key: "key",
+        gpu: "none",
+        cuda_device: None,
+        host: "box",
+        ping_interval_ms: 1000,
+    };
+    let mut order = hub.command("w", &[&python, &rig::script("sdk_worker.py")]);
+    let added = BTreeMap::from([("TEST_PORT".to_owned(), hub.port.to_string())]);
+    order.env = worker_environment(&identity, std::env::vars(), &[], &added).unwrap();
+    let pid = serving.spawn(order).await;
+    let mut handler = hub.process("handler").await;
+    assert_eq!(handler.pid(), pid);
+
+    serving.die().await;
+    let mut next = Serving::next(&mut hub).await;
+    assert_eq!(next.greeting().await, ["w"]);
+    handler.connection.get_mut().write_all(b"!").await.unwrap();
+    hub.process("posted").await;
+    next.tell(&format!("serve {taken}")).await;
+    let mut result = String::new();
+    soon("the result", next.puppet.connection.read_line(&mut result))
+        .await
+        .unwrap();
+    assert!(
+        result.starts_with("/v2/tts/job-done/w/job?gpu=none&isStream=false "),
+        "{result}"
+    );
+    assert!(
+        result.trim_end().ends_with(r#"{"output": {"n": 2}}"#),
+        "{result}"
+    );
 }
