@@ -175,6 +175,10 @@ impl Shared {
         sweep::kill_strays(&self.installation, &worker);
         let give_up_at = Instant::now() + GROUP_PATIENCE;
         while !group::is_gone(pid) && Instant::now() < give_up_at {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "these processes are not our children: no signal tells their end"
+            )]
             std::thread::sleep(LOOK_EVERY);
         }
         let stuck = if group::is_gone(pid) {

@@ -70,8 +70,6 @@ impl LogFile {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
-
     use std::fs;
     use std::io::Write;
 

@@ -149,8 +149,6 @@ pub struct AliveWorker {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
-
     use super::*;
 
     #[test]

@@ -116,8 +116,6 @@ fn find_program(program: &str, order: &SpawnOrder) -> Result<(), SpawnError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
-
     use std::collections::BTreeMap;
 
     use super::*;

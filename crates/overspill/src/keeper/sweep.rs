@@ -70,6 +70,10 @@ pub(super) fn kill_leftovers(installation: &str) -> Result<usize, SweepError> {
             }
             let _ = kill(pid, Signal::SIGKILL);
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "these processes are not our children: no signal tells their end"
+        )]
         std::thread::sleep(LOOK_EVERY);
     }
 }

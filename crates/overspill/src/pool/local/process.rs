@@ -187,8 +187,6 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
-
     use super::*;
 
     const IDENTITY: WorkerIdentity<'static> = WorkerIdentity {
