@@ -113,12 +113,10 @@ pub enum Change {
     AttemptPut(Attempt),
     /// An attempt is over.
     AttemptEnded(EndedAttempt),
-    /// A chunk of a job's stream, numbered from 0 within its attempt.
+    /// A chunk of a job's stream; the store numbers them from 0 within their attempt.
     ChunkAdded {
         /// Whose.
         attempt: AttemptId,
-        /// Its number.
-        number: u32,
         /// The bytes.
         chunk: PayloadRef,
     },

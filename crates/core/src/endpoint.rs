@@ -1,10 +1,64 @@
 //! An endpoint: the named place jobs are sent to. What is durable of it, and what is live.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::EndpointId;
+use crate::id::{EndpointId, PollId, PoolId};
+use crate::jobs::Slot;
+use crate::scaler::history::History;
 use crate::time::Timestamp;
-use crate::topology::Limits;
+use crate::topology::{EndpointSpec, Limits};
+
+/// An endpoint as the running core holds it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// What is durable.
+    pub record: EndpointRecord,
+    /// What the configuration asks for; `None` once it no longer names the endpoint, whose last
+    /// jobs are still served.
+    pub spec: Option<EndpointSpec>,
+    /// Its pools, local ones first, then cloud pools in order of preference.
+    pub pools: Vec<PoolId>,
+    /// Waiting jobs by [`crate::job::Job::queue_key`].
+    pub queue: BTreeMap<u64, Slot>,
+    /// Held job-takes of its workers, oldest first.
+    pub polls: BTreeSet<PollId>,
+    /// What was learned of its jobs.
+    pub history: History,
+    /// When it was last placed and scaled.
+    pub scaled_at: Timestamp,
+    /// What the scaler last said, so that only news is told.
+    pub last_reason: Option<&'static str>,
+}
+
+impl Endpoint {
+    /// One with nothing configured and nothing waiting.
+    #[must_use]
+    pub fn new(record: EndpointRecord) -> Self {
+        Self {
+            record,
+            spec: None,
+            pools: Vec::new(),
+            queue: BTreeMap::new(),
+            polls: BTreeSet::new(),
+            history: History::default(),
+            scaled_at: Timestamp::from_millis(i64::MIN),
+            last_reason: None,
+        }
+    }
+
+    /// The limits in force: the live override, else the file's; none without a configuration.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let none = Limits { min: 0, max: 0 };
+        let file = self.spec.as_ref().map_or(none, |spec| spec.limits);
+        self.record
+            .limits_override
+            .as_ref()
+            .map_or(file, |set| set.limits)
+    }
+}
 
 /// What is durable of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,6 +38,8 @@ pub struct Job {
     pub no_result: u16,
     /// Never causes a scale-up.
     pub low_priority: bool,
+    /// The cloud will not take it: its input is too large, or RunPod called it bad.
+    pub local_only: bool,
     /// Where it is.
     pub state: JobState,
 }
@@ -67,8 +69,8 @@ pub enum JobState {
 impl Job {
     /// Its place in its endpoint's queue: low priority behind all others, then by arrival.
     #[must_use]
-    pub const fn queue_key(&self) -> (bool, u64) {
-        (self.low_priority, self.seq)
+    pub const fn queue_key(&self) -> u64 {
+        ((self.low_priority as u64) << 63) | self.seq
     }
 
     /// Where its end is reported.

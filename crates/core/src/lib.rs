@@ -8,21 +8,34 @@
 //! 2. commit the changes of the batch in one transaction,
 //! 3. only then carry out its effects; every outcome comes back as an event.
 //!
-//! **Map.** Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
-//! Nouns: [`job`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`ledger`].
-//! Values: [`time`], [`money`], [`id`].
+//! **Map.** [`machine`] dispatches to `on/`, one file per family of facts; [`placement`] says which
+//! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, `budget` sets
+//! money aside; [`invariants`] names what must always hold. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
+//! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
+//! [`ledger`].
+//! Values: [`time`], [`timers`], [`money`], [`id`].
 
 pub mod attempt;
+mod budget;
 pub mod change;
+pub mod device;
 pub mod effect;
 pub mod endpoint;
 pub mod event;
 pub mod explain;
 pub mod id;
+pub mod invariants;
 pub mod job;
+pub mod jobs;
 pub mod ledger;
+pub mod machine;
 pub mod money;
+mod on;
+pub mod placement;
 pub mod pool;
+pub mod scaler;
 pub mod time;
+pub mod timers;
 pub mod topology;
+pub mod view;
 pub mod worker;

@@ -1,9 +1,74 @@
 //! A worker of ours: one incarnation of a process that takes jobs of one endpoint.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeviceId, EndpointId, PoolId, WorkerId};
-use crate::time::Timestamp;
+use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, WorkerId};
+use crate::time::{DurationMs, Timestamp};
+
+/// A job whose attempt ended on a worker without a result is not given to it again for this long: a
+/// late post could not be told from a post of the new attempt.
+pub const SAME_WORKER_PAUSE: DurationMs = DurationMs::from_secs(10);
+
+/// An incarnation as the running core holds it.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// What is durable.
+    pub record: WorkerRecord,
+    /// Its held job-take.
+    pub poll: Option<PollId>,
+    /// The attempts it holds, fenced ones included: each fills a slot.
+    pub held: BTreeMap<AttemptId, Held>,
+    /// Jobs it was rid of lately without a result.
+    pub dropped: Vec<(JobId, Timestamp)>,
+    /// When it first asked for a job: it is ready since then.
+    pub ready_at: Option<Timestamp>,
+    /// Results it has posted.
+    pub results: u64,
+}
+
+/// What heartbeats say of an attempt that a worker holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Some heartbeat listed the job.
+    pub was_listed: bool,
+    /// Heartbeats in a row that did not list it.
+    pub missed: u8,
+}
+
+impl Worker {
+    /// A fresh one.
+    #[must_use]
+    pub const fn new(record: WorkerRecord) -> Self {
+        Self {
+            record,
+            poll: None,
+            held: BTreeMap::new(),
+            dropped: Vec::new(),
+            ready_at: None,
+            results: 0,
+        }
+    }
+
+    /// The attempt of a job that it holds.
+    #[must_use]
+    pub fn attempt_of(&self, job: JobId) -> Option<AttemptId> {
+        self.held.keys().rev().find(|id| id.job == job).copied()
+    }
+
+    /// Until when a job must not be given to it again.
+    #[must_use]
+    pub fn paused_for(&self, job: JobId, now: Timestamp) -> Option<Timestamp> {
+        let until = |&(_, at): &(JobId, Timestamp)| at + SAME_WORKER_PAUSE;
+        self.dropped
+            .iter()
+            .filter(|(id, _)| *id == job)
+            .map(until)
+            .max()
+            .filter(|&at| at > now)
+    }
+}
 
 /// What is durable of an incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,398 @@
+//! What RunPod says of jobs, workers and limits.
+
+use crate::attempt::{CloudPhase, Place};
+use crate::change::{Change, FinalState};
+use crate::effect::{Effect, Out};
+use crate::event::{CloudJobState, CloudRefusal, CloudWorkerCounts, PayloadRef};
+use crate::explain::Reason;
+use crate::id::{AttemptId, PoolId};
+use crate::ledger::{Entry, EntryKind};
+use crate::machine::Core;
+use crate::money::NanoUsd;
+use crate::on::finish::Ending;
+use crate::pool::Pool;
+use crate::time::{DurationMs, Timestamp};
+use crate::timers::Timer;
+
+/// A submission of unknown fate is given up after this long.
+const AMBIGUOUS_WAIT: DurationMs = DurationMs::from_secs(30);
+/// RunPod may not know a job that it accepted a moment ago.
+const VISIBLE_LATE: DurationMs = DurationMs::from_secs(30);
+/// RunPod enforces the execution time-out late; beyond this we do it.
+const TIMEOUT_SLACK: DurationMs = DurationMs::from_secs(30);
+/// How long a submission may wait at RunPod before its worker runs it.
+const CLOUD_QUEUE_MAX: DurationMs = DurationMs::from_secs(1_800);
+
+impl Core {
+    pub(crate) fn on_cloud_submitted(&mut self, id: AttemptId, cloud_job: String, out: &mut Out) {
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        if !matches!(
+            attempt.place,
+            Place::Cloud(CloudPhase::Submitting | CloudPhase::Unknown { .. })
+        ) {
+            return;
+        }
+        let pool = attempt.pool;
+        attempt.place = Place::Cloud(CloudPhase::Queued {
+            cloud_job: cloud_job.clone(),
+        });
+        let is_fenced = attempt.fenced.is_some();
+        attempt.deadline = Timestamp::NEVER;
+        out.change(Change::AttemptPut(attempt.clone()));
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.cloud.failures = 0;
+        }
+        out.effect(Effect::CloudWatch {
+            attempt: id,
+            pool,
+            cloud_job,
+        });
+        if is_fenced {
+            self.cancel_in_cloud(id, false, out);
+        }
+    }
+
+    pub(crate) fn on_cloud_refused(
+        &mut self,
+        id: AttemptId,
+        refusal: CloudRefusal,
+        retry_after: Option<DurationMs>,
+        _detail: &str,
+        out: &mut Out,
+    ) {
+        let Some(attempt) = self.attempts.get(&id) else {
+            return;
+        };
+        let pool = attempt.pool;
+        let counts = self.counts(id);
+        self.end_attempt(id, "refused", out);
+        if refusal == CloudRefusal::BadJob {
+            if let Some(job) = self.jobs.get_mut(id.job).filter(|_| counts) {
+                job.local_only = true;
+            }
+        } else {
+            self.on_cloud_failed(pool, refusal, retry_after, out);
+        }
+        self.requeue(id, out);
+    }
+
+    pub(crate) fn on_cloud_submit_unknown(&mut self, id: AttemptId, out: &mut Out) {
+        let now = self.now;
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        if attempt.place != Place::Cloud(CloudPhase::Submitting) {
+            return;
+        }
+        attempt.place = Place::Cloud(CloudPhase::Unknown { since: now });
+        if attempt.fenced.is_none() {
+            attempt.deadline = now + AMBIGUOUS_WAIT;
+            self.timers.set(attempt.deadline, Timer::Attempt(id));
+        }
+        out.change(Change::AttemptPut(attempt.clone()));
+    }
+
+    pub(crate) fn on_cloud_status(&mut self, id: AttemptId, state: CloudJobState, out: &mut Out) {
+        if !self.attempts.contains_key(&id) {
+            return;
+        }
+        match state {
+            CloudJobState::Queued => {}
+            CloudJobState::Running { worker, delay: _ } => self.on_cloud_running(id, worker, out),
+            CloudJobState::Ended {
+                outcome,
+                worker,
+                delay: _,
+                execution,
+            } => {
+                self.note_worker(id, worker, execution);
+                if self.counts(id) {
+                    let mut ending = Ending::reported(outcome, None);
+                    ending.execution = execution;
+                    self.end_job(id, ending, out);
+                } else {
+                    self.end_attempt(id, "fenced", out);
+                }
+            }
+            CloudJobState::Cancelled => self.on_cloud_cancelled(id, out),
+            CloudJobState::TimedOut { error, execution } => {
+                let is_platforms = error.contains("timed out after");
+                if is_platforms {
+                    self.lose(id, "cloud_worker_lost", out);
+                } else if self.counts(id) {
+                    let mut ending =
+                        Ending::ours(FinalState::Failed, "execution_timeout", Some(error));
+                    ending.execution = execution;
+                    self.end_job(id, ending, out);
+                } else {
+                    self.end_attempt(id, "fenced", out);
+                }
+            }
+        }
+    }
+
+    fn on_cloud_running(&mut self, id: AttemptId, worker: Option<String>, out: &mut Out) {
+        let now = self.now;
+        let timeout = self.jobs.get(id.job).map(|job| job.execution_timeout);
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        if let Some(pool) = self.pools.get_mut(&attempt.pool) {
+            pool.cloud.cancelling.remove(&id);
+        }
+        let Place::Cloud(CloudPhase::Queued { cloud_job }) = &attempt.place else {
+            return;
+        };
+        let cloud_job = cloud_job.clone();
+        attempt.place = Place::Cloud(CloudPhase::Running { cloud_job, worker });
+        attempt.started_at = Some(now);
+        if attempt.fenced.is_none()
+            && let Some(timeout) = timeout
+        {
+            attempt.deadline = now + timeout + TIMEOUT_SLACK;
+            self.timers.set(attempt.deadline, Timer::Attempt(id));
+        }
+        out.change(Change::AttemptPut(attempt.clone()));
+        self.dirty.insert(attempt.endpoint);
+    }
+
+    /// A job that ended between two polls was never seen running.
+    fn note_worker(
+        &mut self,
+        id: AttemptId,
+        worker: Option<String>,
+        execution: Option<DurationMs>,
+    ) {
+        let now = self.now;
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        let Some(cloud_job) = attempt.cloud_job().map(str::to_owned) else {
+            return;
+        };
+        attempt.place = Place::Cloud(CloudPhase::Running { cloud_job, worker });
+        let began = now - execution.unwrap_or_default();
+        let leased_at = attempt.leased_at;
+        attempt
+            .started_at
+            .get_or_insert_with(|| began.max(leased_at));
+    }
+
+    fn on_cloud_cancelled(&mut self, id: AttemptId, out: &mut Out) {
+        let Some(attempt) = self.attempts.get(&id) else {
+            return;
+        };
+        let pool = self.pools.get(&attempt.pool);
+        let was_asked = pool.is_some_and(|pool| pool.cloud.cancelling.contains(&id));
+        if !self.counts(id) {
+            self.end_attempt(id, "cancelled", out);
+        } else if was_asked {
+            self.end_attempt(id, "taken_back", out);
+            self.requeue(id, out);
+        } else {
+            let error = Some("the job was cancelled at RunPod".to_owned());
+            let ending = Ending::ours(FinalState::Cancelled, "cancelled_at_runpod", error);
+            self.end_job(id, ending, out);
+        }
+    }
+
+    /// A 404 is never «still queued»: the result expired, or the job was deleted there.
+    pub(crate) fn on_cloud_gone(&mut self, id: AttemptId, out: &mut Out) {
+        let Some(attempt) = self.attempts.get(&id) else {
+            return;
+        };
+        if attempt.fenced.is_none() && self.now.since(attempt.leased_at) < VISIBLE_LATE {
+            return;
+        }
+        self.lose(id, "result_expired", out);
+    }
+
+    pub(crate) fn on_cloud_chunk(&mut self, id: AttemptId, chunk: PayloadRef, out: &mut Out) {
+        if self.counts(id) {
+            out.change(Change::ChunkAdded { attempt: id, chunk });
+        }
+    }
+
+    pub(crate) fn on_cloud_progress(&mut self, id: AttemptId, progress: PayloadRef, out: &mut Out) {
+        if self.counts(id) {
+            out.change(Change::ProgressPut {
+                attempt: id,
+                progress,
+            });
+        }
+    }
+
+    pub(crate) fn on_cloud_health(&mut self, id: PoolId, workers: CloudWorkerCounts) {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        if pool.cloud.workers != Some(workers) {
+            pool.cloud.workers = Some(workers);
+            self.dirty.insert(pool.record.endpoint);
+        }
+    }
+
+    pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, max: u32) {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        pool.cloud.confirmed_max = Some(max);
+        self.dirty.insert(pool.record.endpoint);
+    }
+
+    /// A pool refuses or fails: it is left alone for a while, longer each time.
+    pub(crate) fn on_cloud_failed(
+        &mut self,
+        id: PoolId,
+        refusal: CloudRefusal,
+        retry_after: Option<DurationMs>,
+        out: &mut Out,
+    ) {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        if pool.cloud.not_before > self.now {
+            return;
+        }
+        pool.cloud.failures += 1;
+        let retry_in = retry_after.unwrap_or_else(|| Pool::back_off(pool.cloud.failures));
+        pool.cloud.not_before = self.now + retry_in;
+        // What was asked for may not hold: ask again when it is tried again.
+        pool.cloud.asked = pool.cloud.asked.filter(|_| refusal != CloudRefusal::Paused);
+        let endpoint = pool.record.endpoint;
+        self.timers
+            .set(pool.cloud.not_before, Timer::Endpoint(endpoint));
+        let reason = Reason::CloudUnavailable {
+            pool: id,
+            refusal,
+            retry_in,
+        };
+        out.effect(Effect::Decided { endpoint, reason });
+        self.dirty.insert(endpoint);
+    }
+
+    pub(crate) fn on_cloud_spent(
+        &mut self,
+        id: PoolId,
+        worker_time: DurationMs,
+        amount: NanoUsd,
+        out: &mut Out,
+    ) {
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        out.change(Change::LedgerAdded(Entry {
+            at: self.now,
+            endpoint: pool.record.endpoint,
+            pool: id,
+            job: None,
+            kind: EntryKind::Run,
+            worker_time,
+            amount,
+        }));
+    }
+
+    /// Asks RunPod to give a job up.
+    pub(crate) fn cancel_in_cloud(&mut self, id: AttemptId, only_if_queued: bool, out: &mut Out) {
+        let Some(attempt) = self.attempts.get(&id) else {
+            return;
+        };
+        let Some(cloud_job) = attempt.cloud_job().map(str::to_owned) else {
+            // Nothing to name yet: its answer, or its time to live, settles it.
+            let ttl = self.cloud_ttl(id);
+            if let Some(attempt) = self.attempts.get_mut(&id) {
+                attempt.deadline = attempt.leased_at + ttl;
+                self.timers
+                    .set(attempt.deadline.max(self.now), Timer::Attempt(id));
+                out.change(Change::AttemptPut(attempt.clone()));
+            }
+            return;
+        };
+        let pool = attempt.pool;
+        if let Some(pool) = self.pools.get_mut(&pool)
+            && (pool.cloud.cancelling.insert(id) || !only_if_queued)
+        {
+            let pool = pool.record.id;
+            out.effect(Effect::CloudCancel {
+                attempt: id,
+                pool,
+                cloud_job,
+                only_if_queued,
+            });
+        }
+    }
+
+    /// How long RunPod may keep an attempt's job: what bounds the cost of a twin.
+    pub(crate) fn cloud_ttl(&self, id: AttemptId) -> DurationMs {
+        let init = self
+            .attempts
+            .get(&id)
+            .and_then(|attempt| self.pools.get(&attempt.pool))
+            .and_then(|pool| pool.runpod())
+            .map_or(DurationMs::ZERO, |spec| spec.init_timeout);
+        let job = self.jobs.get(id.job);
+        let execution = job.map_or(DurationMs::from_secs(7 * 24 * 3_600), |job| {
+            job.execution_timeout
+        });
+        let rest = job.map_or(DurationMs::ZERO, |job| job.expires_at.since(self.now));
+        let longest = init + execution + CLOUD_QUEUE_MAX;
+        if job.is_some() {
+            longest.min(rest).max(DurationMs::from_secs(10))
+        } else {
+            longest
+        }
+    }
+
+    /// After a restart: watch what RunPod has, cancel what no longer counts, and treat submissions
+    /// that were on their way as of unknown fate.
+    pub(crate) fn resume_cloud(&mut self, out: &mut Out) {
+        let ids: Vec<AttemptId> = self.attempts.keys().copied().collect();
+        for id in ids {
+            let Some(attempt) = self.attempts.get(&id) else {
+                continue;
+            };
+            let (pool, is_fenced) = (attempt.pool, attempt.fenced.is_some());
+            match &attempt.place {
+                Place::Local { .. } if is_fenced => self.clear_away(id, out),
+                Place::Local { .. } => {}
+                Place::Cloud(CloudPhase::Submitting) => self.on_cloud_submit_unknown(id, out),
+                Place::Cloud(CloudPhase::Unknown { .. }) => {}
+                Place::Cloud(
+                    CloudPhase::Queued { cloud_job } | CloudPhase::Running { cloud_job, .. },
+                ) => {
+                    let cloud_job = cloud_job.clone();
+                    out.effect(Effect::CloudWatch {
+                        attempt: id,
+                        pool,
+                        cloud_job,
+                    });
+                    if is_fenced {
+                        self.cancel_in_cloud(id, false, out);
+                    }
+                }
+            }
+        }
+        let wanted: Vec<_> = self
+            .pools
+            .values()
+            .filter(|pool| pool.record.wanted > 0 && pool.runpod().is_some_and(|s| s.manage))
+            .map(|pool| (pool.record.id, pool.record.wanted))
+            .collect();
+        for (id, max) in wanted {
+            let min = self.pools.get(&id).and_then(|pool| {
+                let endpoint = self.endpoints.get(&pool.record.endpoint)?;
+                Some(endpoint.limits().min.min(max))
+            });
+            if let Some(pool) = self.pools.get_mut(&id) {
+                pool.cloud.asked = Some((min.unwrap_or(0), max));
+            }
+            out.effect(Effect::CloudScale {
+                pool: id,
+                min: min.unwrap_or(0),
+                max,
+            });
+        }
+    }
+}

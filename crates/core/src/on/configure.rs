@@ -1,0 +1,220 @@
+//! The configuration, and live changes of limits.
+
+use std::collections::BTreeSet;
+
+use crate::change::Change;
+use crate::device::Device;
+use crate::effect::{Answer, Out};
+use crate::endpoint::{Endpoint, EndpointRecord, LimitsOverride};
+use crate::id::{EndpointId, PoolId, RequestId};
+use crate::machine::Core;
+use crate::money::NanoUsd;
+use crate::pool::{Pool, PoolRecord};
+use crate::topology::{EndpointSpec, Limits, PoolKind, PoolSpec, Topology};
+
+impl Core {
+    pub(crate) fn on_configured(&mut self, topology: Topology, out: &mut Out) {
+        self.cancel_grace = topology.cancel_grace;
+        self.account_workers_max = topology.account_workers_max;
+        for spec in topology.devices {
+            let users = self.devices.remove(&spec.id).map(|device| device.users);
+            let device = Device {
+                users: users.unwrap_or_default(),
+                ..Device::new(spec)
+            };
+            self.devices.insert(device.spec.id, device);
+        }
+        let named: BTreeSet<String> = topology.endpoints.iter().map(|e| e.name.clone()).collect();
+        for endpoint in self.endpoints.values_mut() {
+            if !named.contains(&endpoint.record.name) {
+                endpoint.spec = None;
+            }
+        }
+        for spec in topology.endpoints {
+            self.configure_endpoint(spec, out);
+        }
+        self.retire_pools(out);
+        self.seat_on_devices();
+        self.dirty.extend(self.endpoints.keys().copied());
+        let pools: Vec<PoolId> = self.pools.keys().copied().collect();
+        for pool in pools {
+            self.seat_workers(pool, out);
+        }
+    }
+
+    /// Works out anew who uses which card: devices are known only after a restart's configuration.
+    fn seat_on_devices(&mut self) {
+        for device in self.devices.values_mut() {
+            device.users.clear();
+        }
+        for worker in self.workers.values() {
+            let pool = self
+                .pools
+                .get(&worker.record.pool)
+                .and_then(|pool| pool.spec.as_ref());
+            let vram = match pool.map(|spec| &spec.kind) {
+                Some(PoolKind::Command { vram_bytes, .. }) => *vram_bytes,
+                _ => None,
+            };
+            let Some(device) = self.devices.get_mut(&worker.record.device) else {
+                continue;
+            };
+            for _ in &worker.held {
+                device.enter(worker.record.id, vram);
+            }
+        }
+    }
+
+    /// The endpoint of a name.
+    #[must_use]
+    pub fn endpoint_named(&self, name: &str) -> Option<EndpointId> {
+        self.endpoints
+            .iter()
+            .find(|(_, e)| e.record.name == name)
+            .map(|(&id, _)| id)
+    }
+
+    fn configure_endpoint(&mut self, spec: EndpointSpec, out: &mut Out) {
+        let id = self.endpoint_named(&spec.name).unwrap_or_else(|| {
+            let id = EndpointId(self.endpoints.keys().last().map_or(0, |last| last.0 + 1));
+            let record = EndpointRecord {
+                id,
+                name: spec.name.clone(),
+                limits_override: None,
+            };
+            out.change(Change::EndpointPut(record.clone()));
+            self.endpoints.insert(id, Endpoint::new(record));
+            id
+        });
+        let pools = spec
+            .pools
+            .iter()
+            .map(|pool| self.configure_pool(id, pool, out))
+            .collect();
+        let endpoint = self
+            .endpoints
+            .get_mut(&id)
+            .expect("it was there, or put there above");
+        let file = spec.limits;
+        if endpoint
+            .record
+            .limits_override
+            .as_ref()
+            .is_some_and(|set| set.file != file)
+        {
+            endpoint.record.limits_override = None;
+            out.change(Change::EndpointPut(endpoint.record.clone()));
+        }
+        endpoint.pools = pools;
+        endpoint.spec = Some(spec);
+    }
+
+    fn configure_pool(&mut self, endpoint: EndpointId, spec: &PoolSpec, out: &mut Out) -> PoolId {
+        let known = self
+            .pools
+            .iter()
+            .find(|(_, pool)| pool.record.endpoint == endpoint && pool.record.key == spec.key);
+        let id = known.map(|(&id, _)| id).unwrap_or_else(|| {
+            let id = PoolId(self.pools.keys().last().map_or(0, |last| last.0 + 1));
+            let record = PoolRecord {
+                id,
+                endpoint,
+                key: spec.key.clone(),
+                wanted: 0,
+                reserved_workers: 0,
+                reserved_each: NanoUsd::ZERO,
+            };
+            out.change(Change::PoolPut(record.clone()));
+            self.pools.insert(id, Pool::new(record));
+            id
+        });
+        let pool = self
+            .pools
+            .get_mut(&id)
+            .expect("it was there, or put there above");
+        pool.spec = Some(spec.clone());
+        if let PoolKind::Command { devices, .. } = &spec.kind {
+            for device in devices {
+                pool.seats.entry(*device).or_default();
+            }
+        }
+        id
+    }
+
+    /// Pools that the configuration no longer names get no further workers; what runs, finishes.
+    fn retire_pools(&mut self, out: &mut Out) {
+        let mut stop = Vec::new();
+        for (id, pool) in &mut self.pools {
+            let is_named = self
+                .endpoints
+                .get(&pool.record.endpoint)
+                .is_some_and(|e| e.spec.is_some() && e.pools.contains(id));
+            if !is_named {
+                pool.spec = None;
+            }
+            let devices = match pool.spec.as_ref().map(|spec| &spec.kind) {
+                Some(PoolKind::Command { devices, .. }) => devices.as_slice(),
+                _ => &[],
+            };
+            let unseated = pool
+                .seats
+                .iter()
+                .filter(|(device, _)| !devices.contains(device));
+            stop.extend(unseated.filter_map(|(_, seat)| seat.worker));
+        }
+        for worker in stop {
+            self.drain_worker(worker, out);
+        }
+    }
+
+    pub(crate) fn on_limits_set(
+        &mut self,
+        request: RequestId,
+        id: EndpointId,
+        limits: Limits,
+        by: String,
+        out: &mut Out,
+    ) {
+        let now = self.now;
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return out.answer(request, Answer::NotFound);
+        };
+        let Some(spec) = &endpoint.spec else {
+            return out.answer(request, Answer::NotFound);
+        };
+        if limits.min > limits.max {
+            let reason = format!("min {} is over max {}", limits.min, limits.max);
+            return out.answer(request, Answer::LimitsRefused { limits, reason });
+        }
+        if let Some(most) = self.account_workers_max
+            && limits.max > most
+        {
+            let reason = format!(
+                "max {} is over the account's {most} workers (`[runpod] max_workers`)",
+                limits.max
+            );
+            return out.answer(request, Answer::LimitsRefused { limits, reason });
+        }
+        let before = endpoint.limits();
+        let detail = format!(
+            "workers {}..{} → {}..{} by {by}",
+            before.min, before.max, limits.min, limits.max
+        );
+        endpoint.record.limits_override = Some(LimitsOverride {
+            limits,
+            file: spec.limits,
+            by,
+            at: now,
+        });
+        endpoint.scaled_at = crate::time::Timestamp::from_millis(i64::MIN);
+        out.change(Change::EndpointPut(endpoint.record.clone()));
+        out.change(Change::Audited {
+            at: now,
+            what: "limits_set".into(),
+            object: endpoint.record.name.clone(),
+            detail,
+        });
+        out.answer(request, Answer::LimitsSet { limits });
+        self.dirty.insert(id);
+    }
+}

@@ -1,0 +1,10 @@
+//! What each fact means: one file per family of facts.
+
+mod cancel;
+mod cloud;
+mod configure;
+pub(crate) mod finish;
+mod submit;
+mod take;
+mod timer;
+mod worker;

@@ -1,0 +1,91 @@
+//! `/run`, `/runsync` and `/retry`: a job comes in.
+
+use crate::change::Change;
+use crate::effect::{Answer, Out, SubmitRefusal};
+use crate::event::NewJob;
+use crate::id::RequestId;
+use crate::job::{Job, JobExtras, JobState};
+use crate::machine::Core;
+use crate::topology::CLOUD_INPUT_BYTES_MAX;
+
+impl Core {
+    pub(crate) fn on_submitted(&mut self, request: RequestId, job: NewJob, out: &mut Out) {
+        let input = Some(job.input);
+        self.take_in(request, job, 0, input, out);
+    }
+
+    pub(crate) fn on_retry_asked(
+        &mut self,
+        request: RequestId,
+        job: NewJob,
+        generation: u32,
+        out: &mut Out,
+    ) {
+        self.take_in(request, job, generation + 1, None, out);
+    }
+
+    fn take_in(
+        &mut self,
+        request: RequestId,
+        new: NewJob,
+        generation: u32,
+        input: Option<crate::event::PayloadRef>,
+        out: &mut Out,
+    ) {
+        let endpoint = self.endpoints.get(&new.endpoint);
+        let spec = match self.refuse(&new) {
+            Some(refusal) => return out.answer(request, Answer::SubmitRefused(refusal)),
+            None => endpoint
+                .and_then(|e| e.spec.as_ref())
+                .expect("refused when not configured"),
+        };
+        let ttl = new.ttl.unwrap_or(spec.ttl);
+        let extras = JobExtras {
+            webhook: new.webhook,
+            worker: new.extras,
+        };
+        let job = Job {
+            id: new.id,
+            seq: self.next_seq,
+            submitted_at: self.now,
+            expires_at: self.now + ttl,
+            input_bytes: new.input.bytes,
+            execution_timeout: new.execution_timeout.unwrap_or(spec.execution_timeout),
+            extras: (extras != JobExtras::default()).then(|| Box::new(extras)),
+            endpoint: new.endpoint,
+            class: new.class,
+            generation,
+            attempts: 0,
+            lost: 0,
+            no_result: 0,
+            low_priority: new.low_priority,
+            local_only: new.input.bytes > CLOUD_INPUT_BYTES_MAX,
+            state: JobState::Queued,
+        };
+        self.next_seq += 1;
+        out.change(Change::JobPut {
+            job: job.clone(),
+            input,
+            idempotency: new.idempotency,
+        });
+        out.answer(request, Answer::Submitted { job: new.id });
+        self.dirty.insert(new.endpoint);
+        self.admit(job);
+    }
+
+    fn refuse(&self, new: &NewJob) -> Option<SubmitRefusal> {
+        let Some(endpoint) = self.endpoints.get(&new.endpoint) else {
+            return Some(SubmitRefusal::UnknownEndpoint);
+        };
+        if endpoint.spec.is_none() {
+            return Some(SubmitRefusal::UnknownEndpoint);
+        }
+        if self.jobs.get(new.id).is_some() {
+            return Some(SubmitRefusal::DuplicateId);
+        }
+        if self.is_draining {
+            return Some(SubmitRefusal::Draining);
+        }
+        None
+    }
+}

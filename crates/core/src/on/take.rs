@@ -1,0 +1,148 @@
+//! Held job-takes: a worker waits for jobs.
+
+use crate::attempt::Fence;
+use crate::effect::{Effect, Out};
+use crate::id::{JobId, PollId, WorkerId};
+use crate::machine::{Core, Poll};
+use crate::time::Timestamp;
+use crate::timers::Timer;
+
+impl Core {
+    pub(crate) fn on_take_waiting(
+        &mut self,
+        poll: PollId,
+        worker_id: WorkerId,
+        room: u32,
+        deadline: Timestamp,
+        is_idle: bool,
+        out: &mut Out,
+    ) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&worker_id) else {
+            return out.effect(Effect::TakeEmpty { poll });
+        };
+        worker.ready_at.get_or_insert(now);
+        let (previous, takes_jobs) = (worker.poll.take(), worker.record.takes_jobs());
+        let endpoint = worker.record.endpoint;
+        let held: Vec<_> = worker.held.keys().copied().collect();
+        if let Some(previous) = previous {
+            self.forget_poll(previous);
+            out.effect(Effect::TakeEmpty { poll: previous });
+        }
+        // The worker says it holds nothing: what we think it holds ended without a result.
+        if is_idle {
+            for attempt in held {
+                self.on_no_result(attempt, out);
+            }
+        }
+        if self.is_draining || !takes_jobs {
+            return out.effect(Effect::TakeEmpty { poll });
+        }
+        if let Some(worker) = self.workers.get_mut(&worker_id) {
+            worker.poll = Some(poll);
+        }
+        if let Some(endpoint) = self.endpoints.get_mut(&endpoint) {
+            endpoint.polls.insert(poll);
+        }
+        self.polls.insert(
+            poll,
+            Poll {
+                worker: worker_id,
+                room: room.max(1),
+                deadline,
+            },
+        );
+        self.timers.set(deadline, Timer::Poll(poll));
+        self.dirty.insert(endpoint);
+    }
+
+    /// Takes a held job-take out of the books, without answering it.
+    pub(crate) fn forget_poll(&mut self, id: PollId) {
+        let Some(poll) = self.polls.remove(&id) else {
+            return;
+        };
+        let Some(worker) = self.workers.get_mut(&poll.worker) else {
+            return;
+        };
+        if worker.poll == Some(id) {
+            worker.poll = None;
+        }
+        if let Some(endpoint) = self.endpoints.get_mut(&worker.record.endpoint) {
+            endpoint.polls.remove(&id);
+        }
+    }
+
+    pub(crate) fn on_poll_due(&mut self, id: PollId, out: &mut Out) {
+        if self
+            .polls
+            .get(&id)
+            .is_some_and(|poll| poll.deadline <= self.now)
+        {
+            self.forget_poll(id);
+            out.effect(Effect::TakeEmpty { poll: id });
+        }
+    }
+
+    /// The answer could not be written: the worker has never seen these jobs.
+    pub(crate) fn on_deliver_failed(&mut self, worker: WorkerId, jobs: &[JobId], out: &mut Out) {
+        for &job in jobs {
+            let held = self
+                .workers
+                .get(&worker)
+                .and_then(|worker| worker.attempt_of(job));
+            if let Some(attempt) = held {
+                self.end_attempt(attempt, "not_delivered", out);
+                self.requeue(attempt, out);
+            }
+        }
+    }
+
+    pub(crate) fn on_drain_asked(&mut self, out: &mut Out) {
+        self.is_draining = true;
+        let polls: Vec<PollId> = self.polls.keys().copied().collect();
+        for poll in polls {
+            self.forget_poll(poll);
+            out.effect(Effect::TakeEmpty { poll });
+        }
+    }
+
+    /// A worker is rid of an attempt and has posted nothing: once it is tried again, twice in a row
+    /// means that the output cannot be sent.
+    pub(crate) fn on_no_result(&mut self, id: crate::id::AttemptId, out: &mut Out) {
+        let Some(attempt) = self.attempts.get(&id) else {
+            return;
+        };
+        let is_fenced = attempt.fenced.is_some();
+        if let Some(worker) = attempt.local_worker()
+            && let Some(worker) = self.workers.get_mut(&worker)
+        {
+            worker
+                .dropped
+                .retain(|(_, at)| self.now.since(*at) < crate::worker::SAME_WORKER_PAUSE);
+            worker.dropped.push((id.job, self.now));
+        }
+        if is_fenced {
+            return self.end_attempt(id, "stopped", out);
+        }
+        let no_result = self.jobs.get_mut(id.job).map_or(0, |job| {
+            job.no_result += 1;
+            job.no_result
+        });
+        self.end_attempt(id, "no_result", out);
+        if no_result >= 2 {
+            let error = "worker finished without sending a result; its output is probably not \
+                         JSON (bytes?)";
+            self.fail_job(id, error.into(), "no_result", out);
+        } else {
+            self.requeue(id, out);
+        }
+    }
+
+    /// Fences a live attempt: its result no longer counts.
+    pub(crate) fn fence(&mut self, id: crate::id::AttemptId, fence: Fence, out: &mut Out) {
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.fenced.get_or_insert(fence);
+            out.change(crate::change::Change::AttemptPut(attempt.clone()));
+        }
+    }
+}

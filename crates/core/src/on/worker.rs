@@ -1,0 +1,299 @@
+//! Processes of ours come and go; heartbeats say what they hold.
+
+use crate::change::Change;
+use crate::effect::{Effect, Out};
+use crate::explain::Reason;
+use crate::id::{AttemptId, DeviceId, JobId, PoolId, WorkerId};
+use crate::machine::Core;
+use crate::pool::{Pool, Seat};
+use crate::time::DurationMs;
+use crate::timers::Timer;
+use crate::topology::PoolKind;
+use crate::worker::{Worker, WorkerRecord, WorkerState};
+
+/// Heartbeats in a row that may miss a job before its attempt counts as dropped.
+const MISSED_MAX: u8 = 2;
+/// A worker that says it ends after a job, or was asked to end, is killed after this long.
+const EXIT_GRACE: DurationMs = DurationMs::from_secs(60);
+
+impl Core {
+    /// Lets each free card of a local pool get a worker.
+    pub(crate) fn seat_workers(&mut self, id: PoolId, out: &mut Out) {
+        if !self.hosts_known || self.is_draining {
+            return;
+        }
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        let Some(PoolKind::Command { devices, .. }) = pool.spec.as_ref().map(|spec| &spec.kind)
+        else {
+            return;
+        };
+        for device in devices {
+            let seat = pool.seats.entry(*device).or_default();
+            if seat.worker.is_none() && !seat.is_minting && seat.not_before <= now {
+                seat.is_minting = true;
+                out.effect(Effect::MintWorker {
+                    pool: id,
+                    device: *device,
+                });
+            }
+        }
+    }
+
+    pub(crate) fn on_worker_minted(
+        &mut self,
+        worker: WorkerId,
+        pool_id: PoolId,
+        device: DeviceId,
+        out: &mut Out,
+    ) {
+        let Some(pool) = self.pools.get_mut(&pool_id) else {
+            return;
+        };
+        let Some(seat) = pool.seats.get_mut(&device) else {
+            return;
+        };
+        seat.is_minting = false;
+        if seat.worker.is_some() || pool.spec.is_none() {
+            return;
+        }
+        seat.worker = Some(worker);
+        let record = WorkerRecord {
+            id: worker,
+            endpoint: pool.record.endpoint,
+            pool: pool_id,
+            device,
+            minted_at: self.now,
+            state: WorkerState::Initializing,
+        };
+        out.change(Change::WorkerPut(record.clone()));
+        out.effect(Effect::SpawnWorker {
+            worker,
+            pool: pool_id,
+            device,
+        });
+        self.workers.insert(worker, Worker::new(record));
+    }
+
+    pub(crate) fn on_worker_spawned(&mut self, id: WorkerId, pid: u32, out: &mut Out) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return out.effect(Effect::KillWorker { worker: id });
+        };
+        if worker.record.state == WorkerState::Initializing {
+            worker.record.state = WorkerState::Running { pid };
+            out.change(Change::WorkerPut(worker.record.clone()));
+        }
+    }
+
+    pub(crate) fn on_worker_exited(
+        &mut self,
+        id: WorkerId,
+        code: Option<i32>,
+        _reason: Option<String>,
+        out: &mut Out,
+    ) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let was_told = !worker.record.takes_jobs();
+        let lived = self.now.since(worker.record.minted_at);
+        let is_bad = !was_told && (code != Some(0) || lived < DurationMs::from_secs(1));
+        let (pool_id, device) = (worker.record.pool, worker.record.device);
+        self.bury(id, out);
+        let Some(pool) = self.pools.get_mut(&pool_id) else {
+            return;
+        };
+        let endpoint = pool.record.endpoint;
+        if let Some(seat) = pool.seats.get_mut(&device) {
+            seat.worker = None;
+            seat.failures = if is_bad { seat.failures + 1 } else { 0 };
+            if is_bad {
+                let retry_in = Pool::back_off(seat.failures);
+                seat.not_before = self.now + retry_in;
+                self.timers
+                    .set(seat.not_before, Timer::Respawn(pool_id, device));
+                let failures = seat.failures;
+                let reason = Reason::WorkerBackOff {
+                    pool: pool_id,
+                    failures,
+                    retry_in,
+                };
+                out.effect(Effect::Decided { endpoint, reason });
+            }
+        }
+        self.seat_workers(pool_id, out);
+    }
+
+    /// The process host says who lives, after a restart of ours.
+    pub(crate) fn on_workers_alive(&mut self, alive: &[WorkerId], out: &mut Out) {
+        self.hosts_known = true;
+        for &worker in alive {
+            if !self.workers.contains_key(&worker) {
+                out.effect(Effect::KillWorker { worker });
+            }
+        }
+        let dead: Vec<WorkerId> = self
+            .workers
+            .keys()
+            .filter(|id| !alive.contains(id))
+            .copied()
+            .collect();
+        for id in dead {
+            let worker = &self.workers[&id];
+            let (pool, device) = (worker.record.pool, worker.record.device);
+            self.bury(id, out);
+            if let Some(seat) = self
+                .pools
+                .get_mut(&pool)
+                .and_then(|pool| pool.seats.get_mut(&device))
+            {
+                seat.worker = None;
+            }
+        }
+        let stopping: Vec<_> = self
+            .workers
+            .values()
+            .filter_map(|worker| match worker.record.state {
+                WorkerState::Stopping { kill_at, .. } => Some((worker.record.id, kill_at)),
+                _ => None,
+            })
+            .collect();
+        for (worker, kill_at) in stopping {
+            self.timers
+                .set(kill_at.max(self.now), Timer::Worker(worker));
+        }
+        let pools: Vec<PoolId> = self.pools.keys().copied().collect();
+        for pool in pools {
+            self.seat_workers(pool, out);
+        }
+        self.dirty.extend(self.endpoints.keys().copied());
+    }
+
+    /// A worker is no more: what it held is lost, or was fenced before.
+    fn bury(&mut self, id: WorkerId, out: &mut Out) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let was_told = !worker.record.takes_jobs();
+        let held: Vec<AttemptId> = worker.held.keys().copied().collect();
+        if let Some(poll) = worker.poll {
+            self.forget_poll(poll);
+            out.effect(Effect::TakeEmpty { poll });
+        }
+        for attempt in held {
+            if was_told && self.counts(attempt) {
+                // We stopped it ourselves: that is not the job's fault.
+                self.end_attempt(attempt, "worker_stopped", out);
+                self.requeue(attempt, out);
+            } else {
+                self.lose(attempt, "worker_lost", out);
+            }
+        }
+        self.workers.remove(&id);
+        out.change(Change::WorkerGone { worker: id });
+    }
+
+    pub(crate) fn on_pinged(&mut self, id: WorkerId, jobs: &[JobId], out: &mut Out) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let mut dropped = Vec::new();
+        for (attempt, held) in &mut worker.held {
+            if jobs.contains(&attempt.job) {
+                held.was_listed = true;
+                held.missed = 0;
+                continue;
+            }
+            held.missed += 1;
+            let is_stopped = self
+                .attempts
+                .get(attempt)
+                .is_some_and(|a| a.fenced.is_some());
+            if held.missed >= MISSED_MAX || (is_stopped && held.was_listed) {
+                dropped.push(*attempt);
+            }
+        }
+        for attempt in dropped {
+            self.on_no_result(attempt, out);
+        }
+    }
+
+    /// A worker gets no further jobs and ends by itself.
+    pub(crate) fn expect_exit(&mut self, id: WorkerId, out: &mut Out) {
+        self.begin_stop(id, EXIT_GRACE, out);
+    }
+
+    /// A worker finishes what it runs, and ends.
+    pub(crate) fn drain_worker(&mut self, id: WorkerId, out: &mut Out) {
+        let longest = DurationMs::from_secs(7 * 24 * 3_600);
+        if self.begin_stop(id, longest, out) {
+            out.effect(Effect::StopWorker { worker: id });
+        }
+    }
+
+    /// A worker must end now: its held polls are released first, then it is asked, then killed.
+    pub(crate) fn stop_worker(&mut self, id: WorkerId, out: &mut Out) {
+        let grace = self.cancel_grace;
+        if self.begin_stop(id, grace, out) {
+            out.effect(Effect::StopWorker { worker: id });
+        } else {
+            self.on_worker_due(id, out);
+        }
+    }
+
+    /// Whether it was not stopping before.
+    fn begin_stop(&mut self, id: WorkerId, grace: DurationMs, out: &mut Out) -> bool {
+        let kill_at = self.now + grace;
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return false;
+        };
+        let pid = match worker.record.state {
+            WorkerState::Initializing => None,
+            WorkerState::Running { pid } => Some(pid),
+            WorkerState::Stopping { .. } => return false,
+        };
+        worker.record.state = WorkerState::Stopping { pid, kill_at };
+        out.change(Change::WorkerPut(worker.record.clone()));
+        if let Some(poll) = worker.poll {
+            self.forget_poll(poll);
+            out.effect(Effect::TakeEmpty { poll });
+        }
+        out.effect(Effect::ReleasePolls { worker: id });
+        self.timers.set(kill_at, Timer::Worker(id));
+        true
+    }
+
+    pub(crate) fn on_worker_due(&mut self, id: WorkerId, out: &mut Out) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        if let WorkerState::Stopping { kill_at, .. } = worker.record.state
+            && kill_at <= self.now
+        {
+            out.effect(Effect::KillWorker { worker: id });
+            // Asked again should the answer get lost.
+            self.timers
+                .set(self.now + DurationMs::from_secs(5), Timer::Worker(id));
+        }
+    }
+
+    /// Endpoints that share a card are placed again when it gets free.
+    pub(crate) fn touch_device(&mut self, device: DeviceId) {
+        for pool in self.pools.values() {
+            if pool.seats.contains_key(&device) {
+                self.dirty.insert(pool.record.endpoint);
+            }
+        }
+    }
+
+    /// The seat that a worker sits in.
+    pub(crate) fn seat_of(&mut self, id: WorkerId) -> Option<&mut Seat> {
+        let record = &self.workers.get(&id)?.record;
+        self.pools
+            .get_mut(&record.pool)?
+            .seats
+            .get_mut(&record.device)
+    }
+}

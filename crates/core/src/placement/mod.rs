@@ -1,0 +1,7 @@
+//! Which worker or pool gets the next job: local cards first, and the cloud for what they cannot
+//! start soon enough.
+
+pub mod projection;
+
+mod cloud;
+mod local;

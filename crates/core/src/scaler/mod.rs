@@ -1,0 +1,71 @@
+//! How many cloud workers an endpoint wants, and how many waiting jobs are meant for them.
+//!
+//! Each policy is a pure function of a [`View`]; it returns its [`Wish`], and the caller applies
+//! limits, money and health. Whatever the policy: workers on their way are counted, and work is
+//! never killed to scale down.
+
+pub mod history;
+pub mod ladder;
+pub mod queue_delay;
+pub mod request_count;
+
+use crate::placement::projection::{Picture, Projection};
+use crate::time::DurationMs;
+use crate::topology::ScalerSpec;
+
+/// What a policy sees.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The queue and the local slots.
+    pub picture: &'a Picture,
+    /// What the local slots alone would do.
+    pub projection: Projection,
+    /// The cloud side.
+    pub cloud: Cloud,
+}
+
+/// The cloud side of an endpoint, over all its cloud pools.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cloud {
+    /// Jobs at once on one worker.
+    pub slots: u32,
+    /// Jobs that the cloud has, running or not.
+    pub outstanding: u32,
+    /// Of them, those that run.
+    pub running: u32,
+    /// Workers that live there, those that start included, as last counted.
+    pub alive: u32,
+    /// Workers wanted until now.
+    pub wanted: u32,
+}
+
+/// What a policy wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Cloud workers, before limits.
+    pub workers: u32,
+    /// So many of the first waiting jobs may go to the cloud.
+    pub spill: u32,
+}
+
+/// Asks the policy.
+#[must_use]
+pub fn wish(spec: &ScalerSpec, view: &View<'_>) -> Wish {
+    match spec {
+        ScalerSpec::QueueDelay { delay } => queue_delay::wish(*delay, view),
+        ScalerSpec::RequestCount { per_worker } => request_count::wish(*per_worker, view),
+        ScalerSpec::Ladder => ladder::wish(view),
+        // Until it learns, the cheapest way is to act on the projection at once.
+        ScalerSpec::CostAware => queue_delay::wish(DurationMs::ZERO, view),
+    }
+}
+
+/// Workers for so many jobs.
+fn workers_for(jobs: u32, slots: u32) -> u32 {
+    jobs.div_ceil(slots.max(1))
+}
+
+/// Saturates: queues are counted in 32 bits here.
+fn count(jobs: usize) -> u32 {
+    u32::try_from(jobs).unwrap_or(u32::MAX)
+}
