@@ -1,1 +1,64 @@
-fn main() {}
+//! The tasks of this repository, in Rust instead of shell: `cargo xtask --help`.
+//!
+//! `cargo xtask test` is the one gate, the same here and in CI. Every other task is one of its
+//! steps on its own, or the long form of one. Tasks print what they do and pass on the closing
+//! lines of the tools they run; the exit status is 0 only if every step passed.
+#![expect(
+    clippy::print_stdout,
+    reason = "a program for people: its report is its output"
+)]
+
+mod crash;
+mod demo;
+mod e2e;
+mod gate;
+mod python;
+mod step;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The tasks of the Overspill repository")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the tests need, then run all of them: the gate of CI
+    Test(gate::TestArgs),
+    /// Check what no compiler checks: the map, forgotten files, leftovers, links
+    Tidy,
+    /// Run the end-to-end suite: real RunPod clients and workers against the built binary
+    E2e(e2e::E2eArgs),
+    /// Kill the server at random moments under load, then count lost and doubled jobs
+    Crash(crash::CrashArgs),
+    /// Build and run `overspill demo`; what follows is passed on to it
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Test(args) => gate::run(&args),
+        Task::Tidy => tidy::run(),
+        Task::E2e(args) => e2e::run(&args),
+        Task::Crash(args) => crash::run(&args),
+        Task::Demo(args) => demo::run(&args),
+    }
+}

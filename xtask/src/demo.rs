@@ -1,0 +1,28 @@
+//! `cargo xtask demo`: builds the binary and runs `overspill demo` with the arguments it is given.
+//!
+//! Cargo's messages go to standard error, so that with `--json` standard output holds the demo's
+//! one object and nothing else. The exit status is the demo's.
+
+use std::os::unix::process::CommandExt as _;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::workspace;
+
+/// Arguments of `cargo xtask demo`: all of them are the demo's.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct DemoArgs {
+    /// Passed on to `overspill demo` as they are
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+pub(crate) fn run(args: &DemoArgs) -> Result<()> {
+    let binary = workspace::built_binary()?;
+    let mut demo = workspace::command(&binary);
+    // The demo takes this process's place, so that its signals and exit status are its own.
+    let error = demo.arg("demo").args(&args.args).exec();
+    Err(error).with_context(|| format!("starting {}", binary.display()))
+}

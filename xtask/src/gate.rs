@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that must hold before a change lands, in one command.
+//!
+//! Steps run one after the other and a failed one does not stop the rest: a gate that says
+//! everything that is wrong saves a second run. All of them use the dev profile, so that the
+//! workspace is compiled once.
+
+use std::process::Stdio;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::step::{self, Outcome};
+use crate::{crash, e2e, python, tidy, workspace};
+
+/// Arguments of `cargo xtask test`.
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// Run only this step (may be repeated)
+    #[arg(long, value_name = "STEP", value_parser = STEPS)]
+    only: Vec<String>,
+}
+
+/// Names of the steps, in the order in which they run.
+const STEPS: [&str; 9] = [
+    "format", "tidy", "clippy", "build", "tests", "doctests", "setup", "e2e", "crash",
+];
+
+pub(crate) fn run(args: &TestArgs) -> Result<()> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for name in STEPS {
+        if args.only.is_empty() || args.only.iter().any(|only| only == name) {
+            outcomes.push(step::run(name, || run_step(name)));
+        }
+    }
+    println!("\nsteps:");
+    for Outcome {
+        name,
+        took,
+        closing,
+        is_passed,
+    } in &outcomes
+    {
+        let word = step::word(*is_passed);
+        println!(
+            "  {name:<9} {word:<6} {:>7.1} s  {closing}",
+            took.as_secs_f64()
+        );
+    }
+    let failed: Vec<&str> = outcomes
+        .iter()
+        .filter(|o| !o.is_passed)
+        .map(|o| o.name)
+        .collect();
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    println!("all {} steps passed", outcomes.len());
+    Ok(())
+}
+
+fn run_step(name: &str) -> Result<String> {
+    match name {
+        "format" => cargo(&["fmt", "--all", "--check"], &[]).map(|_| "formatted".to_owned()),
+        "tidy" => tidy::check().map(|seen| seen.to_string()),
+        "clippy" => {
+            let lints = [
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ];
+            cargo(&lints, &["Finished"])
+        }
+        "build" => step::watch(workspace::build_binary(), &["Finished"]),
+        "tests" if has_nextest() => cargo(
+            &["nextest", "run", "--workspace", "--no-fail-fast"],
+            &["Summary"],
+        ),
+        "tests" => cargo(
+            &["test", "--workspace", "--all-targets", "--no-fail-fast"],
+            &["result"],
+        ),
+        "doctests" => cargo(&["test", "--workspace", "--doc"], &["test result"]),
+        "setup" => python::install(),
+        "e2e" => step::watch(e2e::suite(&[])?, &["passed", "failed", "error"]),
+        "crash" => step::watch(crash::short()?, &["lost"]),
+        unknown => bail!("no step is called {unknown:?}"),
+    }
+}
+
+fn cargo(args: &[&str], needles: &[&str]) -> Result<String> {
+    let mut command = workspace::cargo();
+    command.args(args);
+    step::watch(command, needles)
+}
+
+/// Whether `cargo nextest` is installed; without it `cargo test` runs the same tests, slower.
+fn has_nextest() -> bool {
+    let mut probe = workspace::cargo();
+    probe
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.success())
+}
