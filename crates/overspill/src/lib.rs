@@ -1,6 +1,7 @@
 //! Overspill as a library: everything behind the binary, so that tests and tasks link the engine
 //! itself. `main.rs` only parses, configures and dispatches.
 
+pub mod cli;
 pub mod config;
 pub mod keeper;
 pub mod pool;

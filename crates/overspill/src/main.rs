@@ -1,8 +1,10 @@
-//! The `overspill` program.
+//! The `overspill` program: everything is in the library, so that tests and tasks reach it too.
 
-fn main() -> std::process::ExitCode {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     if let Some(code) = overspill::keeper::dispatch(std::env::args_os()) {
-        return std::process::ExitCode::from(u8::try_from(code).unwrap_or(1));
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    std::process::ExitCode::SUCCESS
+    overspill::cli::main()
 }

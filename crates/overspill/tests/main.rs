@@ -1,5 +1,27 @@
-//! The one test program of this crate; each module is one behaviour.
+//! The one test program of this crate; each module is one behaviour of the built binary or of the
+//! assembled library.
 
 #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
+mod cli_check;
+mod cli_client;
+mod cli_help;
 mod keeper;
+mod support;
+
+/// A file that nobody lists here would never run.
+#[test]
+fn every_file_is_listed() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let listed = include_str!("main.rs");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if name != "main" && name != "snapshots" {
+            assert!(
+                listed.contains(&format!("mod {name};")),
+                "tests/main.rs lacks `mod {name};`"
+            );
+        }
+    }
+}

@@ -7,7 +7,7 @@ use overspill_core::money::NanoUsd;
 
 use super::decode::Decoder;
 use super::endpoint::RESERVED_NAMES;
-use super::node::Node;
+use super::node::{Node, Value};
 use super::problem::{Place, did_you_mean, quoted};
 use super::settings::Config;
 use super::units::format_money;
@@ -49,7 +49,11 @@ fn listen(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
         );
         cx.error(place, message);
     }
-    if config.trusted_proxies.is_empty() {
+    // An unreadable list has its own fault.
+    let is_unreadable = node
+        .get("trusted_proxies")
+        .is_some_and(|list| matches!(list.value, Value::Unset));
+    if config.trusted_proxies.is_empty() && !is_unreadable {
         let message = format!(
             "listen = \"{address}\" would carry keys unencrypted; put a TLS proxy in front and \
              name its address, as in trusted_proxies = [\"10.0.0.2/32\"], or set \
@@ -136,6 +140,7 @@ fn quota(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
         }
     }
     if config.runpod.is_none()
+        && node.get("runpod").is_none()
         && let Some(index) = config.endpoint.iter().position(has_cloud)
     {
         let place = endpoints

@@ -45,7 +45,7 @@ pub use show::key_docs;
 pub use units::MemorySize;
 
 use decode::{Decoder, FromNode};
-use node::Node;
+use node::{Node, Table, Value};
 use problem::Problems;
 
 /// A configuration that was accepted.
@@ -183,8 +183,43 @@ pub fn parse(
             findings: problems.finish(),
             folder: folder.to_owned(),
         }),
-        _ => Err(ConfigError::Refused(problems.finish())),
+        Some(_) => Err(ConfigError::Refused(problems.finish())),
+        None => {
+            // The rules between tables still hold for those that could be read.
+            let rest = without_faults(&root, folder);
+            let mut cx = Decoder {
+                problems: &mut problems,
+                folder: folder.to_owned(),
+            };
+            Config::from_node(&rest, &mut cx);
+            Err(ConfigError::Refused(problems.finish()))
+        }
     }
+}
+
+/// The tree with every top-level value that cannot be decoded left unset.
+fn without_faults(root: &Node, folder: &Path) -> Node {
+    let mut rest = root.clone();
+    if let Value::Table(table) = &mut rest.value {
+        for entry in &mut table.entries {
+            let only = Table {
+                entries: vec![entry.clone()],
+            };
+            let only = Node {
+                value: Value::Table(only),
+                place: root.place.clone(),
+            };
+            let mut ignored = Problems::new("", "");
+            let mut cx = Decoder {
+                problems: &mut ignored,
+                folder: folder.to_owned(),
+            };
+            if Config::from_node(&only, &mut cx).is_none() {
+                entry.node.value = Value::Unset;
+            }
+        }
+    }
+    rest
 }
 
 fn listed(problems: &[Problem]) -> String {

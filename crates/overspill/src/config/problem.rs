@@ -119,7 +119,10 @@ impl<'a> Problems<'a> {
 
     /// All findings, in the order of the file.
     pub(crate) fn finish(mut self) -> Vec<Problem> {
-        self.found.sort_by_key(|problem| problem.order);
+        self.found.sort_by(|a, b| {
+            (a.order, &a.place, a.severity, &a.message)
+                .cmp(&(b.order, &b.place, b.severity, &b.message))
+        });
         self.found.dedup();
         self.found
     }

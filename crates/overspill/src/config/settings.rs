@@ -108,6 +108,13 @@ section! {
     }
 }
 
+impl Default for Config {
+    /// Every default, no endpoints; relative paths start from the current folder.
+    fn default() -> Self {
+        defaults()
+    }
+}
+
 impl Config {
     /// The endpoint that `name` means: its name, an alias, or the RunPod id of one of its pools.
     #[must_use]

@@ -162,6 +162,23 @@ fn every_fault_is_reported_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
+fn rules_between_tables_hold_beside_a_faulty_table() {
+    let found = refusals("listen = \"0.0.0.0:80\"\n[[endpoint]]\nname = \"a\"\nttl = 5\n");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains(":1:10: ") && found[0].contains("unencrypted"));
+    // A fault of its own is no second one.
+    refused_with(
+        "listen = \"0.0.0.0:80\"\ntrusted_proxies = 5\n",
+        &[":2:19: the number 5"],
+    );
+    let cloud = "[[endpoint.cloud]]\nprovider = \"runpod\"\nid = \"x\"\n";
+    refused_with(
+        &format!("[runpod]\nmax_workers = \"5\"\n[[endpoint]]\nname = \"a\"\n{cloud}"),
+        &["the string `5` here"],
+    );
+}
+
+#[test]
 fn syntax_errors_have_a_place_and_the_line() {
     let error = check_with("a = 1\nlisten = \"x\nb = ]\n", &[])
         .unwrap_err()
@@ -445,10 +462,10 @@ fn variables_override_and_are_named_when_wrong() {
     assert_eq!(
         found,
         [
-            "OVERSPILL__ENDPOINT__TSS__TTL: no element `TSS` here; known: tts, sdxl, chat",
-            "OVERSPILL__LISTEN__PORT: the string `127.0.0.1:8080` has no keys below it",
-            "OVERSPILL__LISEN: unknown key `lisen` in the configuration; did you mean `listen`?",
             "OVERSPILL__BUDGET__PER_DAY: 7 what? use \"$7\"",
+            "OVERSPILL__ENDPOINT__TSS__TTL: no element `TSS` here; known: tts, sdxl, chat",
+            "OVERSPILL__LISEN: unknown key `lisen` in the configuration; did you mean `listen`?",
+            "OVERSPILL__LISTEN__PORT: the string `127.0.0.1:8080` has no keys below it",
         ]
     );
 }

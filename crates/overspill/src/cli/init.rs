@@ -1,0 +1,173 @@
+//! `overspill init`: write a first configuration.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::config::{Flags, Strictness, parse};
+
+use super::Context;
+use super::error::{CommandError, ErrorKind};
+use super::output::note;
+
+/// Write a first overspill.toml
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// How much is expected: sets the limits of cloud workers and the promised wait
+    #[arg(long, value_enum, default_value_t = Profile::Testing)]
+    profile: Profile,
+    /// Name of the endpoint
+    #[arg(long, default_value = "default")]
+    name: String,
+    /// File to write
+    #[arg(long, value_name = "FILE", default_value = "overspill.toml")]
+    output: PathBuf,
+    /// Replace a file that exists
+    #[arg(long)]
+    force: bool,
+}
+
+/// Sizes of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Profile {
+    /// Trying it out: 0 to 3 workers, start within 90 s
+    Testing,
+    /// Up to 1,000 users: 0 to 10 workers, start within 90 s
+    Small,
+    /// 1,000 to 10,000 users: 1 to 30 workers, start within 30 s
+    Medium,
+    /// More than 10,000 users: 3 to 50 workers, start within 15 s
+    Large,
+    /// 10 to 100 workers, start within 5 s
+    Enterprise,
+}
+
+impl Profile {
+    /// Least and most cloud workers, and the promised wait.
+    const fn limits(self) -> (u32, u32, &'static str) {
+        match self {
+            Self::Testing => (0, 3, "90s"),
+            Self::Small => (0, 10, "90s"),
+            Self::Medium => (1, 30, "30s"),
+            Self::Large => (3, 50, "15s"),
+            Self::Enterprise => (10, 100, "5s"),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the file exists, cannot be written, or the name makes no endpoint.
+pub fn run(args: &InitArgs, context: &Context) -> Result<(), CommandError> {
+    let text = written(args.profile, &args.name);
+    // What is written must load: the name is the only thing here that could be wrong.
+    parse(
+        &text,
+        "--name",
+        Path::new("/"),
+        &context.environment,
+        &Flags::default(),
+        Strictness::Check,
+    )
+    .map_err(|error| {
+        CommandError::new(
+            ErrorKind::Usage,
+            format!("\"{}\" makes no endpoint", args.name),
+        )
+        .because(error)
+    })?;
+    let path = &args.output;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true);
+    if args.force {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    let result = options
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    result.map_err(|error| {
+        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let message = format!("cannot write \"{}\"", path.display());
+        let error = CommandError::new(ErrorKind::Io, message).because(error);
+        if exists {
+            error.hint("give --force to replace it, or --output for another")
+        } else {
+            error
+        }
+    })?;
+    if context.output.is_json() {
+        return context
+            .output
+            .json(&json!({ "file": path.display().to_string() }));
+    }
+    context.output.text(&path.display().to_string())?;
+    note("next: put your worker's command into it, then `overspill check` and `overspill serve`");
+    Ok(())
+}
+
+/// The text of a configuration for `profile` with one endpoint called `name`.
+fn written(profile: Profile, name: &str) -> String {
+    let (min, max, max_wait) = profile.limits();
+    let name = serde_json::Value::from(name);
+    format!(
+        r#"# Overspill's configuration. Every key is described in docs/reference/configuration.md.
+
+listen   = "127.0.0.1:8080"
+data_dir = "overspill-data"
+
+# The cloud: take the marks away to use RunPod beside your own GPUs.
+# [runpod]
+# api_key = "${{RUNPOD_API_KEY}}"
+
+# Caps on cloud spending for everything together.
+[budget]
+per_day = "$20"
+
+[[endpoint]]
+name     = {name}
+max_wait = "{max_wait}"                # start within this time; the cloud is used where own cards would be later
+workers  = {{ min = {min}, max = {max} }}  # cloud workers
+
+  # Your RunPod handler, one process per card, unmodified.
+  [[endpoint.local]]
+  command = ["python3", "-u", "handler.py"]
+  devices = "all"                      # or 1, or [0, 1]
+
+  # [[endpoint.cloud]]
+  # provider = "runpod"
+  # id       = "abc123def456"          # an endpoint that you made at RunPod
+  # gpu      = "RTX 4090"
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn every_profile_loads() {
+        for profile in Profile::value_variants() {
+            let text = written(*profile, "tts");
+            let loaded = parse(
+                &text,
+                "f",
+                Path::new("/"),
+                &Environment::default(),
+                &Flags::default(),
+                Strictness::Serve,
+            )
+            .unwrap();
+            let (min, max, _) = profile.limits();
+            let workers = &loaded.config.endpoint[0].workers;
+            assert_eq!((workers.min, workers.max), (min, max));
+            assert!(loaded.findings.is_empty());
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Arguments of `overspill serve`. The server itself lives in the keeper and the engine.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Flags;
+
+/// Run the server
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Folder of the embedded database, the results and the logs [default: `data_dir`]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Address and port to listen on [default: `listen`]; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+}
+
+impl ServeArgs {
+    /// What the flags say instead of the configuration file.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        Flags {
+            listen: self.listen.clone(),
+            data_dir: self
+                .data_dir
+                .as_ref()
+                .map(|dir| dir.to_string_lossy().into_owned()),
+        }
+    }
+}
