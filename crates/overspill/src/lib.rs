@@ -3,5 +3,6 @@
 
 pub mod cli;
 pub mod config;
+pub mod gpu;
 pub mod keeper;
 pub mod pool;

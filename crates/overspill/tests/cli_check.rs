@@ -110,3 +110,13 @@ fn a_first_configuration_passes_its_own_check() {
     assert_eq!(bad.code, 2);
     assert!(bad.stderr.contains("did you mean `a-b`?"), "{bad}");
 }
+
+#[test]
+fn rented_types_are_listed_with_memory_and_price() {
+    let ran = Machine::new().run(&["gpus", "--cloud"]);
+    insta::assert_snapshot!(ran);
+    let ran = Machine::new().run(&["gpus", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(listed["cloud"][4]["price_usd_per_h"], "0.684");
+    assert!(listed["local"].is_array());
+}

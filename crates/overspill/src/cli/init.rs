@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::config::{Flags, Strictness, parse};
+use crate::gpu::{Gpu, detect};
 
 use super::Context;
 use super::error::{CommandError, ErrorKind};
@@ -62,7 +63,11 @@ impl Profile {
 /// # Errors
 /// When the file exists, cannot be written, or the name makes no endpoint.
 pub fn run(args: &InitArgs, context: &Context) -> Result<(), CommandError> {
-    let text = written(args.profile, &args.name);
+    let gpus = detect().unwrap_or_else(|error| {
+        note(&format!("warning: {error}"));
+        Vec::new()
+    });
+    let text = written(args.profile, &args.name, &gpus);
     // What is written must load: the name is the only thing here that could be wrong.
     parse(
         &text,
@@ -106,14 +111,31 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CommandError> {
             .json(&json!({ "file": path.display().to_string() }));
     }
     context.output.text(&path.display().to_string())?;
+    let found = match gpus.as_slice() {
+        [] => "no GPU driver found: one nominal device is configured".to_owned(),
+        gpus => gpus
+            .iter()
+            .map(|gpu| gpu.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    note(&format!("local GPUs: {found}"));
     note("next: put your worker's command into it, then `overspill check` and `overspill serve`");
     Ok(())
 }
 
-/// The text of a configuration for `profile` with one endpoint called `name`.
-fn written(profile: Profile, name: &str) -> String {
+/// The text of a configuration for `profile` with one endpoint called `name` on `gpus`.
+fn written(profile: Profile, name: &str, gpus: &[Gpu]) -> String {
     let (min, max, max_wait) = profile.limits();
     let name = serde_json::Value::from(name);
+    let (devices, found) = if gpus.is_empty() {
+        (
+            "1    ",
+            "no GPU driver here: one nominal device; \"all\" takes every card".to_owned(),
+        )
+    } else {
+        ("\"all\"", listed(gpus))
+    };
     format!(
         r#"# Overspill's configuration. Every key is described in docs/reference/configuration.md.
 
@@ -136,7 +158,7 @@ workers  = {{ min = {min}, max = {max} }}  # cloud workers
   # Your RunPod handler, one process per card, unmodified.
   [[endpoint.local]]
   command = ["python3", "-u", "handler.py"]
-  devices = "all"                      # or 1, or [0, 1]
+  devices = {devices}                      # {found}
 
   # [[endpoint.cloud]]
   # provider = "runpod"
@@ -146,15 +168,40 @@ workers  = {{ min = {min}, max = {max} }}  # cloud workers
     )
 }
 
+/// Names and memory of GPUs, as a comment may hold them: on one line.
+fn listed(gpus: &[Gpu]) -> String {
+    let one = |gpu: &Gpu| {
+        let name: String = gpu
+            .name
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(60)
+            .collect();
+        match gpu.readings.memory_bytes {
+            Some(bytes) => format!("{name}, {} GiB", bytes.div_ceil(1 << 30)),
+            None => name,
+        }
+    };
+    gpus.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Environment;
+    use crate::gpu::{FixedGpus, GpuProvider as _};
 
     #[test]
     fn every_profile_loads() {
-        for profile in Profile::value_variants() {
-            let text = written(*profile, "tts");
+        let card = FixedGpus::nominal(2).read().unwrap();
+        let with_and_without = [&card[..], &[]];
+        let variants = Profile::value_variants();
+        for (profile, gpus) in variants.iter().zip(with_and_without.into_iter().cycle()) {
+            let text = written(*profile, "tts", gpus);
+            assert_eq!(
+                text.contains("nominal device; nominal device"),
+                !gpus.is_empty()
+            );
             let loaded = parse(
                 &text,
                 "f",

@@ -13,6 +13,7 @@ pub mod config;
 pub mod demo;
 pub mod emulate;
 pub mod error;
+pub mod gpus;
 pub mod init;
 pub mod jobs;
 pub mod keys;
@@ -94,6 +95,7 @@ enum Command {
     Retry(retry::RetryArgs),
     Purge(purge::PurgeArgs),
     Scale(scale::ScaleArgs),
+    Gpus(gpus::GpusArgs),
     Keys(keys::KeysArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -191,6 +193,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Retry(args) => block_on(retry::run(&args, context)),
         Command::Purge(args) => block_on(purge::run(&args, context)),
         Command::Scale(args) => block_on(scale::run(&args, context)),
+        Command::Gpus(args) => gpus::run(&args, context),
         Command::Keys(args) => block_on(keys::run(&args, context)),
         Command::Config(args) => config::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),

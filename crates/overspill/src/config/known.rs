@@ -1,6 +1,8 @@
 //! Names that the configuration may hold: GPU types and data centers, as RunPod published them in
-//! August 2026. A list for suggestions and for the spelling that RunPod's API wants; prices come
-//! from its catalog.
+//! August 2026. For suggestions, for the spelling that RunPod's API wants, and for prices where
+//! neither the configuration nor RunPod's catalog gives one.
+
+use overspill_core::money::{NanoUsd, RatePerHour};
 
 use super::problem::nearest;
 
@@ -13,49 +15,72 @@ pub struct KnownGpu {
     pub id: &'static str,
     /// Device memory in GB, as marketed.
     pub memory_gb: u32,
+    /// RunPod's price of a flex worker as of [`PRICES_AS_OF`], in thousandths of a dollar per hour;
+    /// 0 where its table had none.
+    flex_milli_usd_per_h: u32,
 }
 
-const fn gpu_type(name: &'static str, id: &'static str, memory_gb: u32) -> KnownGpu {
+/// When the built-in prices were published.
+pub const PRICES_AS_OF: &str = "2026-08";
+
+impl KnownGpu {
+    /// RunPod's price of a flex worker as of [`PRICES_AS_OF`]; for where neither the configuration
+    /// nor RunPod's catalog says.
+    #[must_use]
+    pub fn price(&self) -> Option<RatePerHour> {
+        let nanos = i64::from(self.flex_milli_usd_per_h) * 1_000_000;
+        (nanos > 0).then(|| RatePerHour::new(NanoUsd::from_nanos(nanos)))
+    }
+}
+
+const fn gpu_type(
+    name: &'static str,
+    id: &'static str,
+    memory_gb: u32,
+    flex_milli_usd_per_h: u32,
+) -> KnownGpu {
     KnownGpu {
         name,
         id,
         memory_gb,
+        flex_milli_usd_per_h,
     }
 }
 
 /// All types, cheaper ones first.
 pub const GPUS: &[KnownGpu] = &[
-    gpu_type("RTX 2000 Ada", "NVIDIA RTX 2000 Ada Generation", 16),
-    gpu_type("RTX A4000", "NVIDIA RTX A4000", 16),
-    gpu_type("RTX A4500", "NVIDIA RTX A4500", 20),
-    gpu_type("RTX 4000 Ada", "NVIDIA RTX 4000 Ada Generation", 20),
-    gpu_type("RTX 3090", "NVIDIA GeForce RTX 3090", 24),
-    gpu_type("RTX 3090 Ti", "NVIDIA GeForce RTX 3090 Ti", 24),
-    gpu_type("RTX A5000", "NVIDIA RTX A5000", 24),
-    gpu_type("L4", "NVIDIA L4", 24),
-    gpu_type("A30", "NVIDIA A30", 24),
-    gpu_type("RTX 4090", "NVIDIA GeForce RTX 4090", 24),
-    gpu_type("RTX 5000 Ada", "NVIDIA RTX 5000 Ada Generation", 32),
-    gpu_type("RTX 5090", "NVIDIA GeForce RTX 5090", 32),
-    gpu_type("A40", "NVIDIA A40", 48),
-    gpu_type("RTX A6000", "NVIDIA RTX A6000", 48),
-    gpu_type("L40", "NVIDIA L40", 48),
-    gpu_type("L40S", "NVIDIA L40S", 48),
-    gpu_type("RTX 6000 Ada", "NVIDIA RTX 6000 Ada Generation", 48),
-    gpu_type("A100", "NVIDIA A100 80GB PCIe", 80),
-    gpu_type("A100 SXM", "NVIDIA A100-SXM4-80GB", 80),
+    gpu_type("RTX 2000 Ada", "NVIDIA RTX 2000 Ada Generation", 16, 576),
+    gpu_type("RTX A4000", "NVIDIA RTX A4000", 16, 576),
+    gpu_type("RTX A4500", "NVIDIA RTX A4500", 20, 576),
+    gpu_type("RTX 4000 Ada", "NVIDIA RTX 4000 Ada Generation", 20, 576),
+    gpu_type("RTX 3090", "NVIDIA GeForce RTX 3090", 24, 684),
+    gpu_type("RTX 3090 Ti", "NVIDIA GeForce RTX 3090 Ti", 24, 0),
+    gpu_type("RTX A5000", "NVIDIA RTX A5000", 24, 684),
+    gpu_type("L4", "NVIDIA L4", 24, 684),
+    gpu_type("A30", "NVIDIA A30", 24, 0),
+    gpu_type("RTX 4090", "NVIDIA GeForce RTX 4090", 24, 1116),
+    gpu_type("RTX 5000 Ada", "NVIDIA RTX 5000 Ada Generation", 32, 0),
+    gpu_type("RTX 5090", "NVIDIA GeForce RTX 5090", 32, 0),
+    gpu_type("A40", "NVIDIA A40", 48, 1224),
+    gpu_type("RTX A6000", "NVIDIA RTX A6000", 48, 1224),
+    gpu_type("L40", "NVIDIA L40", 48, 1908),
+    gpu_type("L40S", "NVIDIA L40S", 48, 1908),
+    gpu_type("RTX 6000 Ada", "NVIDIA RTX 6000 Ada Generation", 48, 1908),
+    gpu_type("A100", "NVIDIA A100 80GB PCIe", 80, 2736),
+    gpu_type("A100 SXM", "NVIDIA A100-SXM4-80GB", 80, 2736),
     gpu_type(
         "RTX PRO 6000",
         "NVIDIA RTX PRO 6000 Blackwell Server Edition",
         96,
+        3996,
     ),
-    gpu_type("H100 PCIe", "NVIDIA H100 PCIe", 80),
-    gpu_type("H100", "NVIDIA H100 80GB HBM3", 80),
-    gpu_type("H100 NVL", "NVIDIA H100 NVL", 94),
-    gpu_type("H200", "NVIDIA H200", 141),
-    gpu_type("B200", "NVIDIA B200", 180),
-    gpu_type("B300", "NVIDIA B300 SXM6 AC", 288),
-    gpu_type("MI300X", "AMD Instinct MI300X OAM", 192),
+    gpu_type("H100 PCIe", "NVIDIA H100 PCIe", 80, 4176),
+    gpu_type("H100", "NVIDIA H100 80GB HBM3", 80, 4176),
+    gpu_type("H100 NVL", "NVIDIA H100 NVL", 94, 0),
+    gpu_type("H200", "NVIDIA H200", 141, 5580),
+    gpu_type("B200", "NVIDIA B200", 180, 8640),
+    gpu_type("B300", "NVIDIA B300 SXM6 AC", 288, 0),
+    gpu_type("MI300X", "AMD Instinct MI300X OAM", 192, 0),
 ];
 
 /// Ids of data centers.
@@ -129,6 +154,13 @@ mod tests {
         }
         assert_eq!(gpu("RTX 3091"), None);
         assert!(gpus_near("RTX 3091").starts_with("RTX 3090"));
+    }
+
+    #[test]
+    fn built_in_prices_are_exact() {
+        let price = gpu("RTX 4090").and_then(KnownGpu::price).unwrap();
+        assert_eq!(price.per_hour().to_usd(3), "1.116");
+        assert_eq!(gpu("A30").and_then(KnownGpu::price), None);
     }
 
     #[test]

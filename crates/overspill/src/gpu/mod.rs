@@ -1,0 +1,113 @@
+//! The GPUs of this machine: what is there, and how full and warm it is.
+//!
+//! A [`GpuProvider`] reads them: NVML (loaded at run time, so the same binary runs on hosts without
+//! a driver), a fixed list, or a fake for tests. Every reading may be missing, as drivers leave out
+//! what a card does not support. NVML calls may block for seconds when a card is in trouble, so a
+//! [`GpuMonitor`] reads on a thread of its own and publishes what it saw.
+//!
+//! It knows the configuration's [`Devices`](crate::config::Devices) and nothing of jobs, workers
+//! or placement: the engine turns what is seen here into facts for the core.
+
+mod fake;
+mod fixed;
+mod monitor;
+mod nvml;
+mod select;
+
+use serde::Serialize;
+
+pub use fake::FakeGpus;
+pub use fixed::FixedGpus;
+pub use monitor::{GpuMonitor, GpuSnapshot};
+pub use nvml::NvmlGpus;
+pub use select::{Selected, SelectedDevice, select};
+
+use crate::config::MemorySize;
+
+/// One physical GPU, or one MIG instance of one, as it was at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gpu {
+    /// Place in the driver's order, from 0; a MIG instance has that of its card.
+    pub index: u32,
+    /// The driver's lasting id, such as `GPU-5ce1…` or `MIG-…`; matched by, as indices move.
+    pub uuid: String,
+    /// Marketing name, such as `NVIDIA GeForce RTX 3090`.
+    pub name: String,
+    /// The card that this is an instance of, by its uuid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mig_of: Option<String>,
+    /// What was read of it.
+    pub readings: GpuReadings,
+}
+
+/// Readings of a GPU; each is missing where the driver or the card does not support it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct GpuReadings {
+    /// Installed memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Memory in use by anybody, in bytes.
+    pub memory_used_bytes: Option<u64>,
+    /// Share of the last sample period in which a kernel ran, in percent.
+    pub busy_percent: Option<u32>,
+    /// Temperature of the die in degrees Celsius.
+    pub temperature_c: Option<u32>,
+    /// Power drawn in milliwatts.
+    pub power_mw: Option<u32>,
+    /// Memory errors that could not be corrected since the driver was loaded.
+    pub uncorrected_memory_errors: Option<u64>,
+    /// Processes that hold memory on it.
+    pub processes: Option<Vec<GpuProcess>>,
+}
+
+/// A process that holds memory on a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GpuProcess {
+    /// Its id, as the driver sees it: in a container it may be another.
+    pub pid: u32,
+    /// Memory that it holds, in bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Gpu {
+    /// Installed memory.
+    #[must_use]
+    pub fn memory(&self) -> Option<MemorySize> {
+        self.readings.memory_bytes.map(MemorySize::from_bytes)
+    }
+}
+
+/// Something that can read the GPUs of this machine.
+pub trait GpuProvider: Send {
+    /// What it is, for messages: `nvml`, `fixed`, `fake`.
+    fn name(&self) -> &'static str;
+
+    /// Reads every GPU, in the driver's order; may block.
+    ///
+    /// # Errors
+    /// When the driver cannot list them. A single card in trouble is no error: it is listed with
+    /// what could be read, or left out when not even its uuid could.
+    fn read(&mut self) -> Result<Vec<Gpu>, GpuError>;
+}
+
+/// Why GPUs could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GpuError {
+    /// No driver library on this machine.
+    #[error("no NVIDIA driver on this machine: {0}")]
+    NoDriver(String),
+    /// The driver is there but does not answer as it should.
+    #[error("the NVIDIA driver failed: {0}")]
+    Driver(String),
+}
+
+/// The GPUs of this machine by its driver, once; an empty list where there is no driver.
+///
+/// # Errors
+/// When there is a driver and it fails.
+pub fn detect() -> Result<Vec<Gpu>, GpuError> {
+    match NvmlGpus::open() {
+        Ok(mut driver) => driver.read(),
+        Err(GpuError::NoDriver(_)) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,139 @@
+//! Reads GPUs again and again on a thread of its own, and publishes the last snapshot.
+
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Gpu, GpuProvider};
+
+/// What was seen at the last reading.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GpuSnapshot {
+    /// How many readings there were; 0 before the first. One that stands still for long means that
+    /// the driver hangs.
+    pub sequence: u64,
+    /// The GPUs of the last reading that succeeded.
+    pub gpus: Vec<Gpu>,
+    /// Why the last reading failed, if it did.
+    pub fault: Option<String>,
+}
+
+/// A running thread that reads GPUs; it ends when this is dropped.
+#[derive(Debug)]
+pub struct GpuMonitor {
+    snapshots: watch::Receiver<GpuSnapshot>,
+    orders: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl GpuMonitor {
+    /// Starts reading, now and then every `period`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(provider: impl GpuProvider + 'static, period: Duration) -> io::Result<Self> {
+        let (publish, snapshots) = watch::channel(GpuSnapshot::default());
+        let (orders, ordered) = mpsc::channel();
+        let mut provider = provider;
+        let thread = std::thread::Builder::new()
+            .name("gpu-monitor".to_owned())
+            .spawn(move || {
+                loop {
+                    let reading = provider.read();
+                    publish.send_modify(|snapshot| {
+                        snapshot.sequence += 1;
+                        match reading {
+                            Ok(gpus) => {
+                                snapshot.gpus = gpus;
+                                snapshot.fault = None;
+                            }
+                            Err(error) => snapshot.fault = Some(error.to_string()),
+                        }
+                    });
+                    match ordered.recv_timeout(period) {
+                        Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    }
+                }
+            })?;
+        Ok(Self {
+            snapshots,
+            orders: Some(orders),
+            thread: Some(thread),
+        })
+    }
+
+    /// A receiver of snapshots, the last one first.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<GpuSnapshot> {
+        self.snapshots.clone()
+    }
+
+    /// Asks for a reading now, ahead of the period.
+    pub fn read_now(&self) {
+        if let Some(orders) = &self.orders {
+            // A thread that has ended publishes no more; the last snapshot stays.
+            let _ = orders.send(());
+        }
+    }
+}
+
+impl Drop for GpuMonitor {
+    fn drop(&mut self) {
+        self.orders = None;
+        // Not joined: a call into a hanging driver may never return, and must not hold up the end.
+        drop(self.thread.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{FakeGpus, FixedGpus};
+
+    fn one() -> Vec<Gpu> {
+        FixedGpus::nominal(1).read().unwrap()
+    }
+
+    #[tokio::test]
+    async fn snapshots_follow_the_provider_and_keep_the_last_good_one() {
+        let fake = FakeGpus::new(one());
+        let monitor = GpuMonitor::start(fake.clone(), Duration::from_secs(3_600)).unwrap();
+        let mut snapshots = monitor.watch();
+        let first = snapshots
+            .wait_for(|snapshot| snapshot.sequence == 1)
+            .await
+            .unwrap()
+            .clone();
+        assert_eq!((first.gpus.len(), first.fault), (1, None));
+        fake.fail("GPU is lost");
+        monitor.read_now();
+        let second = snapshots
+            .wait_for(|snapshot| snapshot.sequence == 2)
+            .await
+            .unwrap()
+            .clone();
+        assert_eq!(second.gpus.len(), 1);
+        assert!(second.fault.unwrap().contains("GPU is lost"));
+        fake.set(Vec::new());
+        monitor.read_now();
+        let third = snapshots
+            .wait_for(|snapshot| snapshot.sequence == 3)
+            .await
+            .unwrap()
+            .clone();
+        assert_eq!((third.gpus.len(), third.fault), (0, None));
+    }
+
+    #[tokio::test]
+    async fn the_thread_ends_with_the_monitor() {
+        let monitor = GpuMonitor::start(FakeGpus::default(), Duration::from_secs(3_600)).unwrap();
+        let mut snapshots = monitor.watch();
+        drop(monitor);
+        // The channel closes when the thread has gone.
+        while snapshots.changed().await.is_ok() {}
+    }
+}
