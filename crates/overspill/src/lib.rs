@@ -6,3 +6,4 @@ pub mod config;
 pub mod gpu;
 pub mod keeper;
 pub mod pool;
+pub mod reference;

@@ -7,6 +7,7 @@ mod cli_check;
 mod cli_client;
 mod cli_help;
 mod keeper;
+mod reference;
 mod support;
 
 /// A file that nobody lists here would never run.

@@ -214,7 +214,7 @@ mod tests {
             let (min, max, _) = profile.limits();
             let workers = &loaded.config.endpoint[0].workers;
             assert_eq!((workers.min, workers.max), (min, max));
-            assert!(loaded.findings.is_empty());
+            assert_eq!(loaded.warnings().count(), 0);
         }
     }
 }

@@ -64,6 +64,7 @@ pub struct GlobalArgs {
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         value_name = "FILE",
         env = "OVERSPILL_CONFIG",
         hide_env = true
@@ -73,6 +74,7 @@ pub struct GlobalArgs {
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         value_name = "URL",
         env = "OVERSPILL_URL",
         hide_env = true

@@ -285,6 +285,12 @@ impl Check for Scaler {
                 cx.error(node.place_of(key), message);
             }
         }
+        for key in ["wait_share", "lateness_price", "min_idle"] {
+            if let Some(constant) = node.get(key) {
+                let message = format!("the constant `{key}` of `cost_aware`");
+                cx.problems.not_active(&constant.place, message);
+            }
+        }
         if self.request_count == Some(0) {
             cx.error(
                 node.place_of("request_count"),
@@ -308,6 +314,10 @@ impl Check for Scaler {
 impl Check for EndpointBudget {
     fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
         super::check::caps(node, self.per_hour, self.per_day, self.per_month, cx);
+        if self.per_hour.or(self.per_day).or(self.per_month).is_some() {
+            cx.problems
+                .not_active(&node.place, "caps on spending of an endpoint (`budget`)");
+        }
     }
 }
 

@@ -107,6 +107,10 @@ impl Check for LocalPool {
             );
         }
         self.check_env(node, cx);
+        if self.remote {
+            cx.problems
+                .not_active(node.place_of("remote"), "local pools of kind `remote`");
+        }
         if self.http.is_some() {
             let place = node.get("http").map_or(&node.place, |http| &http.place);
             cx.problems.not_active(place, "local pools of kind `http`");

@@ -200,6 +200,14 @@ impl Check for Runpod {
     }
 }
 
+impl Budget {
+    /// Whether any cap is set.
+    #[must_use]
+    pub const fn is_capped(&self) -> bool {
+        self.per_hour.is_some() || self.per_day.is_some() || self.per_month.is_some()
+    }
+}
+
 impl Check for Budget {
     fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
         super::check::caps(node, self.per_hour, self.per_day, self.per_month, cx);
