@@ -3,6 +3,7 @@
 //! What is here:
 //! - [`client`] calls the serverless API (the *data plane*): submit, status, stream, cancel, health, purge;
 //! - [`management`] calls the REST management API: endpoints, their workers and scaling;
+//! - [`driver`] carries out the core's cloud effects and tells it what came of them;
 //! - [`limits`] keeps both under `RunPod`'s documented rates; [`breaker`] stops calling a cloud that is down;
 //! - [`guard`] refuses a cloud that is this server itself;
 //! - [`submission`] writes the body of a submission; [`answer`] reads what comes back, as if it were hostile.
@@ -18,6 +19,7 @@ pub mod answer;
 pub mod breaker;
 pub mod client;
 pub mod clock;
+pub mod driver;
 pub mod guard;
 mod http;
 pub mod limits;

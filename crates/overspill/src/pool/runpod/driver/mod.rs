@@ -1,0 +1,205 @@
+//! Carries out the core's cloud effects and tells the core what came of them.
+//!
+//! One task owns everything: the watch list, the worker limits wanted, the health of each pool. Orders come in
+//! through [`Driver`], calls run beside it, facts go out through [`CloudEvents`]. There is no task per job: one
+//! schedule says which of the outstanding jobs is asked about next.
+//!
+//! **A lost answer to a submission (F20).** `RunPod` takes no idempotency key and has no call that lists jobs, and
+//! `input` must reach the handler unchanged. So a submission whose answer was lost is reported as
+//! [`Event::CloudSubmitUnknown`] and never repeated here. What bounds it:
+//! - each submission carries `policy.ttl` and `policy.executionTimeout`, so a twin that nobody knows about ends by
+//!   itself and costs at most one reservation;
+//! - where a public address is configured, the submission's `webhook` holds an unguessable token of the attempt
+//!   ([`token`]); when `RunPod` calls it, the id in its body is a *hint*: [`Driver::found`] asks `RunPod` about that
+//!   id, and only a job that `RunPod` knows becomes [`Event::CloudSubmitted`]. A twin of an attempt that was given up
+//!   meanwhile is thereby found and cancelled;
+//! - else the core waits its `ambiguous_wait` and gives the attempt up.
+//!
+//! Outputs are not stored here: they leave as bytes beside the event, whose `PayloadRef` has their length and
+//! handle 0; whoever implements [`CloudEvents`] puts in the handle.
+
+mod jobs;
+pub mod meter;
+mod poll;
+mod pool_state;
+mod run;
+pub mod scale;
+pub mod schedule;
+mod start;
+pub mod token;
+pub mod translate;
+mod workers;
+
+use super::answer::CloudJobId;
+use super::client::DataPlane;
+use super::clock::Clock;
+use super::management::Management;
+use super::submission::Submission;
+use bytes::Bytes;
+use overspill_core::event::Event;
+use overspill_core::id::{AttemptId, PoolId};
+use overspill_core::money::RatePerHour;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Takes the driver's facts to the core.
+pub trait CloudEvents: Send + Sync + 'static {
+    /// Hands over a fact, with the bytes of its payload if it has one. Must not block.
+    fn send(&self, event: Event, payload: Option<Bytes>);
+}
+
+/// What may be changed at `RunPod`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Managed {
+    /// Nothing: submissions alone steer.
+    Nothing,
+    /// Workers min and max.
+    Limits,
+    /// Everything: idle time-out and scaling rule too.
+    Everything,
+}
+
+/// One cloud pool as the driver needs it.
+#[derive(Debug, Clone)]
+pub struct CloudPool {
+    /// The core's id.
+    pub id: PoolId,
+    /// `RunPod`'s endpoint id.
+    pub endpoint_id: String,
+    /// Submits, watches, cancels.
+    pub data_plane: DataPlane,
+    /// Changes the limits of workers; without it nothing is changed.
+    pub management: Option<Management>,
+    /// What may be changed.
+    pub managed: Managed,
+    /// Idle time-out to set where everything is managed, in seconds (1 to 3600).
+    pub idle_timeout_s: u32,
+    /// Price of one worker, for the meter; without it nothing is metered.
+    pub price: Option<RatePerHour>,
+    /// Whether every job of the pool is read by `/stream` from its start.
+    pub streams: bool,
+}
+
+/// Something to do.
+#[derive(Debug)]
+enum Order {
+    Configure(Vec<CloudPool>),
+    Submit {
+        attempt: AttemptId,
+        pool: PoolId,
+        submission: Submission,
+    },
+    Watch {
+        attempt: AttemptId,
+        pool: PoolId,
+        cloud_job: CloudJobId,
+    },
+    Stream {
+        attempt: AttemptId,
+    },
+    Cancel {
+        attempt: AttemptId,
+        pool: PoolId,
+        cloud_job: CloudJobId,
+        only_if_queued: bool,
+    },
+    Scale {
+        pool: PoolId,
+        min: u32,
+        max: u32,
+    },
+    Found {
+        attempt: AttemptId,
+        pool: PoolId,
+        cloud_job: CloudJobId,
+    },
+}
+
+/// Handle of the running driver; cheap to clone. The driver stops when the last handle is gone.
+///
+/// The queue behind it has no bound of its own: it holds at most a few orders per job that the core has in the
+/// cloud, which the core bounds by workers × slots.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Driver {
+    /// Starts the driver with no pools. The task ends, after submissions in flight have ended, once every handle is
+    /// dropped.
+    #[must_use]
+    pub fn start(clock: Arc<dyn Clock>, events: Arc<dyn CloudEvents>) -> (Self, JoinHandle<()>) {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let task = tokio::spawn(run::Runner::new(clock, events).run(inbox));
+        (Self { orders }, task)
+    }
+
+    /// Sets the pools, at start and after a reload. Watches of pools that are no longer there go on with what they
+    /// had, so that their results still come in.
+    pub fn configure(&self, pools: Vec<CloudPool>) {
+        self.order(Order::Configure(pools));
+    }
+
+    /// Submits a job; ends in `CloudSubmitted`, `CloudRefused` or `CloudSubmitUnknown`.
+    pub fn submit(&self, attempt: AttemptId, pool: PoolId, submission: Submission) {
+        self.order(Order::Submit {
+            attempt,
+            pool,
+            submission,
+        });
+    }
+
+    /// Watches a job until it ends. Watching one twice is watching it once.
+    pub fn watch(&self, attempt: AttemptId, pool: PoolId, cloud_job: &str) {
+        if let Some(cloud_job) = CloudJobId::parse(cloud_job) {
+            self.order(Order::Watch {
+                attempt,
+                pool,
+                cloud_job,
+            });
+        }
+    }
+
+    /// From now on reads the job's stream: someone wants its chunks as they come.
+    pub fn stream(&self, attempt: AttemptId) {
+        self.order(Order::Stream { attempt });
+    }
+
+    /// Cancels a job and goes on until `RunPod` says what became of it. With `only_if_queued` one that has begun is
+    /// left alone, and its state is told again.
+    pub fn cancel(&self, attempt: AttemptId, pool: PoolId, cloud_job: &str, only_if_queued: bool) {
+        if let Some(cloud_job) = CloudJobId::parse(cloud_job) {
+            self.order(Order::Cancel {
+                attempt,
+                pool,
+                cloud_job,
+                only_if_queued,
+            });
+        }
+    }
+
+    /// Sets the limits of a pool's workers; the last wish wins.
+    pub fn scale(&self, pool: PoolId, min: u32, max: u32) {
+        self.order(Order::Scale { pool, min, max });
+    }
+
+    /// A hint that this attempt's submission became that job (from a webhook that carried the attempt's token).
+    pub fn found(&self, attempt: AttemptId, pool: PoolId, cloud_job: &str) {
+        if let Some(cloud_job) = CloudJobId::parse(cloud_job) {
+            self.order(Order::Found {
+                attempt,
+                pool,
+                cloud_job,
+            });
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // The driver ends only after every handle, so a failed send means that the process is stopping.
+        let _is_stopping = self.orders.send(order);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! One pool and what is under way there.
+
+use super::super::breaker::{Breaker, BreakerRules};
+use super::super::limits::RetryBudget;
+use super::meter::Meter;
+use super::scale::{RECONCILE_MS, ScaleLane};
+use super::{CloudPool, Managed};
+use overspill_core::event::CloudWorkerCounts;
+use std::collections::BTreeSet;
+
+/// One pool and what is under way there.
+pub(super) struct PoolState {
+    pub(super) access: CloudPool,
+    /// No longer configured: only its outstanding jobs are watched.
+    pub(super) is_retired: bool,
+    pub(super) breaker: Breaker,
+    pub(super) lane: ScaleLane,
+    pub(super) meter: Meter,
+    pub(super) retries: RetryBudget,
+    pub(super) counts: Option<CloudWorkerCounts>,
+    pub(super) counts_told_ms: i64,
+    pub(super) health_due_ms: i64,
+    pub(super) is_health_asked: bool,
+    pub(super) health_failures: u32,
+    pub(super) read_due_ms: i64,
+    pub(super) is_read_asked: bool,
+    pub(super) polls_in_flight: usize,
+    pub(super) polls_not_before_ms: i64,
+    pub(super) poll_failures: u32,
+    pub(super) submits_in_flight: usize,
+    pub(super) unknown_words: BTreeSet<String>,
+}
+
+impl PoolState {
+    pub(super) fn new(access: CloudPool, now_ms: i64) -> Self {
+        Self {
+            access,
+            is_retired: false,
+            breaker: Breaker::new(BreakerRules::default()),
+            lane: ScaleLane::default(),
+            meter: Meter::default(),
+            retries: RetryBudget::new(),
+            counts: None,
+            counts_told_ms: now_ms,
+            health_due_ms: now_ms,
+            is_health_asked: false,
+            health_failures: 0,
+            read_due_ms: now_ms + RECONCILE_MS,
+            is_read_asked: false,
+            polls_in_flight: 0,
+            polls_not_before_ms: i64::MIN,
+            poll_failures: 0,
+            submits_in_flight: 0,
+            unknown_words: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn can_manage(&self) -> bool {
+        !self.is_retired
+            && self.access.managed != Managed::Nothing
+            && self.access.management.is_some()
+    }
+
+    /// The next moment at which something of this pool besides polls is due.
+    pub(super) fn next_ms(&self) -> i64 {
+        let health = if self.is_health_asked || self.is_retired {
+            i64::MAX
+        } else {
+            self.health_due_ms
+        };
+        let is_reading = self.is_read_asked || !self.can_manage() || self.lane.wanted().is_none();
+        let read = if is_reading {
+            i64::MAX
+        } else {
+            self.read_due_ms
+        };
+        let scale = self
+            .lane
+            .next_ms()
+            .filter(|_| self.can_manage())
+            .unwrap_or(i64::MAX);
+        health.min(read).min(scale)
+    }
+}

@@ -1,0 +1,154 @@
+//! The limits of one pool's workers on their way to `RunPod`. Pure: takes the time, says what to send.
+//!
+//! The first change goes at once; then at most one per [`APART_MS`], always the newest wish. A wish that `RunPod` has
+//! confirmed is not sent again until something casts doubt on it: a refused submission, or a reading that differs
+//! (`RunPod` lowers limits by itself: to 2 after three days without a request, to 0 after seven).
+
+/// The least time between two changes of one endpoint, in milliseconds.
+pub const APART_MS: i64 = 2_000;
+
+/// How often the limits that `RunPod` really has are read, in milliseconds.
+pub const RECONCILE_MS: i64 = 300_000;
+
+/// Limits of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerRange {
+    /// Always on.
+    pub min: u32,
+    /// At most.
+    pub max: u32,
+}
+
+/// Wanted, sent and confirmed limits of one pool.
+#[derive(Debug, Clone, Default)]
+pub struct ScaleLane {
+    wanted: Option<WorkerRange>,
+    confirmed: Option<WorkerRange>,
+    is_sending: bool,
+    not_before_ms: i64,
+    failures: u32,
+}
+
+impl ScaleLane {
+    /// Takes in a wish.
+    pub fn want(&mut self, range: WorkerRange) {
+        self.wanted = Some(range);
+    }
+
+    /// What is wanted at last.
+    #[must_use]
+    pub fn wanted(&self) -> Option<WorkerRange> {
+        self.wanted
+    }
+
+    /// What to send now, if anything; the caller must report how it ended.
+    pub fn take(&mut self, now_ms: i64) -> Option<WorkerRange> {
+        if self.is_sending || now_ms < self.not_before_ms {
+            return None;
+        }
+        let wanted = self
+            .wanted
+            .filter(|wanted| Some(*wanted) != self.confirmed)?;
+        self.is_sending = true;
+        self.not_before_ms = now_ms + APART_MS;
+        Some(wanted)
+    }
+
+    /// When [`ScaleLane::take`] may have something, in milliseconds.
+    #[must_use]
+    pub fn next_ms(&self) -> Option<i64> {
+        let has_news = self.wanted.is_some() && self.wanted != self.confirmed;
+        (has_news && !self.is_sending).then_some(self.not_before_ms)
+    }
+
+    /// `RunPod` confirmed what was sent.
+    pub fn on_confirmed(&mut self, sent: WorkerRange) {
+        self.is_sending = false;
+        self.failures = 0;
+        self.confirmed = Some(sent);
+    }
+
+    /// It failed; the wish stands, and is sent again after `wait_ms` at the soonest. Says whether this is the first
+    /// failure in a row.
+    pub fn on_failed(&mut self, now_ms: i64, wait_ms: i64) -> bool {
+        self.is_sending = false;
+        self.confirmed = None;
+        self.not_before_ms = self.not_before_ms.max(now_ms + wait_ms);
+        self.failures += 1;
+        self.failures == 1
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// What was confirmed may no longer hold.
+    pub fn doubt(&mut self) {
+        self.confirmed = None;
+    }
+
+    /// `RunPod`'s limits as read; a difference is put right by sending the wish again.
+    pub fn on_read(&mut self, seen: WorkerRange) {
+        if self.confirmed.is_some_and(|confirmed| confirmed != seen) {
+            self.confirmed = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(max: u32) -> WorkerRange {
+        WorkerRange { min: 0, max }
+    }
+
+    #[test]
+    fn the_first_goes_at_once_and_later_ones_are_merged() {
+        let mut lane = ScaleLane::default();
+        lane.want(range(1));
+        assert_eq!(lane.take(100), Some(range(1)));
+        lane.want(range(2));
+        lane.want(range(3));
+        assert_eq!(lane.take(100), None, "one is on its way");
+        lane.on_confirmed(range(1));
+        assert_eq!(lane.next_ms(), Some(2_100));
+        assert_eq!(lane.take(2_099), None);
+        assert_eq!(lane.take(2_100), Some(range(3)));
+        lane.on_confirmed(range(3));
+        assert_eq!(lane.next_ms(), None);
+        lane.want(range(3));
+        assert_eq!(lane.take(9_000), None, "it holds already");
+        lane.want(range(0));
+        assert_eq!(
+            lane.take(9_000),
+            Some(range(0)),
+            "after a quiet time the next goes at once"
+        );
+    }
+
+    #[test]
+    fn a_failed_change_stays_wanted() {
+        let mut lane = ScaleLane::default();
+        lane.want(range(0));
+        assert!(lane.take(0).is_some());
+        assert!(lane.on_failed(10, 5_000));
+        assert_eq!(lane.take(5_009), None);
+        assert_eq!(lane.take(5_010), Some(range(0)));
+        assert!(!lane.on_failed(5_020, 5_000), "told once");
+    }
+
+    #[test]
+    fn limits_that_runpod_lowered_are_set_again() {
+        let mut lane = ScaleLane::default();
+        lane.want(range(3));
+        assert!(lane.take(0).is_some());
+        lane.on_confirmed(range(3));
+        lane.on_read(range(3));
+        assert_eq!(lane.take(10_000), None);
+        lane.on_read(range(2));
+        assert_eq!(lane.take(10_000), Some(range(3)));
+    }
+}

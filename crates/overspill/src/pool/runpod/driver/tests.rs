@@ -1,0 +1,506 @@
+//! The driver against a small cloud that does what a test says.
+
+use super::super::clock::SystemClock;
+use super::super::limits::Limiter;
+use super::super::management::Management;
+use super::super::testing::{FakeCloud, Seen, timeouts};
+use super::*;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use overspill_core::event::{CloudJobState, CloudRefusal, Outcome};
+use overspill_core::id::JobId;
+use overspill_core::time::DurationMs;
+use std::sync::Mutex;
+
+const POOL: PoolId = PoolId(7);
+const HEALTH: &str = r#"{"jobs":{"inQueue":0},"workers":{"idle":0,"running":1}}"#;
+
+struct Sink(mpsc::UnboundedSender<(Event, Option<Bytes>)>);
+
+impl CloudEvents for Sink {
+    fn send(&self, event: Event, payload: Option<Bytes>) {
+        let _test_is_over = self.0.send((event, payload));
+    }
+}
+
+struct Rig {
+    cloud: FakeCloud,
+    driver: Driver,
+    facts: mpsc::UnboundedReceiver<(Event, Option<Bytes>)>,
+}
+
+impl Rig {
+    /// A driver with one pool; `answer` is asked for everything but health.
+    async fn start(answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+        let answer = Arc::new(answer);
+        let cloud = FakeCloud::start(move |seen: Seen| {
+            let answer = Arc::clone(&answer);
+            async move {
+                if seen.path.ends_with("/health") {
+                    HEALTH.into_response()
+                } else {
+                    answer(&seen)
+                }
+            }
+        })
+        .await;
+        let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
+        let management = Management::new(&cloud.account(), timeouts(), limiter).unwrap();
+        let (sink, facts) = mpsc::unbounded_channel();
+        let (driver, _task) = Driver::start(Arc::new(SystemClock::start()), Arc::new(Sink(sink)));
+        driver.configure(vec![CloudPool {
+            id: POOL,
+            endpoint_id: "ep1".to_owned(),
+            data_plane: cloud.data_plane(),
+            management: Some(management),
+            managed: Managed::Limits,
+            idle_timeout_s: 5,
+            price: None,
+            streams: false,
+        }]);
+        let mut rig = Self {
+            cloud,
+            driver,
+            facts,
+        };
+        // A later success of the first health poll would close what a test means to open.
+        let first = rig.facts.recv().await;
+        assert!(
+            matches!(first, Some((Event::CloudHealth { .. }, None))),
+            "{first:?}"
+        );
+        rig
+    }
+
+    /// The next fact that is not about health.
+    async fn fact(&mut self) -> (Event, Option<Bytes>) {
+        loop {
+            let fact = self.facts.recv().await.expect("the driver runs");
+            if !matches!(fact.0, Event::CloudHealth { .. } | Event::CloudSpent { .. }) {
+                return fact;
+            }
+        }
+    }
+
+    fn asked(&self, part: &str) -> usize {
+        self.cloud
+            .seen()
+            .iter()
+            .filter(|seen| seen.path.contains(part))
+            .count()
+    }
+}
+
+fn attempt(n: u128) -> AttemptId {
+    AttemptId {
+        job: JobId::new(n, false),
+        generation: 0,
+        number: 1,
+    }
+}
+
+fn submission() -> Submission {
+    Submission {
+        input: Bytes::from_static(b"{\"a\":1}"),
+        ..Submission::default()
+    }
+}
+
+/// Answers one after the other, the last one for ever.
+fn in_turn(answers: &'static [&'static str]) -> impl Fn() -> Response {
+    let next = Mutex::new(0);
+    move || {
+        let mut next = next.lock().unwrap();
+        let answer = answers[(*next).min(answers.len() - 1)];
+        *next += 1;
+        answer.into_response()
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_submitted_watched_and_its_output_handed_over() {
+    let status = in_turn(&[
+        r#"{"id":"c1","status":"IN_QUEUE"}"#,
+        r#"{"id":"c1","status":"IN_PROGRESS","workerId":"w","output":{"step":1}}"#,
+        r#"{"id":"c1","status":"COMPLETED","workerId":"w","executionTime":9,"output":{"r":1}}"#,
+    ]);
+    let mut rig = Rig::start(move |seen| match seen.path.as_str() {
+        "/v2/ep1/run" => r#"{"id":"c1","status":"IN_QUEUE"}"#.into_response(),
+        _ => status(),
+    })
+    .await;
+    rig.driver.submit(attempt(1), POOL, submission());
+    let (event, _) = rig.fact().await;
+    assert_eq!(
+        event,
+        Event::CloudSubmitted {
+            attempt: attempt(1),
+            cloud_job: "c1".to_owned()
+        }
+    );
+    rig.driver.watch(attempt(1), POOL, "c1");
+    let (queued, _) = rig.fact().await;
+    assert_eq!(
+        queued,
+        Event::CloudStatus {
+            attempt: attempt(1),
+            state: CloudJobState::Queued
+        }
+    );
+    let (running, _) = rig.fact().await;
+    assert!(
+        matches!(
+            running,
+            Event::CloudStatus {
+                state: CloudJobState::Running { .. },
+                ..
+            }
+        ),
+        "{running:?}"
+    );
+    let (progress, bytes) = rig.fact().await;
+    assert!(
+        matches!(progress, Event::CloudProgress { .. }),
+        "{progress:?}"
+    );
+    assert_eq!(bytes.as_deref(), Some(br#"{"step":1}"#.as_slice()));
+    let (ended, bytes) = rig.fact().await;
+    assert!(
+        matches!(
+            &ended,
+            Event::CloudStatus { state: CloudJobState::Ended { outcome: Outcome::Completed { output }, .. }, .. }
+                if output.bytes == 7
+        ),
+        "{ended:?}"
+    );
+    assert_eq!(bytes.as_deref(), Some(br#"{"r":1}"#.as_slice()));
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_told_as_unknown_and_never_sent_again() {
+    let mut rig = Rig::start(|_seen| StatusCode::BAD_GATEWAY.into_response()).await;
+    rig.driver.submit(attempt(1), POOL, submission());
+    let (event, _) = rig.fact().await;
+    assert!(
+        matches!(event, Event::CloudSubmitUnknown { .. }),
+        "{event:?}"
+    );
+    assert_eq!(rig.asked("/run"), 1);
+}
+
+#[tokio::test]
+async fn a_hint_is_believed_only_if_the_cloud_knows_the_job() {
+    let mut rig = Rig::start(|seen| match seen.path.as_str() {
+        "/v2/ep1/status/c9" => r#"{"id":"c9","status":"COMPLETED"}"#.into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    })
+    .await;
+    rig.driver.found(attempt(1), POOL, "forged");
+    rig.driver.found(attempt(2), POOL, "c9");
+    let (event, _) = rig.fact().await;
+    assert_eq!(
+        event,
+        Event::CloudSubmitted {
+            attempt: attempt(2),
+            cloud_job: "c9".to_owned()
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_take_back_cancels_what_waits_and_spares_what_runs() {
+    let mut rig = Rig::start(|seen| match seen.path.as_str() {
+        "/v2/ep1/status/waits" => r#"{"id":"waits","status":"IN_QUEUE"}"#.into_response(),
+        "/v2/ep1/status/runs" => {
+            r#"{"id":"runs","status":"IN_PROGRESS","workerId":"w"}"#.into_response()
+        }
+        "/v2/ep1/cancel/waits" => r#"{"id":"waits","status":"CANCELLED"}"#.into_response(),
+        other => panic!("asked {other}"),
+    })
+    .await;
+    rig.driver.watch(attempt(2), POOL, "runs");
+    let (running, _) = rig.fact().await;
+    assert!(
+        matches!(
+            running,
+            Event::CloudStatus {
+                state: CloudJobState::Running { .. },
+                ..
+            }
+        ),
+        "{running:?}"
+    );
+    rig.driver.cancel(attempt(1), POOL, "waits", true);
+    let (cancelled, _) = rig.fact().await;
+    assert_eq!(
+        cancelled,
+        Event::CloudStatus {
+            attempt: attempt(1),
+            state: CloudJobState::Cancelled
+        }
+    );
+    rig.driver.cancel(attempt(2), POOL, "runs", true);
+    let (spared, _) = rig.fact().await;
+    assert!(
+        matches!(
+            spared,
+            Event::CloudStatus {
+                state: CloudJobState::Running { .. },
+                ..
+            }
+        ),
+        "told again, so that the core stops waiting: {spared:?}"
+    );
+    assert_eq!(rig.asked("/cancel/runs"), 0);
+}
+
+#[tokio::test]
+async fn a_cancel_goes_on_until_it_is_answered() {
+    let answers = Mutex::new(0);
+    let mut rig = Rig::start(move |seen| {
+        assert!(seen.path.ends_with("/cancel/c1"), "{}", seen.path);
+        let mut tries = answers.lock().unwrap();
+        *tries += 1;
+        match *tries {
+            1 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => r#"{"id":"c1","status":"CANCELLED"}"#.into_response(),
+        }
+    })
+    .await;
+    rig.driver.cancel(attempt(1), POOL, "c1", false);
+    let (cancelled, _) = rig.fact().await;
+    assert_eq!(
+        cancelled,
+        Event::CloudStatus {
+            attempt: attempt(1),
+            state: CloudJobState::Cancelled
+        }
+    );
+    assert_eq!(rig.asked("/cancel/c1"), 2);
+}
+
+#[tokio::test]
+async fn an_expired_result_is_told_after_two_404s() {
+    let mut rig = Rig::start(|_seen| StatusCode::NOT_FOUND.into_response()).await;
+    rig.driver.watch(attempt(1), POOL, "c1");
+    let (gone, _) = rig.fact().await;
+    assert_eq!(
+        gone,
+        Event::CloudGone {
+            attempt: attempt(1)
+        }
+    );
+    assert!(rig.asked("/status/c1") >= 2);
+}
+
+#[tokio::test]
+async fn a_stream_brings_its_chunks_before_its_end() {
+    let stream = in_turn(&[
+        r#"{"status":"IN_PROGRESS","stream":[{"output":"a"}]}"#,
+        r#"{"status":"COMPLETED","stream":[{"output":"b"},{"output":"c"}]}"#,
+        r#"{"status":"COMPLETED","stream":[]}"#,
+    ]);
+    let mut rig = Rig::start(move |seen| match seen.path.contains("/stream/") {
+        true => stream(),
+        false if seen.path.contains("/status/") => {
+            r#"{"id":"c1","status":"COMPLETED","output":["a","b","c"]}"#.into_response()
+        }
+        false => StatusCode::NOT_FOUND.into_response(),
+    })
+    .await;
+    rig.driver.watch(attempt(1), POOL, "c1");
+    rig.driver.stream(attempt(1));
+    let mut seen = Vec::new();
+    loop {
+        let (event, bytes) = rig.fact().await;
+        match event {
+            Event::CloudChunk { .. } => seen.push(bytes.unwrap()),
+            Event::CloudStatus {
+                attempt: of,
+                state: CloudJobState::Ended { .. },
+            } if of == attempt(1) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(seen, ["\"a\"", "\"b\"", "\"c\""]);
+}
+
+#[tokio::test]
+async fn chunks_of_a_generator_that_nobody_read_are_fetched_at_its_end() {
+    let stream = in_turn(&[
+        r#"{"status":"COMPLETED","stream":[{"output":1},{"output":2}]}"#,
+        r#"{"status":"COMPLETED","stream":[]}"#,
+    ]);
+    let mut rig = Rig::start(move |seen| match seen.path.contains("/stream/") {
+        true => stream(),
+        false => r#"{"id":"c1","status":"COMPLETED","output":[]}"#.into_response(),
+    })
+    .await;
+    rig.driver.watch(attempt(1), POOL, "c1");
+    for chunk in ["1", "2"] {
+        let (event, bytes) = rig.fact().await;
+        assert!(matches!(event, Event::CloudChunk { .. }), "{event:?}");
+        assert_eq!(bytes.unwrap(), chunk);
+    }
+    let (ended, _) = rig.fact().await;
+    assert!(
+        matches!(
+            ended,
+            Event::CloudStatus {
+                state: CloudJobState::Ended { .. },
+                ..
+            }
+        ),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn limits_are_set_at_once_and_confirmed() {
+    let endpoint = |max: u32| {
+        format!(
+            r#"{{"id":"ep1","name":"n","type":"QUEUE","workers":{{"min":0,"max":{max}}},
+               "scaling":{{"type":"QUEUE_DELAY","queueDelay":4}},"timeout":1,"createdAt":"2026-01-01T00:00:00Z"}}"#
+        )
+    };
+    let mut rig = Rig::start(move |_seen| endpoint(3).into_response()).await;
+    rig.driver.scale(POOL, 0, 3);
+    let (scaled, _) = rig.fact().await;
+    assert_eq!(scaled, Event::CloudScaled { pool: POOL, max: 3 });
+    let patches: Vec<_> = rig
+        .cloud
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.method == "PATCH")
+        .collect();
+    assert_eq!(patches.len(), 1);
+    assert_eq!(
+        patches[0].body.as_ref(),
+        br#"{"workers":{"min":0,"max":3}}"#,
+        "nothing else is ours to change"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_key_stops_submissions_and_is_told_once() {
+    let mut rig = Rig::start(|_seen| StatusCode::UNAUTHORIZED.into_response()).await;
+    rig.driver.submit(attempt(1), POOL, submission());
+    let (refused, _) = rig.fact().await;
+    assert!(
+        matches!(
+            refused,
+            Event::CloudRefused {
+                refusal: CloudRefusal::Unauthorized,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    let (failed, _) = rig.fact().await;
+    assert!(
+        matches!(
+            failed,
+            Event::CloudFailed {
+                refusal: CloudRefusal::Unauthorized,
+                ..
+            }
+        ),
+        "{failed:?}"
+    );
+    rig.driver.submit(attempt(2), POOL, submission());
+    let (refused, _) = rig.fact().await;
+    let Event::CloudRefused {
+        refusal: CloudRefusal::Unauthorized,
+        retry_after: Some(after),
+        ..
+    } = refused
+    else {
+        panic!("{refused:?}")
+    };
+    assert!(after > DurationMs::from_secs(50), "{after}");
+    assert_eq!(rig.asked("/run"), 1, "the second was not sent");
+}
+
+#[tokio::test]
+async fn a_paused_endpoint_gets_its_limits_again() {
+    let endpoint = r#"{"id":"ep1","name":"n","workers":{"min":0,"max":2},"scaling":{"type":"QUEUE_DELAY","queueDelay":4},"timeout":1,"createdAt":"x"}"#;
+    let mut rig = Rig::start(move |seen| match seen.method.as_str() {
+        "PATCH" => endpoint.into_response(),
+        _ => (
+            StatusCode::CONFLICT,
+            r#"{"code":"ENDPOINT_PAUSED","detail":"Endpoint is paused"}"#,
+        )
+            .into_response(),
+    })
+    .await;
+    rig.driver.scale(POOL, 0, 2);
+    assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
+    rig.driver.submit(attempt(1), POOL, submission());
+    let (refused, _) = rig.fact().await;
+    assert!(
+        matches!(
+            refused,
+            Event::CloudRefused {
+                refusal: CloudRefusal::Paused,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    let (scaled, _) = rig.fact().await;
+    assert_eq!(
+        scaled,
+        Event::CloudScaled { pool: POOL, max: 2 },
+        "what was confirmed was sent again"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_cloud_opens_the_breaker() {
+    let mut rig = Rig::start(|_seen| StatusCode::BAD_GATEWAY.into_response()).await;
+    for n in 1..=5 {
+        rig.driver.submit(attempt(n), POOL, submission());
+    }
+    let mut unknown = 0;
+    loop {
+        match rig.fact().await.0 {
+            Event::CloudSubmitUnknown { .. } => unknown += 1,
+            Event::CloudFailed { refusal, .. } => {
+                assert_eq!(refusal, CloudRefusal::Unreachable);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(unknown, 5);
+    rig.driver.submit(attempt(6), POOL, submission());
+    let (refused, _) = rig.fact().await;
+    assert!(
+        matches!(
+            refused,
+            Event::CloudRefused {
+                refusal: CloudRefusal::Unreachable,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(rig.asked("/run"), 5);
+}
+
+#[tokio::test]
+async fn an_unknown_pool_is_refused_at_once() {
+    let mut rig = Rig::start(|_seen| StatusCode::OK.into_response()).await;
+    rig.driver.submit(attempt(1), PoolId(99), submission());
+    let (refused, _) = rig.fact().await;
+    assert!(
+        matches!(
+            refused,
+            Event::CloudRefused {
+                refusal: CloudRefusal::EndpointGone,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+}
