@@ -1,0 +1,348 @@
+//! The embedded driver: SQLite, one file, one writer, a few readers.
+//!
+//! Write-ahead log with `synchronous=FULL`: a commit is one fsync of the log, and is on disk when it
+//! returns. The log is copied back into the main file from idle moments. An IO error stops the store
+//! for good: after a failed fsync the kernel may have dropped the page and report success the next
+//! time, so nothing may be acknowledged any more.
+//!
+//! Every row has a checksum, every table a digest in the row of `tail`, and the schema is compared
+//! with what the migrations make: what is read is what was written, or is refused.
+
+mod backup;
+mod books;
+mod codec;
+mod expire;
+mod migrate;
+mod open;
+mod read;
+mod table;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use overspill_core::change::Snapshot;
+use overspill_core::endpoint::EndpointRecord;
+use overspill_core::id::{EndpointId, WorkerId};
+use overspill_core::pool::PoolRecord;
+use overspill_core::time::Timestamp;
+use overspill_core::worker::WorkerRecord;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use self::books::{Books, each};
+use self::codec::{Checked, get_attempt, get_job, get_key, put_key};
+use self::read::SqliteReader;
+use self::table::{Put, Table};
+use crate::error::{CommitError, StoreError};
+use crate::record::{IdempotentJob, KeyRecord, Space};
+use crate::{Batch, Reader, Store};
+
+pub use self::migrate::SCHEMA_VERSION;
+
+/// The database's file name in the data directory.
+pub const FILE_NAME: &str = "overspill.db";
+
+/// The log may grow to this size before it is copied back at any price.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+/// In idle moments it is copied back from this size on.
+const LOG_BYTES_IDLE: u64 = 4 << 20;
+
+/// The writer.
+#[derive(Debug)]
+pub struct SqliteStore {
+    conn: Connection,
+    path: PathBuf,
+    /// `None` after a failed transaction: read again before the next.
+    books: Option<Books>,
+    readers: Arc<SqliteReader>,
+    is_stopped: bool,
+    /// Bytes committed since the log was last copied back, estimated.
+    log_bytes: u64,
+}
+
+impl SqliteStore {
+    /// Opens the database in the data directory `dir`, or makes it; both must not be in use by
+    /// another server.
+    ///
+    /// # Errors
+    /// When it is no database of ours, of a newer version, damaged, incomplete, or cannot be read.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE_NAME);
+        let conn = open::writer(&path)?;
+        let books = Books::load(&conn)?;
+        let readers = Arc::new(SqliteReader::new(path.clone()));
+        Ok(Self {
+            conn,
+            path,
+            books: Some(books),
+            readers,
+            is_stopped: false,
+            log_bytes: 0,
+        })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `work` in one transaction, with the tail's row as its last write.
+    fn transact<T>(
+        &mut self,
+        mut work: impl FnMut(&Connection, &mut Books) -> Result<T, StoreError>,
+    ) -> Result<T, CommitError> {
+        if self.is_stopped {
+            return Err(CommitError::Fatal(StoreError::Stopped));
+        }
+        let result = self.attempt(&mut work);
+        result.map_err(|error| self.failed(error))
+    }
+
+    fn attempt<T>(
+        &mut self,
+        work: &mut impl FnMut(&Connection, &mut Books) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let books = match &mut self.books {
+            Some(books) => books,
+            none => none.insert(Books::load(&self.conn)?),
+        };
+        let value = work(&self.conn, books)?;
+        books.tail.commits += 1;
+        books.tail.save(&self.conn)?;
+        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(value)
+    }
+
+    /// Cleans up after a failed transaction, and says what is known of its outcome.
+    fn failed(&mut self, error: StoreError) -> CommitError {
+        self.books = None;
+        let is_rolled_back = self.conn.is_autocommit()
+            || self
+                .conn
+                .prepare_cached("ROLLBACK")
+                .and_then(|mut rollback| rollback.execute([]))
+                .is_ok();
+        if matches!(error, StoreError::Io { .. } | StoreError::Corrupt { .. }) || !is_rolled_back {
+            self.is_stopped = true;
+            tracing::error!(code = error.code(), %error, "storage failed; no further commits");
+            return CommitError::Fatal(error);
+        }
+        CommitError::NotStored(error)
+    }
+
+    fn copy_log_back(&mut self, mode: &str) -> Result<(), StoreError> {
+        let result = self
+            .conn
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .map_err(StoreError::from);
+        match result {
+            Ok(_) => {
+                self.log_bytes = 0;
+                Ok(())
+            }
+            // A reader is in the way: the next idle moment will do.
+            Err(StoreError::Busy(_)) => Ok(()),
+            Err(error @ StoreError::Full(_)) => Err(error),
+            Err(error) => {
+                self.is_stopped = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// The length of the log file; it keeps its length when it is begun anew.
+    fn log_length(&self) -> u64 {
+        std::fs::metadata(open::beside(&self.path, "-wal")).map_or(0, |file| file.len())
+    }
+}
+
+impl Store for SqliteStore {
+    fn restore(&mut self) -> Result<Snapshot, StoreError> {
+        let tx = self.conn.unchecked_transaction()?;
+        let books = Books::load(&tx)?;
+        let mut snapshot = Snapshot::default();
+        let digest = each(&tx, Table::Endpoints, |row| {
+            let record: EndpointRecord = row.json(1)?;
+            snapshot.endpoints.insert(record.id, record);
+            Ok(())
+        })?;
+        books.tail.expect_digest(Table::Endpoints, digest)?;
+        let digest = each(&tx, Table::Pools, |row| {
+            let record: PoolRecord = row.json(1)?;
+            snapshot.pools.insert(record.id, record);
+            Ok(())
+        })?;
+        books.tail.expect_digest(Table::Pools, digest)?;
+        let digest = each(&tx, Table::Workers, |row| {
+            let record: WorkerRecord = row.json(1)?;
+            if row.blob(0)? != WorkerId::bits(record.id).to_be_bytes() {
+                return Err(row.damaged());
+            }
+            snapshot.workers.insert(record.id, record);
+            Ok(())
+        })?;
+        books.tail.expect_digest(Table::Workers, digest)?;
+        let digest = each(&tx, Table::Jobs, |row| {
+            let job = get_job(row)?;
+            snapshot.jobs.insert(job.id, job);
+            Ok(())
+        })?;
+        books.tail.expect_digest(Table::Jobs, digest)?;
+        let digest = each(&tx, Table::Attempts, |row| {
+            let attempt = get_attempt(row)?;
+            snapshot.attempts.insert(attempt.id, attempt);
+            Ok(())
+        })?;
+        books.tail.expect_digest(Table::Attempts, digest)?;
+        tx.finish()?;
+        self.books = Some(books);
+        Ok(snapshot)
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+        if batch.changes.is_empty() && !self.is_stopped {
+            return Ok(());
+        }
+        self.transact(|conn, books| write::write(conn, books, batch))?;
+        self.log_bytes += 16_384 + 1_024 * batch.changes.len() as u64;
+        Ok(())
+    }
+
+    fn idempotent(
+        &mut self,
+        endpoint: EndpointId,
+        key: &str,
+    ) -> Result<Option<IdempotentJob>, StoreError> {
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT * FROM idempotency WHERE endpoint = ?1 AND key = ?2")?;
+        let mut rows = statement.query(params![endpoint.0, key])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let row = Checked::new(row, Table::Idempotency)?;
+        Ok(Some(IdempotentJob {
+            job: row.job_id(2)?,
+            body_sha256: row.text(3)?,
+        }))
+    }
+
+    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.transact(|conn, books| expire::expire(conn, &mut books.tail, now, limit))
+            .map_err(CommitError::into_cause)
+    }
+
+    fn checkpoint(&mut self, is_idle: bool) -> Result<(), StoreError> {
+        if self.is_stopped {
+            return Err(StoreError::Stopped);
+        }
+        if self.log_bytes >= LOG_BYTES_MAX || (is_idle && self.log_bytes >= LOG_BYTES_IDLE) {
+            self.copy_log_back("PASSIVE")?;
+        }
+        if self.log_length() > 2 * LOG_BYTES_MAX {
+            // Readers have kept it from being begun anew: wait for them, up to the time-out.
+            self.copy_log_back("TRUNCATE")?;
+        }
+        Ok(())
+    }
+
+    fn put_key(&mut self, key: &KeyRecord) -> Result<(), StoreError> {
+        self.transact(|conn, books| {
+            let old = conn
+                .prepare_cached("SELECT sum FROM keys WHERE id = ?1")?
+                .query_row([&key.id], |row| row.get::<_, i64>(0))
+                .optional()?;
+            let digest = books.tail.digest(Table::Keys);
+            if let Some(sum) = old {
+                digest.remove(sum.cast_unsigned());
+            }
+            let mut put = Put::replace(conn, Table::Keys)?;
+            put_key(&mut put, key)?;
+            digest.add(put.finish()?);
+            Ok(())
+        })
+        .map_err(CommitError::into_cause)
+    }
+
+    fn revoke_key(&mut self, id: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let Some(mut key) = self.keys()?.into_iter().find(|key| key.id == id) else {
+            return Ok(false);
+        };
+        if key.revoked_at.is_none() {
+            key.revoked_at = Some(at);
+            self.put_key(&key)?;
+        }
+        Ok(true)
+    }
+
+    fn keys(&mut self) -> Result<Vec<KeyRecord>, StoreError> {
+        let mut keys = Vec::new();
+        let tx = self.conn.unchecked_transaction()?;
+        let digest = each(&tx, Table::Keys, |row| {
+            keys.push(get_key(row)?);
+            Ok(())
+        })?;
+        Books::load(&tx)?.tail.expect_digest(Table::Keys, digest)?;
+        tx.finish()?;
+        Ok(keys)
+    }
+
+    fn meta(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT * FROM meta WHERE name = ?1")?;
+        let mut rows = statement.query([name])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        Ok(Some(Checked::new(row, Table::Meta)?.blob(1)?.to_vec()))
+    }
+
+    fn put_meta(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.transact(|conn, books| {
+            let old = conn
+                .prepare_cached("SELECT sum FROM meta WHERE name = ?1")?
+                .query_row([name], |row| row.get::<_, i64>(0))
+                .optional()?;
+            let digest = books.tail.digest(Table::Meta);
+            if let Some(sum) = old {
+                digest.remove(sum.cast_unsigned());
+            }
+            let mut put = Put::replace(conn, Table::Meta)?;
+            put.text(name)?;
+            put.blob(value)?;
+            digest.add(put.finish()?);
+            Ok(())
+        })
+        .map_err(CommitError::into_cause)
+    }
+
+    fn space(&self) -> Result<Space, StoreError> {
+        Ok(Space {
+            free_bytes: Some(crate::reserve::free_bytes(&self.path)?),
+            has_reserve: true,
+        })
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        if self.is_stopped {
+            return Err(StoreError::Stopped);
+        }
+        self.transact(|_, books| {
+            books.tail.is_clean = true;
+            Ok(())
+        })
+        .map_err(CommitError::into_cause)?;
+        self.copy_log_back("TRUNCATE")?;
+        self.is_stopped = true;
+        Ok(())
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::clone(&self.readers) as Arc<dyn Reader>
+    }
+}

@@ -1,0 +1,453 @@
+//! Records as rows, and back.
+
+use overspill_core::attempt::{Attempt, CloudPhase, Fence, Place};
+use overspill_core::change::{EndedAttempt, EndedJob, FinalState};
+use overspill_core::event::PayloadRef;
+use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
+use overspill_core::job::{Job, JobExtras, JobState};
+use overspill_core::ledger::{Entry, EntryKind};
+use overspill_core::time::{DurationMs, Timestamp};
+use rusqlite::Row;
+
+use super::table::{Put, Table, checked, damaged};
+use crate::error::StoreError;
+use crate::record::KeyRecord;
+
+pub(super) type JobKey = [u8; 17];
+pub(super) type AttemptKey = [u8; 25];
+
+pub(super) fn job_key(id: JobId) -> JobKey {
+    let mut key = [0; 17];
+    key[..16].copy_from_slice(&id.uuid().to_be_bytes());
+    key[16] = u8::from(id.is_sync());
+    key
+}
+
+pub(super) fn attempt_key(id: AttemptId) -> AttemptKey {
+    let mut key = [0; 25];
+    key[..17].copy_from_slice(&job_key(id.job));
+    key[17..21].copy_from_slice(&id.generation.to_be_bytes());
+    key[21..].copy_from_slice(&id.number.to_be_bytes());
+    key
+}
+
+/// The keys of all attempts of a job lie between these two.
+pub(super) fn attempt_range(job: JobId) -> (AttemptKey, AttemptKey) {
+    let key = |n| {
+        attempt_key(AttemptId {
+            job,
+            generation: n,
+            number: n,
+        })
+    };
+    (key(0), key(u32::MAX))
+}
+
+fn parse_job_key(key: &[u8]) -> Option<JobId> {
+    let (uuid, rest) = key.split_first_chunk::<16>()?;
+    let [is_sync @ (0 | 1)] = rest else {
+        return None;
+    };
+    Some(JobId::new(u128::from_be_bytes(*uuid), *is_sync == 1))
+}
+
+fn parse_attempt_key(key: &[u8]) -> Option<AttemptId> {
+    let (job, numbers) = key.split_first_chunk::<17>()?;
+    let (generation, number) = numbers.split_first_chunk::<4>()?;
+    Some(AttemptId {
+        job: parse_job_key(job)?,
+        generation: u32::from_be_bytes(*generation),
+        number: u32::from_be_bytes(number.try_into().ok()?),
+    })
+}
+
+/// A row that is known to be what was stored.
+pub(super) struct Checked<'r, 's> {
+    row: &'r Row<'s>,
+    table: Table,
+    /// Its checksum.
+    pub(super) sum: u64,
+}
+
+impl<'r, 's> Checked<'r, 's> {
+    pub(super) fn new(row: &'r Row<'s>, table: Table) -> Result<Self, StoreError> {
+        let sum = checked(row, table)?;
+        Ok(Self { row, table, sum })
+    }
+
+    /// What was stored does not make a record: a defect, or luck against the checksum.
+    pub(super) fn damaged(&self) -> StoreError {
+        damaged(self.row, self.table)
+    }
+
+    pub(super) fn int(&self, column: usize) -> Result<i64, StoreError> {
+        Ok(self.row.get(column)?)
+    }
+
+    pub(super) fn opt_int(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        Ok(self.row.get(column)?)
+    }
+
+    pub(super) fn word(&self, column: usize) -> Result<u64, StoreError> {
+        Ok(self.int(column)?.cast_unsigned())
+    }
+
+    pub(super) fn small<T: TryFrom<i64>>(&self, column: usize) -> Result<T, StoreError> {
+        T::try_from(self.int(column)?).map_err(|_| self.damaged())
+    }
+
+    pub(super) fn time(&self, column: usize) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp::from_millis(self.int(column)?))
+    }
+
+    pub(super) fn opt_time(&self, column: usize) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.opt_int(column)?.map(Timestamp::from_millis))
+    }
+
+    pub(super) fn length(&self, column: usize) -> Result<DurationMs, StoreError> {
+        Ok(DurationMs::from_millis(self.word(column)?))
+    }
+
+    fn opt_length(&self, column: usize) -> Result<Option<DurationMs>, StoreError> {
+        let millis = self.opt_int(column)?.map(i64::cast_unsigned);
+        Ok(millis.map(DurationMs::from_millis))
+    }
+
+    pub(super) fn text(&self, column: usize) -> Result<String, StoreError> {
+        Ok(self.row.get(column)?)
+    }
+
+    fn opt_text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        Ok(self.row.get(column)?)
+    }
+
+    pub(super) fn blob(&self, column: usize) -> Result<&'r [u8], StoreError> {
+        let value = self.row.get_ref(column)?;
+        value.as_blob().map_err(|_| self.damaged())
+    }
+
+    pub(super) fn job_id(&self, column: usize) -> Result<JobId, StoreError> {
+        parse_job_key(self.blob(column)?).ok_or_else(|| self.damaged())
+    }
+
+    pub(super) fn attempt_id(&self, column: usize) -> Result<AttemptId, StoreError> {
+        parse_attempt_key(self.blob(column)?).ok_or_else(|| self.damaged())
+    }
+
+    pub(super) fn endpoint(&self, column: usize) -> Result<EndpointId, StoreError> {
+        Ok(EndpointId(self.small(column)?))
+    }
+
+    pub(super) fn pool(&self, column: usize) -> Result<PoolId, StoreError> {
+        Ok(PoolId(self.small(column)?))
+    }
+
+    pub(super) fn kind(&self, column: usize) -> Result<EntryKind, StoreError> {
+        Ok(match self.int(column)? {
+            0 => EntryKind::ColdStart,
+            1 => EntryKind::Run,
+            2 => EntryKind::Idle,
+            3 => EntryKind::Saved,
+            _ => return Err(self.damaged()),
+        })
+    }
+
+    /// A record kept as JSON.
+    pub(super) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        column: usize,
+    ) -> Result<T, StoreError> {
+        let value = self.row.get_ref(column)?;
+        let text = value.as_str().map_err(|_| self.damaged())?;
+        serde_json::from_str(text).map_err(|_| self.damaged())
+    }
+}
+
+pub(super) const fn kind_number(kind: EntryKind) -> i64 {
+    match kind {
+        EntryKind::ColdStart => 0,
+        EntryKind::Run => 1,
+        EntryKind::Idle => 2,
+        EntryKind::Saved => 3,
+    }
+}
+
+pub(super) const fn state_number(state: FinalState) -> i64 {
+    match state {
+        FinalState::Completed => 0,
+        FinalState::Failed => 1,
+        FinalState::Cancelled => 2,
+        FinalState::TimedOut => 3,
+    }
+}
+
+pub(super) fn put_job(put: &mut Put<'_>, job: &Job, input: Option<i64>) -> Result<(), StoreError> {
+    put.blob(&job_key(job.id))?;
+    put.int(job.endpoint.0.into())?;
+    put.word(job.seq)?;
+    put.int(job.submitted_at.as_millis())?;
+    put.int(job.expires_at.as_millis())?;
+    put.word(job.input_bytes)?;
+    put.word(job.execution_timeout.as_millis())?;
+    put.int(job.class.into())?;
+    put.int(job.generation.into())?;
+    put.int(job.attempts.into())?;
+    put.int(job.lost.into())?;
+    put.int(job.no_result.into())?;
+    put.int(job.low_priority.into())?;
+    put.int(job.local_only.into())?;
+    put.opt_int(match job.state {
+        JobState::Queued => None,
+        JobState::Attempted { number } => Some(number.into()),
+    })?;
+    let extras = job.extras.as_deref();
+    put.opt_text(extras.and_then(|extras| extras.webhook.as_deref()))?;
+    put.opt_text(extras.and_then(|extras| extras.worker.as_deref()))?;
+    put.int(extras.is_some().into())?;
+    put.opt_int(input)
+}
+
+/// The column of `jobs` with the row of its input.
+pub(super) const JOB_INPUT: usize = 18;
+
+pub(super) fn get_job(row: &Checked<'_, '_>) -> Result<Job, StoreError> {
+    Ok(Job {
+        id: row.job_id(0)?,
+        endpoint: row.endpoint(1)?,
+        seq: row.word(2)?,
+        submitted_at: row.time(3)?,
+        expires_at: row.time(4)?,
+        input_bytes: row.word(5)?,
+        execution_timeout: row.length(6)?,
+        class: row.small(7)?,
+        generation: row.small(8)?,
+        attempts: row.small(9)?,
+        lost: row.small(10)?,
+        no_result: row.small(11)?,
+        low_priority: row.int(12)? == 1,
+        local_only: row.int(13)? == 1,
+        state: match row.opt_int(14)? {
+            None => JobState::Queued,
+            Some(_) => JobState::Attempted {
+                number: row.small(14)?,
+            },
+        },
+        extras: if row.int(17)? == 1 {
+            Some(Box::new(JobExtras {
+                webhook: row.opt_text(15)?,
+                worker: row.opt_text(16)?,
+            }))
+        } else {
+            None
+        },
+    })
+}
+
+pub(super) fn put_attempt(put: &mut Put<'_>, attempt: &Attempt) -> Result<(), StoreError> {
+    put.blob(&attempt_key(attempt.id))?;
+    put.int(attempt.endpoint.0.into())?;
+    put.int(attempt.pool.0.into())?;
+    let (phase, worker, since, cloud_job, cloud_worker) = match &attempt.place {
+        Place::Local { worker } => (0, Some(worker.bits().to_be_bytes()), None, None, None),
+        Place::Cloud(CloudPhase::Submitting) => (1, None, None, None, None),
+        Place::Cloud(CloudPhase::Unknown { since }) => (2, None, Some(*since), None, None),
+        Place::Cloud(CloudPhase::Queued { cloud_job }) => (3, None, None, Some(cloud_job), None),
+        Place::Cloud(CloudPhase::Running { cloud_job, worker }) => {
+            (4, None, None, Some(cloud_job), worker.as_deref())
+        }
+    };
+    put.int(phase)?;
+    match worker {
+        Some(worker) => put.blob(&worker)?,
+        None => put.null()?,
+    }
+    put.opt_int(since.map(Timestamp::as_millis))?;
+    put.opt_text(cloud_job.map(String::as_str))?;
+    put.opt_text(cloud_worker)?;
+    put.int(attempt.leased_at.as_millis())?;
+    put.opt_int(attempt.started_at.map(Timestamp::as_millis))?;
+    put.int(attempt.deadline.as_millis())?;
+    put.opt_int(attempt.fenced.map(|fence| match fence {
+        Fence::Cancelled => 0,
+        Fence::TimedOut => 1,
+        Fence::Expired => 2,
+        Fence::Lost => 3,
+        Fence::Superseded => 4,
+    }))
+}
+
+pub(super) fn get_attempt(row: &Checked<'_, '_>) -> Result<Attempt, StoreError> {
+    let cloud_job = || row.opt_text(6)?.ok_or_else(|| row.damaged());
+    Ok(Attempt {
+        id: row.attempt_id(0)?,
+        endpoint: row.endpoint(1)?,
+        pool: row.pool(2)?,
+        place: match row.int(3)? {
+            0 => {
+                let bits = row.blob(4)?.try_into().map_err(|_| row.damaged())?;
+                Place::Local {
+                    worker: WorkerId::new(u128::from_be_bytes(bits)),
+                }
+            }
+            1 => Place::Cloud(CloudPhase::Submitting),
+            2 => Place::Cloud(CloudPhase::Unknown {
+                since: row.time(5)?,
+            }),
+            3 => Place::Cloud(CloudPhase::Queued {
+                cloud_job: cloud_job()?,
+            }),
+            4 => Place::Cloud(CloudPhase::Running {
+                cloud_job: cloud_job()?,
+                worker: row.opt_text(7)?,
+            }),
+            _ => return Err(row.damaged()),
+        },
+        leased_at: row.time(8)?,
+        started_at: row.opt_time(9)?,
+        deadline: row.time(10)?,
+        fenced: match row.opt_int(11)? {
+            None => None,
+            Some(0) => Some(Fence::Cancelled),
+            Some(1) => Some(Fence::TimedOut),
+            Some(2) => Some(Fence::Expired),
+            Some(3) => Some(Fence::Lost),
+            Some(4) => Some(Fence::Superseded),
+            Some(_) => return Err(row.damaged()),
+        },
+    })
+}
+
+pub(super) fn put_ended(
+    put: &mut Put<'_>,
+    job: &EndedJob,
+    input: Option<i64>,
+    output: Option<i64>,
+) -> Result<(), StoreError> {
+    let millis = |length: DurationMs| length.as_millis().cast_signed();
+    put.blob(&job_key(job.id))?;
+    put.int(job.endpoint.0.into())?;
+    put.int(job.generation.into())?;
+    put.int(state_number(job.state))?;
+    put.int(job.submitted_at.as_millis())?;
+    put.int(job.ended_at.as_millis())?;
+    put.opt_int(job.delay.map(millis))?;
+    put.opt_int(job.execution.map(millis))?;
+    put.int(job.attempts.into())?;
+    put.opt_text(job.worker.as_deref())?;
+    put.opt_int(job.pool.map(|pool| pool.0.into()))?;
+    put.word(job.output.bytes)?;
+    put.opt_text(job.error.as_deref())?;
+    put.opt_text(job.error_code.as_deref())?;
+    put.opt_text(job.body_sha256.as_deref())?;
+    put.int(job.expires_at.as_millis())?;
+    put.opt_text(job.webhook.as_deref())?;
+    put.opt_int(input)?;
+    put.opt_int(output)
+}
+
+/// The columns of `ended` with the rows of its payloads.
+pub(super) const ENDED_INPUT: usize = 17;
+/// See [`ENDED_INPUT`].
+pub(super) const ENDED_OUTPUT: usize = 18;
+
+pub(super) fn get_ended(row: &Checked<'_, '_>) -> Result<EndedJob, StoreError> {
+    Ok(EndedJob {
+        id: row.job_id(0)?,
+        endpoint: row.endpoint(1)?,
+        generation: row.small(2)?,
+        state: match row.int(3)? {
+            0 => FinalState::Completed,
+            1 => FinalState::Failed,
+            2 => FinalState::Cancelled,
+            3 => FinalState::TimedOut,
+            _ => return Err(row.damaged()),
+        },
+        submitted_at: row.time(4)?,
+        ended_at: row.time(5)?,
+        delay: row.opt_length(6)?,
+        execution: row.opt_length(7)?,
+        attempts: row.small(8)?,
+        worker: row.opt_text(9)?,
+        pool: match row.opt_int(10)? {
+            None => None,
+            Some(_) => Some(row.pool(10)?),
+        },
+        output: PayloadRef {
+            handle: 0,
+            bytes: row.word(11)?,
+        },
+        error: row.opt_text(12)?,
+        error_code: row.opt_text(13)?,
+        body_sha256: row.opt_text(14)?,
+        expires_at: row.time(15)?,
+        webhook: row.opt_text(16)?,
+    })
+}
+
+pub(super) fn put_story(put: &mut Put<'_>, attempt: &EndedAttempt) -> Result<(), StoreError> {
+    put.blob(&attempt_key(attempt.id))?;
+    put.int(attempt.pool.0.into())?;
+    put.opt_text(attempt.worker.as_deref())?;
+    put.int(attempt.leased_at.as_millis())?;
+    put.opt_int(attempt.started_at.map(Timestamp::as_millis))?;
+    put.int(attempt.ended_at.as_millis())?;
+    put.text(&attempt.outcome)
+}
+
+pub(super) fn get_story(row: &Checked<'_, '_>) -> Result<EndedAttempt, StoreError> {
+    Ok(EndedAttempt {
+        id: row.attempt_id(0)?,
+        pool: row.pool(1)?,
+        worker: row.opt_text(2)?,
+        leased_at: row.time(3)?,
+        started_at: row.opt_time(4)?,
+        ended_at: row.time(5)?,
+        outcome: row.text(6)?,
+    })
+}
+
+pub(super) fn put_entry(put: &mut Put<'_>, row: i64, entry: &Entry) -> Result<(), StoreError> {
+    put.int(row)?;
+    put.int(entry.at.as_millis())?;
+    put.int(entry.endpoint.0.into())?;
+    put.int(entry.pool.0.into())?;
+    match entry.job {
+        Some(job) => put.blob(&job_key(job))?,
+        None => put.null()?,
+    }
+    put.int(kind_number(entry.kind))?;
+    put.word(entry.worker_time.as_millis())?;
+    put.int(entry.amount.as_nanos())
+}
+
+pub(super) fn put_key(put: &mut Put<'_>, key: &KeyRecord) -> Result<(), StoreError> {
+    let json = |list: &Vec<String>| serde_json::to_string(list).expect("texts are JSON");
+    put.text(&key.id)?;
+    put.text(&key.kind)?;
+    put.text(&key.name)?;
+    put.text(&json(&key.scopes))?;
+    put.opt_text(key.endpoints.as_ref().map(json).as_deref())?;
+    put.blob(&key.digest)?;
+    put.int(key.created_at.as_millis())?;
+    put.opt_int(key.expires_at.map(Timestamp::as_millis))?;
+    put.opt_int(key.last_used_at.map(Timestamp::as_millis))?;
+    put.opt_int(key.revoked_at.map(Timestamp::as_millis))
+}
+
+pub(super) fn get_key(row: &Checked<'_, '_>) -> Result<KeyRecord, StoreError> {
+    Ok(KeyRecord {
+        id: row.text(0)?,
+        kind: row.text(1)?,
+        name: row.text(2)?,
+        scopes: row.json(3)?,
+        endpoints: match row.opt_text(4)? {
+            None => None,
+            Some(_) => Some(row.json(4)?),
+        },
+        digest: row.blob(5)?.try_into().map_err(|_| row.damaged())?,
+        created_at: row.time(6)?,
+        expires_at: row.opt_time(7)?,
+        last_used_at: row.opt_time(8)?,
+        revoked_at: row.opt_time(9)?,
+    })
+}
