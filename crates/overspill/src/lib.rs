@@ -7,3 +7,4 @@ pub mod gpu;
 pub mod keeper;
 pub mod pool;
 pub mod reference;
+pub mod topology;

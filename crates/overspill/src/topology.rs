@@ -1,0 +1,349 @@
+//! What the configuration and this machine's GPUs come to, in the core's words.
+//!
+//! Pure: the same configuration and the same GPUs give the same topology. The core gets limits,
+//! prices and devices; the command lines, folders and variables stay here ([`CommandPool`]), for
+//! whoever starts the processes. What is configured but not active yet is left out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use overspill_core::id::DeviceId;
+use overspill_core::money::RatePerHour;
+use overspill_core::time::DurationMs;
+use overspill_core::topology::{
+    DeviceSpec, EndpointSpec, Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec, Topology,
+};
+
+use crate::config::{
+    CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, known,
+};
+use crate::gpu::{Gpu, SelectedDevice, select};
+
+/// How long a fenced attempt may go on before its worker is stopped.
+const CANCEL_GRACE: DurationMs = DurationMs::from_secs(5);
+
+/// How long a RunPod worker may take to become ready: RunPod's own limit (`RUNPOD_INIT_TIMEOUT`).
+const INIT_TIMEOUT: DurationMs = DurationMs::from_secs(7 * 60);
+
+/// A configuration laid over a machine.
+#[derive(Debug, Clone, Default)]
+pub struct Installation {
+    /// For the core.
+    pub topology: Topology,
+    /// Every device of the topology, by its id there.
+    pub devices: BTreeMap<DeviceId, SelectedDevice>,
+    /// Every local pool of kind `command`.
+    pub commands: Vec<CommandPool>,
+    /// Sentences for the log: devices that are not there, prices that nobody knows.
+    pub warnings: Vec<String>,
+}
+
+/// A local pool whose workers are processes of ours.
+#[derive(Debug, Clone)]
+pub struct CommandPool {
+    /// Name of its endpoint.
+    pub endpoint: String,
+    /// Its key in the topology.
+    pub pool: String,
+    /// Program and arguments; not empty.
+    pub command: Vec<String>,
+    /// Folder to run in.
+    pub dir: PathBuf,
+    /// Variables beside the user's own and the worker protocol's; values may be secret.
+    pub env: BTreeMap<String, String>,
+    /// Jobs at once per worker.
+    pub slots: u32,
+    /// One worker for each.
+    pub devices: Vec<DeviceId>,
+}
+
+/// Lays a configuration over the GPUs of this machine.
+#[must_use]
+pub fn install(loaded: &Loaded, gpus: &[Gpu]) -> Installation {
+    let config = &loaded.config;
+    let mut installation = Installation::default();
+    let endpoints = config
+        .endpoint
+        .iter()
+        .map(|e| installation.endpoint(e, loaded, gpus))
+        .collect();
+    installation.topology = Topology {
+        endpoints,
+        devices: installation
+            .devices
+            .iter()
+            .map(|(id, device)| device_spec(*id, device))
+            .collect(),
+        account_workers_max: account_workers_max(config),
+        cancel_grace: CANCEL_GRACE,
+    };
+    installation
+}
+
+impl Installation {
+    fn endpoint(&mut self, endpoint: &Endpoint, loaded: &Loaded, gpus: &[Gpu]) -> EndpointSpec {
+        let mut pools = Vec::new();
+        for pool in &endpoint.local {
+            pools.extend(self.local(endpoint, pool, loaded, gpus));
+        }
+        for pool in &endpoint.cloud {
+            pools.extend(self.cloud(endpoint, pool));
+        }
+        EndpointSpec {
+            name: endpoint.name.clone(),
+            execution_timeout: endpoint.execution_timeout,
+            ttl: endpoint.ttl,
+            retention: endpoint.retention,
+            max_attempts: endpoint.max_attempts,
+            max_wait: endpoint.max_wait,
+            expected_execution: endpoint.expected_execution,
+            limits: Limits {
+                min: endpoint.workers.min,
+                max: endpoint.workers.max,
+            },
+            scaler: scaler(endpoint),
+            pools,
+        }
+    }
+
+    fn local(
+        &mut self,
+        endpoint: &Endpoint,
+        pool: &LocalPool,
+        loaded: &Loaded,
+        gpus: &[Gpu],
+    ) -> Option<PoolSpec> {
+        let command = pool.command.clone()?;
+        let selected = select(&pool.devices()?, gpus);
+        if let Some(warning) = selected.warning {
+            self.warn(endpoint, &pool.name, &warning);
+        }
+        let devices: Vec<DeviceId> = selected
+            .devices
+            .into_iter()
+            .map(|device| self.device(device, gpus))
+            .collect();
+        self.commands.push(CommandPool {
+            endpoint: endpoint.name.clone(),
+            pool: pool.name.clone(),
+            command,
+            dir: pool.dir.clone().unwrap_or_else(|| loaded.folder.clone()),
+            env: pool.env.clone(),
+            slots: pool.slots,
+            devices: devices.clone(),
+        });
+        let vram_bytes = pool.vram.map(crate::config::MemorySize::as_bytes);
+        Some(PoolSpec {
+            key: pool.name.clone(),
+            slots: pool.slots,
+            kind: PoolKind::Command {
+                devices,
+                vram_bytes,
+            },
+        })
+    }
+
+    fn cloud(&mut self, endpoint: &Endpoint, pool: &CloudPool) -> Option<PoolSpec> {
+        if pool.provider != Provider::Runpod {
+            return None;
+        }
+        let id = pool.id.clone()?;
+        let price = price(pool);
+        if price.is_none() {
+            let warning = "its price is not known, so nothing is sent there; give `price` or `gpu`";
+            self.warn(endpoint, &pool.name, warning);
+        }
+        Some(PoolSpec {
+            key: pool.name.clone(),
+            slots: pool.slots.initial(),
+            kind: PoolKind::RunPod(RunPodSpec {
+                endpoint: id,
+                price,
+                max: pool.max,
+                manage: pool.manage() != Manage::Nothing,
+                idle_timeout: endpoint.workers.idle_timeout,
+                init_timeout: INIT_TIMEOUT,
+            }),
+        })
+    }
+
+    /// The id of a device; pools that share a card share it.
+    fn device(&mut self, device: SelectedDevice, gpus: &[Gpu]) -> DeviceId {
+        // Indices of a split card are shared by its instances, so places in the driver's list
+        // count. Nominal devices are there only where the list is empty.
+        let place = gpus
+            .iter()
+            .position(|gpu| Some(gpu.uuid.as_str()) == device.visible())
+            .map_or(device.index, |place| {
+                u32::try_from(place).unwrap_or(u32::MAX)
+            });
+        let id = DeviceId(place);
+        self.devices.insert(id, device);
+        id
+    }
+
+    fn warn(&mut self, endpoint: &Endpoint, pool: &str, warning: &str) {
+        self.warnings.push(format!(
+            "endpoint {}, pool {pool}: {warning}",
+            endpoint.name
+        ));
+    }
+}
+
+/// The quota, if it is configured; without a RunPod account there is nothing to limit.
+fn account_workers_max(config: &Config) -> Option<u32> {
+    config.runpod.as_ref()?.max_workers
+}
+
+fn device_spec(id: DeviceId, device: &SelectedDevice) -> DeviceSpec {
+    DeviceSpec {
+        id,
+        name: device.name.clone(),
+        memory_bytes: device.memory_bytes.unwrap_or(0),
+    }
+}
+
+fn scaler(endpoint: &Endpoint) -> ScalerSpec {
+    let scaler = &endpoint.scaler;
+    match scaler.policy {
+        Policy::CostAware => ScalerSpec::CostAware,
+        Policy::QueueDelay => ScalerSpec::QueueDelay {
+            delay: scaler.queue_delay(),
+        },
+        Policy::RequestCount => ScalerSpec::RequestCount {
+            per_worker: scaler.request_count(),
+        },
+        Policy::Ladder => ScalerSpec::Ladder,
+    }
+}
+
+/// The price of one worker: as configured, else that of the dearest type it may get. One type
+/// without a price leaves the whole unknown.
+fn price(pool: &CloudPool) -> Option<RatePerHour> {
+    if pool.price.is_some() {
+        return pool.price;
+    }
+    let prices: Option<Vec<RatePerHour>> = pool
+        .gpu
+        .0
+        .iter()
+        .map(|name| known::gpu(name)?.price())
+        .collect();
+    prices?.into_iter().max()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Environment, Flags, Strictness, parse};
+    use crate::gpu::GpuReadings;
+
+    fn loaded(text: &str) -> Loaded {
+        let environment = Environment::default();
+        parse(
+            text,
+            "f",
+            Path::new("/base"),
+            &environment,
+            &Flags::default(),
+            Strictness::Check,
+        )
+        .unwrap()
+    }
+
+    fn card(index: u32, uuid: &str) -> Gpu {
+        Gpu {
+            index,
+            uuid: uuid.to_owned(),
+            name: "NVIDIA GeForce RTX 3090".to_owned(),
+            mig_of: None,
+            readings: GpuReadings {
+                memory_bytes: Some(24 << 30),
+                ..GpuReadings::default()
+            },
+        }
+    }
+
+    #[test]
+    fn the_example_becomes_what_is_active_of_it() {
+        let example = loaded(include_str!("../../../overspill.example.toml"));
+        let installation = install(&example, &[card(0, "a"), card(1, "b")]);
+        let topology = &installation.topology;
+        let keys: Vec<Vec<&str>> = topology
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                endpoint
+                    .pools
+                    .iter()
+                    .map(|pool| pool.key.as_str())
+                    .collect()
+            })
+            .collect();
+        assert_eq!(keys, [&["local-1", "cloud-1", "cloud-2"][..], &[], &[]]);
+        let PoolKind::Command {
+            devices,
+            vram_bytes,
+        } = &topology.endpoints[0].pools[0].kind
+        else {
+            panic!("a command pool");
+        };
+        assert_eq!((devices.len(), *vram_bytes), (2, Some(10_000_000_000)));
+        let PoolKind::RunPod(spec) = &topology.endpoints[0].pools[2].kind else {
+            panic!("a RunPod pool");
+        };
+        assert_eq!(spec.price.unwrap().per_hour().to_usd(3), "1.116");
+        assert!(spec.manage);
+        assert_eq!(topology.devices.len(), 2);
+        assert_eq!(installation.commands[0].dir, Path::new("/base"));
+        assert!(
+            installation.warnings.is_empty(),
+            "{:?}",
+            installation.warnings
+        );
+    }
+
+    #[test]
+    fn pools_share_devices_and_nominal_ones_have_no_memory() {
+        let pool = "[[endpoint.local]]\ncommand = [\"w\"]\ndevices = 2\n";
+        let text = format!("[[endpoint]]\nname = \"a\"\n{pool}[[endpoint]]\nname = \"b\"\n{pool}");
+        let installation = install(&loaded(&text), &[]);
+        let devices = &installation.topology.devices;
+        assert_eq!(devices.len(), 2);
+        assert_eq!((devices[1].id, devices[1].memory_bytes), (DeviceId(1), 0));
+        assert_eq!(installation.commands.len(), 2);
+        let real = install(&loaded(&text), &[card(0, "a")]);
+        assert_eq!(real.commands[0].devices, [DeviceId(0)]);
+        assert_eq!(real.warnings.len(), 2);
+        assert_eq!(
+            real.warnings[0],
+            "endpoint a, pool local-1: devices = 2, but the driver lists 1"
+        );
+    }
+
+    #[test]
+    fn a_price_that_nobody_knows_is_unknown() {
+        let pool = |gpu: &str| {
+            format!(
+                "[runpod]\n[[endpoint]]\nname = \"a\"\n[[endpoint.cloud]]\nprovider = \"runpod\"\n\
+                 id = \"x\"\n{gpu}"
+            )
+        };
+        for (gpu, price) in [
+            ("", None),
+            ("gpu = [\"RTX 3090\", \"A40\"]", Some("1.224")),
+            ("gpu = [\"RTX 3090\", \"RTX 5090\"]", None),
+            ("gpu = \"RTX 5090\"\nprice = \"$0.9/h\"", Some("0.900")),
+        ] {
+            let installation = install(&loaded(&pool(gpu)), &[]);
+            let PoolKind::RunPod(spec) = &installation.topology.endpoints[0].pools[0].kind else {
+                panic!("a RunPod pool");
+            };
+            let found = spec.price.map(|price| price.per_hour().to_usd(3));
+            assert_eq!(found.as_deref(), price, "{gpu}");
+            assert_eq!(installation.warnings.len(), usize::from(price.is_none()));
+        }
+    }
+}
