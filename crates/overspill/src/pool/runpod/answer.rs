@@ -719,4 +719,20 @@ mod tests {
         );
         assert!(read_health(&Bytes::from_static(b"{}")).is_err());
     }
+
+    proptest::proptest! {
+        /// Whatever comes, reading it ends in a value or a fault, and an output is a slice of what came.
+        #[test]
+        fn no_answer_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), cut in 0..90_usize, at in 0..90_usize) {
+            let sound = br#"{"id":"a1-u1","status":"COMPLETED","output":{"v":NaN,"s":"\"\u00e9"},"delayTime":-1e400}"#;
+            let mut bent = sound.to_vec();
+            bent.truncate(sound.len() - cut.min(sound.len()));
+            let spot = at.min(bent.len());
+            bent.splice(spot..spot, bytes.iter().copied().take(8));
+            for body in [Bytes::from(bytes), Bytes::from(bent)] {
+                let _read = (read_status(&job(), &body), read_stream(&job(), &body), read_health(&body));
+                let _read = (read_submitted(&body), read_purged(&body), read_error(&body));
+            }
+        }
+    }
 }

@@ -74,6 +74,15 @@ impl Management {
         self.read(&one(endpoint_id)).await
     }
 
+    /// The limits of one endpoint's workers.
+    ///
+    /// # Errors
+    /// [`CloudError`]; [`CloudError::Gone`] when there is no such endpoint.
+    pub async fn limits(&self, endpoint_id: &str) -> Result<LimitsRead, CloudError> {
+        let read: EndpointLimits = self.read(&one(endpoint_id)).await?;
+        Ok(read.workers)
+    }
+
     /// The endpoint's workers, each with its state, card and data centre.
     ///
     /// # Errors
@@ -120,7 +129,7 @@ impl Management {
         answer::parse(201, &body).map_err(CloudError::Protocol)
     }
 
-    /// Changes what `change` holds; the answer is the endpoint as it then is.
+    /// Changes what `change` holds; the answer is the limits as they then are.
     ///
     /// # Errors
     /// [`CloudError`]; safe to repeat.
@@ -128,11 +137,12 @@ impl Management {
         &self,
         endpoint_id: &str,
         change: &UpdateEndpoint,
-    ) -> Result<Endpoint, CloudError> {
+    ) -> Result<LimitsRead, CloudError> {
         let body = self
             .write(Method::PATCH, &one(endpoint_id), to_json(change))
             .await?;
-        answer::parse(200, &body).map_err(CloudError::Protocol)
+        let read: EndpointLimits = answer::parse(200, &body).map_err(CloudError::Protocol)?;
+        Ok(read.workers)
     }
 
     /// Deletes an endpoint, its workers and jobs. One that is gone already counts as deleted.
@@ -214,6 +224,22 @@ impl Management {
     }
 }
 
+/// Limits of workers as an answer states them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub struct LimitsRead {
+    /// Always on; absent when the answer does not say.
+    pub min: Option<u32>,
+    /// At most; absent when the answer does not say.
+    pub max: Option<u32>,
+}
+
+/// The one part of an endpoint that the control of workers needs: whatever else an answer of a newer cloud holds
+/// must not make a scale-down look failed.
+#[derive(serde::Deserialize)]
+struct EndpointLimits {
+    workers: LimitsRead,
+}
+
 fn one(endpoint_id: &str) -> String {
     format!("{SERVERLESS_PATH}/{}", segment(endpoint_id))
 }
@@ -250,11 +276,17 @@ mod tests {
             max: Some(4),
             idle_timeout: None,
         };
-        let endpoint = management(&cloud)
+        let limits_now = management(&cloud)
             .update("ep1", &UpdateEndpoint::of_workers(limits))
             .await
             .unwrap();
-        assert_eq!(endpoint.workers.max, Some(4));
+        assert_eq!(
+            limits_now,
+            LimitsRead {
+                min: Some(0),
+                max: Some(4)
+            }
+        );
         let Seen {
             method, path, body, ..
         } = cloud.seen().remove(0);

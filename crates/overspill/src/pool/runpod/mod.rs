@@ -15,6 +15,7 @@
 //! Facts about the cloud that are marked "documented" come from `RunPod`'s public documentation and its `OpenAPI`
 //! document; none of them is promised by `RunPod` for ever, so each is a named constant with its source.
 
+pub mod account;
 pub mod answer;
 pub mod breaker;
 pub mod client;

@@ -6,6 +6,8 @@
 //! the one key [`EMPTY_INPUT_KEY`].
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// The key that an empty input gets, because the cloud drops `{}`.
 pub const EMPTY_INPUT_KEY: &str = "overspill_empty_input";
@@ -26,9 +28,13 @@ pub struct Submission {
     pub is_low_priority: bool,
     /// Where the cloud says that the job ended; holds the attempt's token.
     pub webhook: Option<String>,
-    /// `s3Config` as JSON text, passed through to the worker.
-    pub s3_config: Option<Bytes>,
+    /// Further keys that the worker must see (`s3Config`), as the text of a JSON object. Keys that a submission has
+    /// itself are left out.
+    pub extras: Option<String>,
 }
+
+/// Keys of a submission that no extra may double.
+const OWN_KEYS: [&str; 4] = ["id", "input", "policy", "webhook"];
 
 const SEVEN_DAYS_MS: i64 = 604_800_000;
 
@@ -58,13 +64,22 @@ impl Submission {
             let quoted = serde_json::Value::from(webhook.as_str()).to_string();
             body.extend_from_slice(format!(",\"webhook\":{quoted}").as_bytes());
         }
-        if let Some(s3_config) = &self.s3_config {
-            body.extend_from_slice(b",\"s3Config\":");
-            body.extend_from_slice(s3_config);
+        let extras = self.extras.as_deref().map(members).unwrap_or_default();
+        for (key, value) in extras
+            .iter()
+            .filter(|(key, _)| !OWN_KEYS.contains(&key.as_str()))
+        {
+            let key = serde_json::Value::from(key.as_str()).to_string();
+            body.extend_from_slice(format!(",{key}:{}", value.get()).as_bytes());
         }
         body.push(b'}');
         Bytes::from(body)
     }
+}
+
+/// The members of a JSON object, their values as they stand; none for anything else.
+fn members(extras: &str) -> BTreeMap<String, Box<RawValue>> {
+    serde_json::from_str(extras).unwrap_or_default()
 }
 
 fn is_empty_object(input: &[u8]) -> bool {
@@ -113,7 +128,9 @@ mod tests {
             ttl_ms: Some(i64::MAX),
             is_low_priority: true,
             webhook: Some("https://gpu.example.com/hook/\"x".to_owned()),
-            s3_config: Some(Bytes::from_static(br#"{"bucketName":"b"}"#)),
+            extras: Some(
+                r#"{"s3Config":{"bucketName":"b"},"policy":{"ttl":1},"input":2}"#.to_owned(),
+            ),
         };
         let body: serde_json::Value = serde_json::from_slice(&submission.body()).unwrap();
         assert_eq!(body["policy"]["executionTimeout"], 5_000);

@@ -36,9 +36,11 @@ use super::clock::Clock;
 use super::management::Management;
 use super::submission::Submission;
 use bytes::Bytes;
+use overspill_core::effect::Effect;
 use overspill_core::event::Event;
 use overspill_core::id::{AttemptId, PoolId};
 use overspill_core::money::RatePerHour;
+use overspill_core::time::DurationMs;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -139,6 +141,52 @@ impl Driver {
     /// had, so that their results still come in.
     pub fn configure(&self, pools: Vec<CloudPool>) {
         self.order(Order::Configure(pools));
+    }
+
+    /// Carries out a cloud effect of the core; `submission` is asked for the input, the webhook and nothing else when
+    /// the effect is a submission. An effect that is not of the cloud is given back.
+    ///
+    /// # Errors
+    /// The effect, if it is not one of `CloudSubmit`, `CloudWatch`, `CloudCancel` and `CloudScale`.
+    pub fn carry_out(
+        &self,
+        effect: Effect,
+        submission: impl FnOnce(AttemptId) -> Submission,
+    ) -> Result<(), Box<Effect>> {
+        match effect {
+            Effect::CloudSubmit {
+                attempt,
+                pool,
+                execution_timeout,
+                ttl,
+                extras,
+            } => {
+                let millis = |length: DurationMs| i64::try_from(length.as_millis()).ok();
+                let submission = Submission {
+                    execution_timeout_ms: millis(execution_timeout),
+                    ttl_ms: millis(ttl),
+                    extras,
+                    ..submission(attempt)
+                };
+                self.submit(attempt, pool, submission);
+            }
+            Effect::CloudWatch {
+                attempt,
+                pool,
+                cloud_job,
+            } => self.watch(attempt, pool, &cloud_job),
+            Effect::CloudCancel {
+                attempt,
+                pool,
+                cloud_job,
+                only_if_queued,
+            } => {
+                self.cancel(attempt, pool, &cloud_job, only_if_queued);
+            }
+            Effect::CloudScale { pool, min, max } => self.scale(pool, min, max),
+            other => return Err(Box::new(other)),
+        }
+        Ok(())
     }
 
     /// Submits a job; ends in `CloudSubmitted`, `CloudRefused` or `CloudSubmitUnknown`.

@@ -5,6 +5,7 @@ use super::super::answer::{CloudHealth, CloudJobId};
 use super::super::breaker::{self, BreakerState};
 use super::super::client::{CloudError, SubmitError};
 use super::super::clock::Clock;
+use super::super::management::LimitsRead;
 use super::poll::Polled;
 use super::pool_state::PoolState;
 use super::scale::WorkerRange;
@@ -14,7 +15,6 @@ use super::workers::{HEALTH_BUSY_MS, HEALTH_QUIET_MS};
 use super::{CloudEvents, CloudPool, Order};
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::{AttemptId, PoolId};
-use overspill_wire::management::endpoint::Endpoint;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -40,11 +40,11 @@ pub(super) enum Done {
     Scaled {
         pool: PoolId,
         sent: WorkerRange,
-        outcome: Result<Box<Endpoint>, CloudError>,
+        outcome: Result<LimitsRead, CloudError>,
     },
     Read {
         pool: PoolId,
-        outcome: Result<Box<Endpoint>, CloudError>,
+        outcome: Result<LimitsRead, CloudError>,
     },
     Found {
         attempt: AttemptId,

@@ -143,7 +143,7 @@ impl Runner {
             ..UpdateEndpoint::default()
         };
         self.calls.spawn(async move {
-            let outcome = management.update(&endpoint_id, &change).await.map(Box::new);
+            let outcome = management.update(&endpoint_id, &change).await;
             Done::Scaled {
                 pool,
                 sent,
@@ -164,7 +164,7 @@ impl Runner {
         state.is_read_asked = true;
         let endpoint_id = state.access.endpoint_id.clone();
         self.calls.spawn(async move {
-            let outcome = management.get(&endpoint_id).await.map(Box::new);
+            let outcome = management.limits(&endpoint_id).await;
             Done::Read { pool, outcome }
         });
     }

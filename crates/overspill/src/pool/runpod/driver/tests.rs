@@ -359,7 +359,7 @@ async fn chunks_of_a_generator_that_nobody_read_are_fetched_at_its_end() {
 async fn limits_are_set_at_once_and_confirmed() {
     let endpoint = |max: u32| {
         format!(
-            r#"{{"id":"ep1","name":"n","type":"QUEUE","workers":{{"min":0,"max":{max}}},
+            r#"{{"id":"ep1","name":"n","type":"QUEUE","workers":{{"min":0,"max":{max},"standby":1}},
                "scaling":{{"type":"QUEUE_DELAY","queueDelay":4}},"timeout":1,"createdAt":"2026-01-01T00:00:00Z"}}"#
         )
     };

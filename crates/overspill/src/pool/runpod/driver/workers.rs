@@ -4,13 +4,13 @@ use super::super::answer::CloudHealth;
 use super::super::breaker;
 use super::super::client::CloudError;
 use super::super::limits::backoff_ms;
+use super::super::management::LimitsRead;
 use super::run::Runner;
 use super::scale::{RECONCILE_MS, WorkerRange};
 use super::translate;
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::PoolId;
 use overspill_core::time::DurationMs;
-use overspill_wire::management::endpoint::Endpoint;
 
 /// Time between health polls while jobs or workers are there, in milliseconds.
 pub(super) const HEALTH_BUSY_MS: i64 = 1_000;
@@ -121,7 +121,7 @@ impl Runner {
         &mut self,
         pool: PoolId,
         sent: WorkerRange,
-        outcome: Result<Box<Endpoint>, CloudError>,
+        outcome: Result<LimitsRead, CloudError>,
         now_ms: i64,
     ) {
         let Some(state) = self.pools.get_mut(&pool) else {
@@ -130,9 +130,9 @@ impl Runner {
         state.read_due_ms = now_ms + RECONCILE_MS;
         state.health_due_ms = state.health_due_ms.min(now_ms);
         match outcome {
-            Ok(endpoint) => {
+            Ok(limits) => {
                 state.lane.on_confirmed(sent);
-                let max = endpoint.workers.max.unwrap_or(sent.max);
+                let max = limits.max.unwrap_or(sent.max);
                 if max != sent.max {
                     tracing::warn!(%pool, asked = sent.max, max, "the cloud set another number of workers than asked");
                 }
@@ -169,7 +169,7 @@ impl Runner {
     pub(super) fn on_read(
         &mut self,
         pool: PoolId,
-        outcome: Result<Box<Endpoint>, CloudError>,
+        outcome: Result<LimitsRead, CloudError>,
         now_ms: i64,
     ) {
         let Some(state) = self.pools.get_mut(&pool) else {
@@ -178,8 +178,7 @@ impl Runner {
         state.is_read_asked = false;
         state.read_due_ms = now_ms + RECONCILE_MS;
         match outcome {
-            Ok(endpoint) => {
-                let limits = endpoint.workers;
+            Ok(limits) => {
                 let wanted = state
                     .lane
                     .wanted()
