@@ -1,0 +1,105 @@
+"""What must hold after the kills, read from three sources that the server does not write for us.
+
+1. The clients' notes: which jobs were acknowledged, and which results were shown.
+2. The workers' own log: which job ran in which incarnation.
+3. The store, by a connection of our own (`crates/store/migrations/sqlite`).
+"""
+
+import json
+import sqlite3
+import uuid
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+COMPLETED = 0
+STATES = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
+
+
+@dataclass
+class Verdict:
+    """Findings, one sentence each."""
+
+    lost: list = field(default_factory=list)
+    duplicated: list = field(default_factory=list)
+    # Neither lost nor doubled, and wrong all the same.
+    wrong: list = field(default_factory=list)
+
+    def is_clean(self):
+        return not (self.lost or self.duplicated or self.wrong)
+
+    def summary(self):
+        wrong = f", wrong {len(self.wrong)}" if self.wrong else ""
+        return f"lost {len(self.lost)}, duplicated {len(self.duplicated)}{wrong}"
+
+
+def job_id(raw):
+    """The text of a job's id from its 17 bytes."""
+    return f"{'sync-' if raw[16] else ''}{uuid.UUID(bytes=bytes(raw[:16]))}-u1"
+
+
+def read_store(path):
+    """Ended jobs by id, nonces of all stored jobs, and the completed attempts of each job."""
+    store = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        check = store.execute("PRAGMA integrity_check").fetchone()[0]
+        assert check == "ok", f"integrity_check of {path}: {check}"
+        ended = {}
+        for raw, state, ended_at, error, output in store.execute(
+            "SELECT e.id, e.state, e.ended_at, e.error, p.bytes"
+            " FROM ended e LEFT JOIN payloads p ON p.row = e.output"
+        ):
+            value = json.loads(bytes(output)) if output is not None else None
+            ended[job_id(raw)] = {
+                "status": STATES[state],
+                "ended_at": ended_at,
+                "error": error,
+                "output": value,
+            }
+        live = [job_id(raw) for (raw,) in store.execute("SELECT id FROM jobs")]
+        nonces = defaultdict(set)
+        for raw, given in store.execute(
+            "SELECT j.id, p.bytes FROM (SELECT id, input FROM jobs UNION ALL SELECT id, input"
+            " FROM ended) j JOIN payloads p ON p.row = j.input"
+        ):
+            nonces[json.loads(bytes(given))["nonce"]].add(job_id(raw))
+        completions = Counter(
+            job_id(raw) for (raw,) in store.execute("SELECT id FROM story WHERE outcome = 'completed'")
+        )
+    finally:
+        store.close()
+    return ended, live, nonces, completions
+
+
+def judge(notes, executions, store_path):
+    """The verdict, and the ended jobs of the store for the statistics."""
+    ended, live, nonces, completions = read_store(store_path)
+    ran = {(job, incarnation) for job, incarnation, _ in executions}
+    verdict = Verdict()
+    for note in notes:
+        if note.job is None:
+            continue
+        record = ended.get(note.job)
+        if record is None:
+            where = "still live" if note.job in live else "not in the store"
+            verdict.lost.append(f"{note.job} ({note.nonce}): acknowledged, {where}")
+            continue
+        if record["status"] != "COMPLETED":
+            verdict.lost.append(f"{note.job}: {record['status']}, {record['error']}")
+            continue
+        output = record["output"] or {}
+        if output.get("nonce") != note.nonce:
+            verdict.wrong.append(f"{note.job}: the result of {output.get('nonce')}, not {note.nonce}")
+        if (note.job, output.get("worker")) not in ran:
+            verdict.wrong.append(f"{note.job}: a result of a worker that never ran it")
+        if len(note.seen) > 1:
+            verdict.duplicated.append(f"{note.job}: the client saw {len(note.seen)} final answers")
+        for seen in note.seen:
+            if seen["status"] != "COMPLETED" or seen["output"] != output:
+                verdict.duplicated.append(f"{note.job}: shown {seen}, stored {output}")
+    for nonce, jobs in nonces.items():
+        if len(jobs) > 1:
+            verdict.duplicated.append(f"{nonce}: submitted once, stored as {sorted(jobs)}")
+    for job, count in completions.items():
+        if count > 1:
+            verdict.duplicated.append(f"{job}: {count} attempts were recorded as completed")
+    return verdict, ended

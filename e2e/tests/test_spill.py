@@ -1,0 +1,79 @@
+"""Local first, the overspill in the (emulated) cloud, limits that change at once, and the bill."""
+
+import pytest
+
+from support.server import cloud_pool, endpoint, scripted_pool
+from support.wait import during, until
+
+
+@pytest.fixture
+def emulator(make):
+    return make.emulator("--cold-start", "1s..2s", "--seed", "7")
+
+
+@pytest.fixture
+def cloud_id(emulator):
+    return emulator.create("tts", workers_max=3, idle_timeout_s=2)
+
+
+@pytest.fixture
+def server(make, emulator, cloud_id):
+    return make.server(
+        endpoint(
+            "tts",
+            scripted_pool(),
+            cloud_pool(cloud_id),
+            max_wait='"1s"',
+            expected_execution='"2s"',
+            workers='{ min = 0, max = 3, idle_timeout = "2s" }',
+        ),
+        cloud=emulator,
+    )
+
+
+def test_with_an_idle_card_the_cloud_gets_nothing(server, emulator, cloud_id):
+    before = emulator.limits(cloud_id)
+    for n in range(3):
+        assert server.finish("tts", {"nonce": n})["status"] == "COMPLETED"
+    assert emulator.executions() == []
+    assert emulator.limits(cloud_id) == before
+
+
+def test_what_the_card_cannot_start_in_time_runs_in_the_cloud(server, emulator):
+    jobs = [server.submit("tts", {"seconds": 2, "nonce": n}) for n in range(8)]
+    for job in jobs:
+        assert server.wait_final("tts", job, 120)["status"] == "COMPLETED"
+    local = {job for job, _, _ in server.executions()}
+    cloud = [run for run in emulator.executions() if run["outcome"] == "completed"]
+    assert local and cloud
+    # Every job ran exactly once, here or there.
+    assert len(server.executions()) == len(local)
+    assert len(local) + len(cloud) == len(jobs)
+
+
+def test_after_the_wave_the_cloud_is_at_zero_and_the_bill_stops(server, emulator, cloud_id):
+    jobs = [server.submit("tts", {"seconds": 2}) for _ in range(6)]
+    for job in jobs:
+        assert server.wait_final("tts", job, 120)["status"] == "COMPLETED"
+    assert emulator.executions(), "the cloud was not used"
+    until(lambda: emulator.live_workers(cloud_id) == 0, "all cloud workers are gone", 30)
+    bill = emulator.bill()
+    during(lambda: emulator.bill() == bill, "the bill stands still", for_s=3)
+
+
+def test_scale_is_seen_in_the_cloud_within_a_second_and_no_job_is_lost(server, emulator, cloud_id):
+    jobs = [server.submit("tts", {"seconds": 1, "nonce": n}) for n in range(12)]
+    until(lambda: emulator.limits(cloud_id)["max"] >= 1, "the cloud is in use", 30)
+    server.cli("scale", "tts", "--max", "1")
+    until(lambda: emulator.limits(cloud_id)["max"] <= 1, "max 1 reaches the cloud", within_s=1)
+    server.cli("scale", "tts", "--max", "3")
+    for job in jobs:
+        assert server.wait_final("tts", job, 120)["status"] == "COMPLETED"
+
+
+def test_max_zero_keeps_the_cloud_out_and_jobs_wait_for_the_card(server, emulator):
+    server.cli("scale", "tts", "--max", "0")
+    jobs = [server.submit("tts", {"seconds": 0.5}) for _ in range(6)]
+    for job in jobs:
+        assert server.wait_final("tts", job, 60)["status"] == "COMPLETED"
+    assert emulator.executions() == []
