@@ -1,1 +1,2 @@
 //! overspill-sim
+pub mod cloud;
