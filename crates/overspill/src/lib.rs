@@ -1,8 +1,11 @@
 //! Overspill as a library: everything behind the binary, so that tests and tasks link the engine
 //! itself. `main.rs` only parses, configures and dispatches.
 
+pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod engine;
+pub mod gateway;
 pub mod gpu;
 pub mod keeper;
 pub mod pool;

@@ -96,7 +96,9 @@ pub enum SubmitFault {
         found: Kind,
     },
     /// A number lies outside its range, or is no integer.
-    #[error("`{field}` must be a whole number of milliseconds from {min} to {max}, this is {found}")]
+    #[error(
+        "`{field}` must be a whole number of milliseconds from {min} to {max}, this is {found}"
+    )]
     OutOfRange {
         /// Which: `policy.ttl`.
         field: &'static str,

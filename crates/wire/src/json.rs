@@ -174,7 +174,11 @@ pub fn scan(bytes: &[u8], rules: Rules) -> Result<Outline, JsonError> {
     }
     let mut scan = Scan {
         bytes,
-        at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 },
+        at: if bytes.starts_with(b"\xef\xbb\xbf") {
+            3
+        } else {
+            0
+        },
         rules,
         stack: Vec::new(),
         non_finite: Vec::new(),
@@ -306,7 +310,10 @@ impl Scan<'_> {
     /// Takes a scalar whole, or opens a container.
     fn value_start(&mut self, members: &mut [Member]) -> Result<Kind, JsonError> {
         let Some(&b) = self.bytes.get(self.at) else {
-            return Err(self.error(Fault::Syntax, "the text ends where a value should be".into()));
+            return Err(self.error(
+                Fault::Syntax,
+                "the text ends where a value should be".into(),
+            ));
         };
         let kind = match b {
             b'{' => {
@@ -433,10 +440,7 @@ impl Scan<'_> {
     }
 
     fn white_space(&mut self) {
-        while matches!(
-            self.bytes.get(self.at),
-            Some(b' ' | b'\t' | b'\n' | b'\r')
-        ) {
+        while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
@@ -471,9 +475,7 @@ impl Scan<'_> {
                             6
                         }
                         _ => {
-                            return Err(
-                                self.error(Fault::Syntax, "bad escape in a string".into())
-                            );
+                            return Err(self.error(Fault::Syntax, "bad escape in a string".into()));
                         }
                     };
                     self.at += length;
@@ -639,11 +641,49 @@ mod tests {
     #[test]
     fn it_agrees_with_serde_json() {
         for text in [
-            "{}", "[]", "null", "true", "0", "-0", "1.0", "1e5", "\"\"", "[1,2]", "[[],{}]",
-            "{\"a\":{}}", "[1,]", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "01", "1.", ".5",
-            "-", "1e", "+1", "tru", "\"\\x\"", "\"\\u12\"", "\"a", "[", "{", "]", "}", "1 2",
-            "[1 2]", "{\"a\":1 \"b\":2}", "{1:2}", "\"\t\"", "[\"[\",\"{\"]", "{\"[\":1}",
-            "[,1]", "[\"a\" ,\"b\"]", "nul", "[[1],[2],[[3]]]", "{\"a\":[{}],\"b\":1}",
+            "{}",
+            "[]",
+            "null",
+            "true",
+            "0",
+            "-0",
+            "1.0",
+            "1e5",
+            "\"\"",
+            "[1,2]",
+            "[[],{}]",
+            "{\"a\":{}}",
+            "[1,]",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "01",
+            "1.",
+            ".5",
+            "-",
+            "1e",
+            "+1",
+            "tru",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"a",
+            "[",
+            "{",
+            "]",
+            "}",
+            "1 2",
+            "[1 2]",
+            "{\"a\":1 \"b\":2}",
+            "{1:2}",
+            "\"\t\"",
+            "[\"[\",\"{\"]",
+            "{\"[\":1}",
+            "[,1]",
+            "[\"a\" ,\"b\"]",
+            "nul",
+            "[[1],[2],[[3]]]",
+            "{\"a\":[{}],\"b\":1}",
         ] {
             let theirs = serde_json::from_str::<serde_json::Value>(text).is_ok();
             assert_eq!(client(text).is_ok(), theirs, "{text}");
@@ -663,10 +703,7 @@ mod tests {
 
     #[test]
     fn numbers_beyond_range_are_refused_and_big_integers_kept() {
-        assert_eq!(
-            client("1e999").unwrap_err().fault,
-            Fault::NumberOutOfRange
-        );
+        assert_eq!(client("1e999").unwrap_err().fault, Fault::NumberOutOfRange);
         assert_eq!(
             client(&"9".repeat(100_000)).unwrap_err().fault,
             Fault::NumberOutOfRange
@@ -712,6 +749,9 @@ mod tests {
     fn strings_are_unescaped() {
         assert_eq!(unescape(br#""a\n\u00e4\ud83d\ude00""#), "a\nä😀");
         assert_eq!(unescape(br#""\ud800x""#), "\u{fffd}x");
-        assert_eq!(squeeze(br#"{ "a b" : [ 1, "\" x" ] }"#), br#"{"a b":[1,"\" x"]}"#);
+        assert_eq!(
+            squeeze(br#"{ "a b" : [ 1, "\" x" ] }"#),
+            br#"{"a b":[1,"\" x"]}"#
+        );
     }
 }

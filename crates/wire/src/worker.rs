@@ -285,7 +285,10 @@ mod tests {
             read("{\"error\":{\"message\":\"m\"}}"),
             Ok(JobPost::Failed { error, .. }) if error == "{\"message\":\"m\"}"
         ));
-        assert!(matches!(read("{\"error\":null}"), Ok(JobPost::Completed { .. })));
+        assert!(matches!(
+            read("{\"error\":null}"),
+            Ok(JobPost::Completed { .. })
+        ));
         assert!(matches!(
             read("{\"error\":\"\"}"),
             Ok(JobPost::Failed { error, .. }) if error.contains("empty")
@@ -294,7 +297,9 @@ mod tests {
 
     #[test]
     fn unusable_posts_say_why() {
-        assert!(matches!(read("hello"), Err(PostFault::NotJson { beginning, .. }) if beginning == "hello"));
+        assert!(
+            matches!(read("hello"), Err(PostFault::NotJson { beginning, .. }) if beginning == "hello")
+        );
         assert!(matches!(read("[1]"), Err(PostFault::NotObject { .. })));
         let nan = "{\"output\": {\"v\": NaN}}";
         let error = read(nan).unwrap_err();

@@ -1,0 +1,265 @@
+//! HTTP at the edge: clients, workers and management speak to the engine through here.
+//!
+//! The gateway translates RunPod's words into the core's and back; it decides nothing about jobs
+//! and holds no state that must survive. Payloads pass through as the bytes they came in. Waiting
+//! clients are held here, and woken by committed changes.
+//!
+//! **Map.** [`server`]: connections, time-outs, drain. [`route`]: the table of all routes.
+//! [`call`]: one request with its caller. [`clients`], [`workers`], [`management`]: what routes do.
+
+pub mod body;
+pub mod call;
+pub mod clients;
+pub mod delivery;
+pub mod error;
+pub mod host;
+mod ids;
+pub mod limits;
+pub mod management;
+pub mod options;
+pub mod query;
+pub mod route;
+pub mod server;
+pub mod webhook_url;
+pub mod workers;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, header};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::failures::Failures;
+use crate::auth::keyring::Keyring;
+use crate::engine::api::Engine;
+
+use body::{Body, Reply};
+use call::Call;
+use error::{ApiError, ErrorForm};
+pub use options::{GatewayOptions, Holds};
+use route::{Access, Found, Operation, Route};
+use server::Peer;
+
+/// Everything that requests share.
+pub struct Gateway {
+    /// What the gateway speaks for.
+    engine: Arc<dyn Engine>,
+    options: GatewayOptions,
+    keyring: Keyring,
+    failures: Failures,
+    ids: ids::Ids,
+    purges: limits::Purges,
+    readers: clients::stream::Readers,
+    submissions: clients::idempotency::InFlight,
+    strangers: workers::Strangers,
+    /// Cancelled when the server is about to stop: held requests are answered at once.
+    drain: CancellationToken,
+}
+
+impl Gateway {
+    /// A gateway before this engine.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, options: GatewayOptions) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            options,
+            keyring: Keyring::default(),
+            failures: Failures::default(),
+            ids: ids::Ids::default(),
+            purges: limits::Purges::default(),
+            readers: clients::stream::Readers::default(),
+            submissions: clients::idempotency::InFlight::default(),
+            strangers: workers::Strangers::default(),
+            drain: CancellationToken::new(),
+        })
+    }
+
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Reply {
+        let request_id = self.ids.request_id();
+        let form = if request.uri().path().starts_with("/api/") {
+            ErrorForm::Problem
+        } else {
+            ErrorForm::Flat
+        };
+        let is_head = request.method() == Method::HEAD;
+        let mut access = None;
+        let result = self.routed(request, peer, &request_id, &mut access).await;
+        let mut reply = result.unwrap_or_else(|error| error.reply(form, &request_id));
+        let headers = reply.headers_mut();
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+        if access == Some(ClosesConnection) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if is_head {
+            reply = reply.map(|_| Body::default());
+        }
+        reply
+    }
+
+    async fn routed(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
+        request_id: &str,
+        closes: &mut Option<ClosesConnection>,
+    ) -> Result<Reply, ApiError> {
+        let (parts, body) = request.into_parts();
+        self.options.hosts.check(&parts.headers, peer.local.ip())?;
+        let path = parts.uri.path();
+        let mut segments = Vec::with_capacity(6);
+        if path.len() <= PATH_LENGTH_MAX {
+            for segment in path.split('/').skip(1) {
+                segments.push(query::decoded_segment(segment).ok_or_else(no_route)?);
+            }
+        }
+        let path_key = take_path_key(&mut segments);
+        let (route, params): (&'static Route, _) = match route::find(&parts.method, &segments) {
+            Found::Route { route, params } => (route, params),
+            Found::OtherMethods(allowed) => return Err(wrong_method(&parts.method, &allowed)),
+            Found::Nothing if parts.method == Method::TRACE => {
+                return Err(wrong_method(&parts.method, &[&Method::GET]));
+            }
+            Found::Nothing => return Err(no_route()),
+        };
+        if route.access == Access::Worker && workers::is_runpod_sdk(&parts.headers) {
+            *closes = Some(ClosesConnection);
+        }
+        let mut call = Call {
+            query: query::Query::parse(parts.uri.query().unwrap_or_default()),
+            method: parts.method,
+            headers: parts.headers,
+            params,
+            body: Some(body),
+            caller: None,
+            path_key,
+            peer,
+            closes: closes.is_some(),
+            request_id: request_id.to_owned(),
+        };
+        if let Access::Key(scope) = route.access {
+            call.caller = Some(self.authorise(&call, scope)?);
+        }
+        self.operate(route.operation, call).await
+    }
+
+    async fn operate(
+        self: &Arc<Self>,
+        operation: Operation,
+        call: Call,
+    ) -> Result<Reply, ApiError> {
+        // Each future is boxed, so that one connection's task is not as large as the largest.
+        macro_rules! of {
+            ($handler:expr) => {
+                Box::pin($handler).await
+            };
+        }
+        match operation {
+            Operation::Run => of!(clients::submit::run(self, call)),
+            Operation::RunSync => of!(clients::submit::run_sync(self, call)),
+            Operation::Status => of!(clients::status::status(self, call)),
+            Operation::StatusSync => of!(clients::status::status_sync(self, call)),
+            Operation::Stream => of!(clients::stream::stream(self, call)),
+            Operation::Cancel => of!(clients::control::cancel(self, call)),
+            Operation::Retry => of!(clients::control::retry(self, call)),
+            Operation::PurgeQueue => of!(clients::control::purge_queue(self, call)),
+            Operation::Health => of!(clients::health::health(self, call)),
+            Operation::Requests => of!(clients::health::requests(self, call)),
+            Operation::EndpointMetrics => of!(clients::health::metrics(self, call)),
+            Operation::OpenAi => of!(clients::openai::openai(self, call)),
+            Operation::TakeOne => of!(workers::take::take_one(self, call)),
+            Operation::TakeBatch => of!(workers::take::take_batch(self, call)),
+            Operation::StopSignals => of!(workers::stop::stop_signals(self, call)),
+            Operation::JobDone => of!(workers::post::job_done(self, call)),
+            Operation::JobStream => of!(workers::post::job_stream(self, call)),
+            Operation::Ping => of!(workers::ping::ping(self, call)),
+            Operation::EndpointList => of!(management::endpoints::list(self, call)),
+            Operation::EndpointShow => of!(management::endpoints::show(self, call)),
+            Operation::EndpointPatch => of!(management::endpoints::patch(self, call)),
+            Operation::JobList => of!(management::jobs::list(self, call)),
+            Operation::JobShow => of!(management::jobs::show(self, call)),
+            Operation::KeyCreate => of!(management::keys::create(self, call)),
+            Operation::KeyList => of!(management::keys::list(self, call)),
+            Operation::KeyRevoke => of!(management::keys::revoke(self, call)),
+            Operation::Livez => Ok(body::json("{\"status\":\"ok\"}")),
+            Operation::Readyz => self.readyz(),
+        }
+    }
+
+    fn readyz(&self) -> Result<Reply, ApiError> {
+        if self.drain.is_cancelled() {
+            return Err(ApiError::draining());
+        }
+        match self.engine.is_ready() {
+            Ok(()) => Ok(body::json("{\"status\":\"ready\"}")),
+            Err(reason) => {
+                Err(
+                    ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason)
+                        .retry_after(1),
+                )
+            }
+        }
+    }
+
+    /// The engine that requests are put to.
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// What is set once for all requests.
+    #[must_use]
+    pub fn options(&self) -> &GatewayOptions {
+        &self.options
+    }
+}
+
+/// The answer closes its connection: its worker would lose a result on a stale one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ClosesConnection;
+
+/// Longer paths lead nowhere.
+const PATH_LENGTH_MAX: usize = 4_096;
+
+/// Cuts `/w/{key}` off the front: a worker's key, where its header cannot be relied on.
+fn take_path_key(segments: &mut Vec<String>) -> Option<String> {
+    if segments.len() > 2 && segments[0] == "w" {
+        return segments.drain(..2).nth(1);
+    }
+    None
+}
+
+fn no_route() -> ApiError {
+    ApiError::not_found("route_not_found", "there is nothing at this path")
+        .hint("jobs are sent to /v2/{endpoint}/run; management is under /api/v1/")
+}
+
+fn wrong_method(method: &Method, allowed: &[&Method]) -> ApiError {
+    let mut names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
+    if names.contains(&"GET") {
+        names.push("HEAD");
+    }
+    let list = names.join(", ");
+    let message = format!(
+        "{} is not possible at this path",
+        error::shown(method.as_str())
+    );
+    let error = ApiError::new(
+        http::StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
+    .hint(format!("use {list}"));
+    match HeaderValue::from_str(&list) {
+        Ok(value) => error.header(header::ALLOW, value),
+        Err(_) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;
