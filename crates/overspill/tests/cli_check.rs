@@ -6,7 +6,30 @@ use super::support::{Machine, example};
 fn the_example_passes() {
     let machine = Machine::new();
     machine.write("overspill.toml", &example());
-    insta::assert_snapshot!(machine.run(&["check"]));
+    let mut ran = machine.run(&["check"]);
+    // Whether there are GPUs here is not what this test is about.
+    ran.stderr = ran
+        .stderr
+        .lines()
+        .filter(|line| !line.starts_with("on this machine"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    insta::assert_snapshot!(ran);
+}
+
+#[test]
+fn what_this_machine_lacks_is_said_beside_the_result() {
+    let machine = Machine::new();
+    machine.write(
+        "overspill.toml",
+        "[runpod]\n[[endpoint]]\nname = \"a\"\n[[endpoint.cloud]]\nprovider = \"runpod\"\nid = \"x\"\n",
+    );
+    let ran = machine.run(&["check"]);
+    assert_eq!(ran.code, 0);
+    assert!(
+        ran.stderr.contains("pool cloud-1: its price is not known"),
+        "{ran}"
+    );
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CommandError> {
         Ok(loaded) => {
             let warnings = of(&loaded.findings, Severity::Warning);
             let not_active = of(&loaded.findings, Severity::NotActiveYet);
+            // What depends on this machine is no fault of the file: it may be meant for another.
+            let gpus = crate::gpu::detect().unwrap_or_default();
+            let here = crate::topology::install(&loaded, &gpus).warnings;
             let names: Vec<&str> = loaded
                 .config
                 .endpoint
@@ -53,11 +56,14 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CommandError> {
             if context.output.is_json() {
                 return context.output.json(&json!({
                     "ok": true, "file": file, "endpoints": names, "errors": [],
-                    "warnings": warnings, "not_active_yet": not_active,
+                    "warnings": warnings, "not_active_yet": not_active, "on_this_machine": here,
                 }));
             }
             for warning in &warnings {
                 note(&warning.to_string());
+            }
+            for warning in &here {
+                note(&format!("on this machine: {warning}"));
             }
             let mut text = format!("{file}: ok; {}", counted(names.len(), "endpoint"));
             if !names.is_empty() {

@@ -21,6 +21,7 @@ mod local;
 mod locate;
 mod node;
 mod overlay;
+mod plain;
 mod problem;
 mod settings;
 mod show;
