@@ -1,8 +1,91 @@
-//! Room on the disk: how much is free.
+//! Room on the disk: how much is free, and a reserve for what must still be written when it is full.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
+
+/// The reserve's file name in the data directory.
+pub const FILE_NAME: &str = "overspill.reserve";
+
+/// Size of the reserve: enough for the results of what runs when the disk fills up.
+pub const RESERVE_BYTES: u64 = 64 << 20;
+
+/// A file that only takes up room. When the disk is full it is given up, so that results of running
+/// jobs can still be committed; once there is room again it is made anew.
+#[derive(Debug)]
+pub struct Reserve {
+    path: PathBuf,
+    bytes: u64,
+    is_held: bool,
+}
+
+impl Reserve {
+    /// A reserve of `bytes` in the directory `dir`, held if there is room.
+    #[must_use]
+    pub fn new(dir: &Path, bytes: u64) -> Self {
+        let mut reserve = Self {
+            path: dir.join(FILE_NAME),
+            bytes,
+            is_held: false,
+        };
+        reserve.hold();
+        reserve
+    }
+
+    /// Whether it is whole.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Takes up the room, unless there is too little of it; says whether it is held now.
+    pub fn hold(&mut self) -> bool {
+        if self.is_held {
+            return true;
+        }
+        let length = i64::try_from(self.bytes).unwrap_or(i64::MAX);
+        let taken = if self.bytes == 0 {
+            Ok(())
+        } else {
+            File::options()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .open(&self.path)
+                .and_then(|file| Ok(nix::fcntl::posix_fallocate(&file, 0, length)?))
+        };
+        match taken {
+            Ok(()) => self.is_held = true,
+            Err(error) => {
+                tracing::warn!(%error, path = %self.path.display(), "no room for the reserve");
+                self.remove();
+            }
+        }
+        self.is_held
+    }
+
+    /// Gives up the room; `false` when there is none to give.
+    pub fn release(&mut self) -> bool {
+        let was_held = std::mem::take(&mut self.is_held);
+        if was_held {
+            tracing::error!(
+                path = %self.path.display(),
+                "the disk is full: the reserve is given up, new jobs are refused until there is room"
+            );
+            self.remove();
+        }
+        was_held && self.bytes > 0
+    }
+
+    fn remove(&self) {
+        if let Err(error) = std::fs::remove_file(&self.path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %self.path.display(), "the reserve cannot be removed");
+        }
+    }
+}
 
 /// Bytes that this process may still write to the file system that holds `path`.
 ///
@@ -16,4 +99,31 @@ pub fn free_bytes(path: &Path) -> Result<u64, StoreError> {
         )
     })?;
     Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserve_takes_and_gives_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reserve = Reserve::new(dir.path(), 1 << 20);
+        let path = dir.path().join(FILE_NAME);
+        assert!(reserve.is_held());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 1 << 20);
+        assert!(reserve.release());
+        assert!(!path.exists());
+        assert!(!reserve.release());
+        assert!(reserve.hold() && path.exists());
+        assert!(free_bytes(dir.path()).unwrap() > 0);
+    }
+
+    #[test]
+    fn too_large_a_reserve_is_not_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::new(dir.path(), 1 << 60);
+        assert!(!reserve.is_held());
+        assert!(!dir.path().join(FILE_NAME).exists());
+    }
 }

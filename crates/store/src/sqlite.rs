@@ -8,8 +8,10 @@
 //! Every row has a checksum, every table a digest in the row of `tail`, and the schema is compared
 //! with what the migrations make: what is read is what was written, or is refused.
 
+mod ack;
 mod backup;
 mod books;
+mod check;
 mod codec;
 mod expire;
 mod migrate;
@@ -29,14 +31,18 @@ use overspill_core::time::Timestamp;
 use overspill_core::worker::WorkerRecord;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use self::ack::Journal;
 use self::books::{Books, each};
 use self::codec::{Checked, get_attempt, get_job, get_key, put_key};
 use self::read::SqliteReader;
 use self::table::{Put, Table};
 use crate::error::{CommitError, StoreError};
-use crate::record::{IdempotentJob, KeyRecord, Space};
+use crate::record::{FREE_BYTES_MIN, IdempotentJob, KeyRecord, Space};
+use crate::reserve::{RESERVE_BYTES, Reserve};
 use crate::{Batch, Reader, Store};
 
+pub use self::backup::backup;
+pub use self::check::{Report, Salvage, check, salvage};
 pub use self::migrate::SCHEMA_VERSION;
 
 /// The database's file name in the data directory.
@@ -47,6 +53,25 @@ const LOG_BYTES_MAX: u64 = 64 << 20;
 /// In idle moments it is copied back from this size on.
 const LOG_BYTES_IDLE: u64 = 4 << 20;
 
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Size of the reserve for a full disk.
+    pub reserve_bytes: u64,
+    /// Files up to this size are checked in full when they are opened; of larger ones only what a core
+    /// is restored from is, and the rest row by row as it is read.
+    pub check_bytes_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            reserve_bytes: RESERVE_BYTES,
+            check_bytes_max: 32 << 20,
+        }
+    }
+}
+
 /// The writer.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -54,6 +79,8 @@ pub struct SqliteStore {
     path: PathBuf,
     /// `None` after a failed transaction: read again before the next.
     books: Option<Books>,
+    journal: Journal,
+    reserve: Reserve,
     readers: Arc<SqliteReader>,
     is_stopped: bool,
     /// Bytes committed since the log was last copied back, estimated.
@@ -67,18 +94,49 @@ impl SqliteStore {
     /// # Errors
     /// When it is no database of ours, of a newer version, damaged, incomplete, or cannot be read.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, Options::default())
+    }
+
+    /// As [`open`](Self::open), with options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(dir: &Path, options: Options) -> Result<Self, StoreError> {
         let path = dir.join(FILE_NAME);
         let conn = open::writer(&path)?;
         let books = Books::load(&conn)?;
-        let readers = Arc::new(SqliteReader::new(path.clone()));
-        Ok(Self {
+        let length = std::fs::metadata(&path).map_or(0, |file| file.len());
+        if length <= options.check_bytes_max {
+            let tx = conn.unchecked_transaction()?;
+            let report = check::check_all(&tx);
+            tx.finish()?;
+            if !report.damage.is_empty() {
+                return Err(StoreError::corrupt(report.damage.join("; ")));
+            }
+        }
+        let journal = Journal::open(&path, books.tail.lineage, books.tail.commits)?;
+        let was_clean = books.tail.is_clean;
+        let mut store = Self {
             conn,
+            readers: Arc::new(SqliteReader::new(path.clone())),
             path,
             books: Some(books),
-            readers,
+            journal,
+            reserve: Reserve::new(dir, options.reserve_bytes),
             is_stopped: false,
             log_bytes: 0,
-        })
+        };
+        if was_clean {
+            // From now on the main file alone is not all there is; it must say so itself.
+            store
+                .transact(|_, books| {
+                    books.tail.is_clean = false;
+                    Ok(())
+                })
+                .map_err(CommitError::into_cause)?;
+            store.copy_log_back("TRUNCATE")?;
+        }
+        Ok(store)
     }
 
     /// The database file.
@@ -95,7 +153,16 @@ impl SqliteStore {
         if self.is_stopped {
             return Err(CommitError::Fatal(StoreError::Stopped));
         }
-        let result = self.attempt(&mut work);
+        let result = match self.attempt(&mut work) {
+            Err(error @ StoreError::Full(_)) => {
+                let failure = self.failed(error);
+                if failure.is_fatal() || !self.reserve.release() {
+                    return Err(failure);
+                }
+                self.attempt(&mut work)
+            }
+            result => result,
+        };
         result.map_err(|error| self.failed(error))
     }
 
@@ -111,7 +178,9 @@ impl SqliteStore {
         let value = work(&self.conn, books)?;
         books.tail.commits += 1;
         books.tail.save(&self.conn)?;
+        let commits = books.tail.commits;
         self.conn.prepare_cached("COMMIT")?.execute([])?;
+        self.journal.note(commits)?;
         Ok(value)
     }
 
@@ -132,7 +201,7 @@ impl SqliteStore {
         CommitError::NotStored(error)
     }
 
-    fn copy_log_back(&mut self, mode: &str) -> Result<(), StoreError> {
+    pub(crate) fn copy_log_back(&mut self, mode: &str) -> Result<(), StoreError> {
         let result = self
             .conn
             .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
@@ -152,6 +221,10 @@ impl SqliteStore {
                 Err(error)
             }
         }
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        crate::reserve::free_bytes(&self.path)
     }
 
     /// The length of the log file; it keeps its length when it is begun anew.
@@ -240,6 +313,9 @@ impl Store for SqliteStore {
         if self.is_stopped {
             return Err(StoreError::Stopped);
         }
+        if is_idle && !self.reserve.is_held() && self.free_bytes()? >= 2 * FREE_BYTES_MIN {
+            self.reserve.hold();
+        }
         if self.log_bytes >= LOG_BYTES_MAX || (is_idle && self.log_bytes >= LOG_BYTES_IDLE) {
             self.copy_log_back("PASSIVE")?;
         }
@@ -323,8 +399,8 @@ impl Store for SqliteStore {
 
     fn space(&self) -> Result<Space, StoreError> {
         Ok(Space {
-            free_bytes: Some(crate::reserve::free_bytes(&self.path)?),
-            has_reserve: true,
+            free_bytes: Some(self.free_bytes()?),
+            has_reserve: self.reserve.is_held(),
         })
     }
 
@@ -338,6 +414,7 @@ impl Store for SqliteStore {
         })
         .map_err(CommitError::into_cause)?;
         self.copy_log_back("TRUNCATE")?;
+        self.journal.sync()?;
         self.is_stopped = true;
         Ok(())
     }

@@ -74,21 +74,22 @@ impl Tail {
             let halves = (value as u64, (value >> 64) as u64);
             (digest.rows, digest.sum) = halves;
         }
-        if words.len() == Table::COUNT && tail.checksum() != sum.cast_unsigned() {
+        if tail.checksum(&digests) != sum.cast_unsigned() {
             return Err(damaged());
         }
         Ok(Some(tail))
     }
 
     pub(super) fn save(&self, conn: &Connection) -> Result<(), StoreError> {
+        let digests = self.digest_bytes();
         conn.prepare_cached("REPLACE INTO tail VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)")?
             .execute(rusqlite::params![
                 self.lineage,
                 self.commits.cast_signed(),
                 i64::from(self.is_clean),
                 self.rows_next,
-                self.digest_bytes(),
-                self.checksum().cast_signed(),
+                digests,
+                self.checksum(&digests).cast_signed(),
             ])?;
         Ok(())
     }
@@ -102,13 +103,13 @@ impl Tail {
         bytes
     }
 
-    fn checksum(&self) -> u64 {
+    fn checksum(&self, digests: &[u8]) -> u64 {
         let mut sum = Checksum::new(u64::MAX);
         sum.blob(&self.lineage);
         sum.int(self.commits.cast_signed());
         sum.int(self.is_clean.into());
         sum.int(self.rows_next);
-        sum.blob(&self.digest_bytes());
+        sum.blob(digests);
         sum.value()
     }
 

@@ -1,6 +1,7 @@
 //! Opening connections, and refusing files that must not be opened.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::ack::{self, Acked};
+use super::books::Tail;
 use super::migrate;
 use crate::error::StoreError;
 
@@ -21,8 +24,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The writer's connection, migrated, with its schema checked.
 pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     check_sqlite(rusqlite::version_number())?;
-    let is_new = match header(path)? {
-        Header::Absent => true,
+    let header = header(path)?;
+    match header {
         Header::Ours { version } if version > migrate::SCHEMA_VERSION => {
             return Err(StoreError::SchemaNewer {
                 path: path.to_owned(),
@@ -30,19 +33,49 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
                 known: migrate::SCHEMA_VERSION,
             });
         }
-        Header::Ours { .. } => false,
         Header::Foreign => {
             return Err(StoreError::NotOurs {
                 path: path.to_owned(),
             });
         }
-    };
+        Header::Ours { .. } | Header::Absent => {}
+    }
+    let acked = ack::read(path)?;
+    check_belongings(path, &header, acked)?;
+    let mut conn = connect(path, header == Header::Absent)?;
+    let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if (1..=migrate::SCHEMA_VERSION).contains(&version)
+        && let Some(tail) = Tail::load(&conn)?
+        && let Some(acked) = acked
+        && acked.lineage == tail.lineage
+        && acked.commits > tail.commits
+    {
+        return Err(StoreError::Incomplete {
+            path: path.to_owned(),
+            found: tail.commits,
+            acked: acked.commits,
+        });
+    }
+    migrate::migrate(&mut conn, path)?;
+    migrate::check_schema(&conn)?;
+    Ok(conn)
+}
+
+/// A new database at `path`, of the newest schema, in the mode in which it is closed as one file.
+pub(super) fn create(path: &Path) -> Result<Connection, StoreError> {
+    let mut conn = connect(path, true)?;
+    migrate::migrate(&mut conn, path)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(conn)
+}
+
+fn connect(path: &Path, is_new: bool) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags)?;
+    let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
-    // A log that is refused below must not be copied back by the mere closing of the file.
+    // A log that is refused must not be copied back by the mere closing of the file.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     if is_new {
         conn.pragma_update(None, "page_size", 4_096)?;
@@ -56,9 +89,61 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
     conn.pragma_update(None, "cache_size", -8_192)?;
     conn.set_prepared_statement_cache_capacity(64);
-    migrate::migrate(&mut conn, path)?;
-    migrate::check_schema(&conn)?;
     Ok(conn)
+}
+
+/// Refuses a main file and a log that do not belong together, before SQLite mixes them.
+///
+/// The main file of a server that runs or crashed says that it is not clean; a backup and a closed
+/// database say that they are, and then there is no log, except for a moment at the next start, when
+/// the journal already knows the file.
+fn check_belongings(path: &Path, header: &Header, acked: Option<Acked>) -> Result<(), StoreError> {
+    let wal = beside(path, "-wal");
+    // A log's header alone is 32 bytes.
+    let has_log = std::fs::metadata(&wal).is_ok_and(|file| file.len() > 32);
+    if *header == Header::Absent {
+        return match acked {
+            Some(acked) if acked.commits > 0 => Err(StoreError::Incomplete {
+                path: path.to_owned(),
+                found: 0,
+                acked: acked.commits,
+            }),
+            _ if has_log => Err(StoreError::ForeignLog { wal }),
+            _ => Ok(()),
+        };
+    }
+    // Unreadable in the middle of a copy back: the log has what is missing.
+    let Some(main) = main_tail(path) else {
+        return Ok(());
+    };
+    let is_known = acked.is_some_and(|acked| acked.lineage == main.lineage);
+    match (is_known, has_log) {
+        (true, _) => Ok(()),
+        (false, true) if main.is_clean || acked.is_some() => Err(StoreError::ForeignLog { wal }),
+        (false, false) if !main.is_clean => Err(StoreError::Detached {
+            path: path.to_owned(),
+        }),
+        (false, _) => Ok(()),
+    }
+}
+
+/// The tail's row in the main file alone, without its log.
+fn main_tail(path: &Path) -> Option<Tail> {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(char::from(*byte));
+            }
+            _ => write!(uri, "%{byte:02x}").expect("a String takes all text"),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let conn = Connection::open_with_flags(uri, flags).ok()?;
+    Tail::load(&conn).ok()?
 }
 
 /// A connection that reads committed state.

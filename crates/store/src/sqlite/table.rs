@@ -83,7 +83,6 @@ static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
 impl Table {
     pub(super) const COUNT: usize = 17;
 
-    #[cfg(test)]
     pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Meta,
         Self::Keys,

@@ -23,10 +23,7 @@ pub const POOL: PoolId = PoolId(3);
 /// The id of job `n`; ids sort by `n`.
 #[must_use]
 pub fn job_id(n: u64) -> JobId {
-    JobId::new(
-        (u128::from(n) << 64) | 0x7000_8000_0000_0000_0000_0000,
-        false,
-    )
+    JobId::new((u128::from(n) << 64) | 0x8000_0000_0000_0000, false)
 }
 
 /// A moment.
