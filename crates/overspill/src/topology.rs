@@ -121,7 +121,7 @@ impl Installation {
         let devices: Vec<DeviceId> = selected
             .devices
             .into_iter()
-            .map(|device| self.device(device, gpus))
+            .map(|device| self.device(device))
             .collect();
         self.commands.push(CommandPool {
             endpoint: endpoint.name.clone(),
@@ -168,16 +168,8 @@ impl Installation {
     }
 
     /// The id of a device; pools that share a card share it.
-    fn device(&mut self, device: SelectedDevice, gpus: &[Gpu]) -> DeviceId {
-        // Indices of a split card are shared by its instances, so places in the driver's list
-        // count. Nominal devices are there only where the list is empty.
-        let place = gpus
-            .iter()
-            .position(|gpu| Some(gpu.uuid.as_str()) == device.visible())
-            .map_or(device.index, |place| {
-                u32::try_from(place).unwrap_or(u32::MAX)
-            });
-        let id = DeviceId(place);
+    fn device(&mut self, device: SelectedDevice) -> DeviceId {
+        let id = DeviceId(device.index);
         self.devices.insert(id, device);
         id
     }

@@ -15,8 +15,13 @@ pub struct JobsArgs {
     /// Only jobs of this endpoint
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// Only jobs in this state, such as queued, running, completed or failed
-    #[arg(long, value_name = "STATE")]
+    /// Only jobs in this state
+    #[arg(
+        long,
+        value_name = "STATE",
+        ignore_case = true,
+        value_parser = ["queued", "running", "completed", "failed", "cancelled", "timed_out"],
+    )]
     status: Option<String>,
     /// At most so many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]

@@ -1,11 +1,14 @@
 //! `overspill keys`: make, list and revoke API keys.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::Context;
+use crate::auth::scope::Scope;
+
 use super::client::segment;
 use super::error::{CommandError, ErrorKind};
 use super::jobs::field;
@@ -37,7 +40,7 @@ struct CreateArgs {
     #[arg(long)]
     name: String,
     /// What the key may do; give it several times
-    #[arg(long = "scope", value_name = "SCOPE", default_values = ["jobs:submit", "jobs:read", "jobs:cancel"])]
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = scopes(), default_values = ["jobs:submit", "jobs:read", "jobs:cancel"])]
     scopes: Vec<String>,
     /// Endpoint that the key may reach; give it several times; left out: all
     #[arg(long = "endpoint", value_name = "NAME")]
@@ -59,6 +62,11 @@ struct KeyView {
     created_at_ms: Option<i64>,
     #[serde(default)]
     last_used_at_ms: Option<i64>,
+}
+
+/// Every scope by its word.
+fn scopes() -> PossibleValuesParser {
+    PossibleValuesParser::new(Scope::ALL.map(Scope::word))
 }
 
 /// Runs the command.

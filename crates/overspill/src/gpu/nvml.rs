@@ -160,6 +160,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_card_does_not_support_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("libnvidia-ml.so.1");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gpu/testdata/nvml.c");
+        let mut compiler = std::process::Command::new("cc");
+        compiler
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(source);
+        // SQLite's C code needs the same compiler, so it is there wherever this was built.
+        assert!(compiler.status().unwrap().success());
+        let gpus = NvmlGpus::open_library(&library).unwrap().read().unwrap();
+        let readings = GpuReadings {
+            memory_bytes: Some(24 << 30),
+            memory_used_bytes: Some(1 << 30),
+            ..GpuReadings::default()
+        };
+        assert_eq!(
+            gpus,
+            [Gpu {
+                index: 1,
+                uuid: "GPU-00000000-1111-2222-3333-444444444444".to_owned(),
+                name: "NVIDIA GeForce RTX 3090".to_owned(),
+                mig_of: None,
+                readings,
+            }]
+        );
+    }
+
+    #[test]
     fn what_the_driver_lists_is_sound() {
         // Skips itself, visibly, where there is no GPU.
         let Ok(mut driver) = NvmlGpus::open() else {

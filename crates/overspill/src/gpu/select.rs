@@ -16,7 +16,8 @@ pub struct Selected {
 /// One device of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SelectedDevice {
-    /// Index in the driver's order; of a nominal device, its number.
+    /// Place in the driver's list, where the instances of a split card have places of their own;
+    /// of a nominal device, its number. No two devices of a machine share one.
     pub index: u32,
     /// The driver's id; a nominal device has none.
     pub uuid: Option<String>,
@@ -34,9 +35,13 @@ impl SelectedDevice {
         self.uuid.as_deref()
     }
 
-    fn of(gpu: &Gpu) -> Self {
+    fn of(gpu: &Gpu, gpus: &[Gpu]) -> Self {
+        // Without split and lost cards this is the driver's index.
+        let place = gpus.iter().position(|other| other.uuid == gpu.uuid);
         Self {
-            index: gpu.index,
+            index: place
+                .and_then(|place| u32::try_from(place).ok())
+                .unwrap_or(gpu.index),
             uuid: Some(gpu.uuid.clone()),
             name: gpu.name.clone(),
             memory_bytes: gpu.readings.memory_bytes,
@@ -68,9 +73,10 @@ pub fn select(wanted: &Devices, gpus: &[Gpu]) -> Selected {
                 .any(|other| other.mig_of.as_deref() == Some(&gpu.uuid))
         })
         .collect();
-    let real = |gpus: &[&Gpu]| {
-        gpus.iter()
-            .map(|gpu| SelectedDevice::of(gpu))
+    let real = |chosen: &[&Gpu]| {
+        chosen
+            .iter()
+            .map(|gpu| SelectedDevice::of(gpu, gpus))
             .collect::<Vec<_>>()
     };
     match wanted {
@@ -116,7 +122,7 @@ pub fn select(wanted: &Devices, gpus: &[Gpu]) -> Selected {
             let devices = indices
                 .iter()
                 .flat_map(|index| usable.iter().filter(|gpu| gpu.index == *index))
-                .map(|gpu| SelectedDevice::of(gpu))
+                .map(|gpu| SelectedDevice::of(gpu, gpus))
                 .collect();
             let warning = (!missing.is_empty()).then(|| {
                 let known: Vec<String> = usable.iter().map(|gpu| gpu.index.to_string()).collect();
@@ -190,7 +196,9 @@ mod tests {
             gpu(0, "m1", Some("a")),
             gpu(0, "m2", Some("a")),
         ];
-        assert_eq!(uuids(&select(&Devices::All, &gpus)), ["m1", "m2"]);
+        let all = select(&Devices::All, &gpus);
+        assert_eq!(uuids(&all), ["m1", "m2"]);
+        assert_eq!((all.devices[0].index, all.devices[1].index), (1, 2));
         assert_eq!(
             uuids(&select(&Devices::Indices(vec![0]), &gpus)),
             ["m1", "m2"]
