@@ -121,7 +121,10 @@ async fn answers_that_do_not_say_no_leave_it_unknown() {
 #[tokio::test]
 async fn a_cloud_that_hangs_after_accepting_leaves_it_unknown() {
     let cloud = FakeCloud::start(|_seen| std::future::pending::<&str>()).await;
-    let outcome = cloud.data_plane().submit("ep1", body()).await;
+    let outcome = cloud
+        .impatient_data_plane(Duration::from_millis(200))
+        .submit("ep1", body())
+        .await;
     let cause = UnknownCause::Transport(TransportError::TimedOut {
         limit: Duration::from_millis(200),
     });

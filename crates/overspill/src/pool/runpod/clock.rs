@@ -85,3 +85,35 @@ impl Clock for ManualClock {
         })
     }
 }
+
+/// A clock that runs many times as fast, for tests of long stretches over real sockets.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct FastClock {
+    inner: SystemClock,
+    times: i64,
+}
+
+#[cfg(test)]
+impl FastClock {
+    pub(crate) fn times(times: i64) -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self {
+            inner: SystemClock::start(),
+            times,
+        })
+    }
+}
+
+#[cfg(test)]
+impl Clock for FastClock {
+    fn now_ms(&self) -> i64 {
+        let start_ms = self.inner.started_ms;
+        start_ms + (self.inner.now_ms() - start_ms) * self.times
+    }
+
+    fn sleep_until(&self, at_ms: i64) -> Sleep<'_> {
+        let start_ms = self.inner.started_ms;
+        self.inner
+            .sleep_until(start_ms + (at_ms - start_ms) / self.times + 1)
+    }
+}

@@ -1,7 +1,7 @@
 //! A small cloud that misbehaves, for tests: one handler, port 0, and a record of what it was asked.
 
 use super::client::{Account, DataPlane, Timeouts};
-use super::clock::SystemClock;
+use super::clock::{Clock, SystemClock};
 use super::limits::Limiter;
 use axum::Router;
 use axum::extract::Request;
@@ -68,6 +68,27 @@ impl FakeCloud {
         data_plane(self.address)
     }
 
+    /// The same on a clock of the test's own.
+    pub(super) fn data_plane_on(&self, clock: Arc<dyn Clock>) -> DataPlane {
+        DataPlane::new(
+            &account(self.address),
+            timeouts(),
+            Arc::new(Limiter::new(clock)),
+        )
+        .unwrap()
+    }
+
+    /// One that waits no longer than this for anything.
+    pub(super) fn impatient_data_plane(&self, limit: Duration) -> DataPlane {
+        let timeouts = Timeouts {
+            submit: limit,
+            call: limit,
+            ..timeouts()
+        };
+        let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
+        DataPlane::new(&self.account(), timeouts, limiter).unwrap()
+    }
+
     pub(super) fn account(&self) -> Account {
         account(self.address)
     }
@@ -83,9 +104,9 @@ pub(super) fn account(address: SocketAddr) -> Account {
 
 pub(super) fn timeouts() -> Timeouts {
     Timeouts {
-        connect: Duration::from_millis(500),
-        submit: Duration::from_millis(200),
-        call: Duration::from_millis(400),
+        connect: Duration::from_secs(5),
+        submit: Duration::from_secs(20),
+        call: Duration::from_secs(20),
     }
 }
 

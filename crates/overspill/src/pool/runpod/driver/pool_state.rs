@@ -3,7 +3,7 @@
 use super::super::breaker::{Breaker, BreakerRules};
 use super::super::limits::RetryBudget;
 use super::meter::Meter;
-use super::scale::{RECONCILE_MS, ScaleLane};
+use super::scale::{RECONCILE_MS, ScaleLane, Surplus};
 use super::{CloudPool, Managed};
 use overspill_core::event::CloudWorkerCounts;
 use std::collections::BTreeSet;
@@ -15,6 +15,7 @@ pub(super) struct PoolState {
     pub(super) is_retired: bool,
     pub(super) breaker: Breaker,
     pub(super) lane: ScaleLane,
+    pub(super) surplus: Surplus,
     pub(super) meter: Meter,
     pub(super) retries: RetryBudget,
     pub(super) counts: Option<CloudWorkerCounts>,
@@ -38,6 +39,7 @@ impl PoolState {
             is_retired: false,
             breaker: Breaker::new(BreakerRules::default()),
             lane: ScaleLane::default(),
+            surplus: Surplus::default(),
             meter: Meter::default(),
             retries: RetryBudget::new(),
             counts: None,

@@ -97,9 +97,58 @@ impl ScaleLane {
     }
 }
 
+/// Workers that are there although none are wanted: `RunPod` was seen to keep one warm that nobody asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Surplus {
+    since_ms: Option<i64>,
+}
+
+impl Surplus {
+    /// How long workers may outlive the wish for none, in milliseconds: they idle and end first.
+    const PATIENCE_MS: i64 = 120_000;
+
+    /// Takes in how many workers there are; says true once they have stayed too long, and again after as long.
+    pub fn on_counts(&mut self, now_ms: i64, wanted: Option<WorkerRange>, workers: u32) -> bool {
+        if workers == 0 || wanted.is_none_or(|wanted| wanted.max > 0) {
+            self.since_ms = None;
+            return false;
+        }
+        let since_ms = *self.since_ms.get_or_insert(now_ms);
+        let is_overdue = now_ms - since_ms >= Self::PATIENCE_MS;
+        if is_overdue {
+            self.since_ms = Some(now_ms);
+        }
+        is_overdue
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_that_outlive_the_wish_for_none_are_noticed() {
+        let mut surplus = Surplus::default();
+        assert!(!surplus.on_counts(0, Some(range(0)), 1));
+        assert!(!surplus.on_counts(119_999, Some(range(0)), 1));
+        assert!(surplus.on_counts(120_000, Some(range(0)), 1));
+        assert!(
+            !surplus.on_counts(121_000, Some(range(0)), 1),
+            "not at each reading"
+        );
+        assert!(
+            !surplus.on_counts(500_000, Some(range(1)), 1),
+            "one is wanted"
+        );
+        assert!(
+            !surplus.on_counts(500_001, Some(range(0)), 1),
+            "the count starts anew"
+        );
+        assert!(
+            !surplus.on_counts(900_000, None, 1),
+            "nothing was ever wanted of us"
+        );
+    }
 
     fn range(max: u32) -> WorkerRange {
         WorkerRange { min: 0, max }

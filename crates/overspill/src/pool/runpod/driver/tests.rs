@@ -1,6 +1,6 @@
 //! The driver against a small cloud that does what a test says.
 
-use super::super::clock::SystemClock;
+use super::super::clock::{FastClock, SystemClock};
 use super::super::limits::Limiter;
 use super::super::management::Management;
 use super::super::testing::{FakeCloud, Seen, timeouts};
@@ -32,6 +32,13 @@ struct Rig {
 impl Rig {
     /// A driver with one pool; `answer` is asked for everything but health.
     async fn start(answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+        Self::start_on(Arc::new(SystemClock::start()), answer).await
+    }
+
+    async fn start_on(
+        clock: Arc<dyn Clock>,
+        answer: impl Fn(&Seen) -> Response + Send + Sync + 'static,
+    ) -> Self {
         let answer = Arc::new(answer);
         let cloud = FakeCloud::start(move |seen: Seen| {
             let answer = Arc::clone(&answer);
@@ -47,11 +54,11 @@ impl Rig {
         let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
         let management = Management::new(&cloud.account(), timeouts(), limiter).unwrap();
         let (sink, facts) = mpsc::unbounded_channel();
-        let (driver, _task) = Driver::start(Arc::new(SystemClock::start()), Arc::new(Sink(sink)));
+        let (driver, _task) = Driver::start(Arc::clone(&clock), Arc::new(Sink(sink)));
         driver.configure(vec![CloudPool {
             id: POOL,
             endpoint_id: "ep1".to_owned(),
-            data_plane: cloud.data_plane(),
+            data_plane: cloud.data_plane_on(clock),
             management: Some(management),
             managed: Managed::Limits,
             idle_timeout_s: 5,
@@ -502,5 +509,50 @@ async fn an_unknown_pool_is_refused_at_once() {
             }
         ),
         "{refused:?}"
+    );
+}
+
+/// An hour in which half of all questions are refused: every end is told, and the cloud is not hammered.
+#[tokio::test]
+async fn a_storm_of_429_loses_nothing() {
+    const JOBS: u128 = 60;
+    let answers = Mutex::new((0_u32, std::collections::BTreeMap::<String, u32>::new()));
+    let mut rig = Rig::start_on(FastClock::times(200), move |seen| {
+        let mut answers = answers.lock().unwrap();
+        answers.0 += 1;
+        if answers.0.is_multiple_of(2) {
+            return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3")], "{}").into_response();
+        }
+        let id = seen.path.rsplit('/').next().unwrap().to_owned();
+        let asked = answers.1.entry(id.clone()).or_default();
+        *asked += 1;
+        let word = if *asked < 3 {
+            "IN_PROGRESS"
+        } else {
+            "COMPLETED"
+        };
+        format!(r#"{{"id":"{id}","status":"{word}","output":1}}"#).into_response()
+    })
+    .await;
+    for n in 0..JOBS {
+        rig.driver.watch(attempt(n), POOL, &format!("c{n}"));
+    }
+    let mut ended = std::collections::BTreeSet::new();
+    while ended.len() < usize::try_from(JOBS).unwrap() {
+        if let (
+            Event::CloudStatus {
+                attempt,
+                state: CloudJobState::Ended { .. },
+            },
+            _,
+        ) = rig.fact().await
+        {
+            assert!(ended.insert(attempt), "told once");
+        }
+    }
+    let calls = rig.asked("/status/");
+    assert!(
+        calls < 12 * 60,
+        "{calls} calls for 180 answers that counted"
     );
 }

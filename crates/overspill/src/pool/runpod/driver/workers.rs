@@ -24,6 +24,9 @@ const SCALE_BACKOFF_MS_MAX: i64 = 30_000;
 /// Wait after a change that was refused for what it asks, in milliseconds.
 const SCALE_REFUSED_WAIT_MS: i64 = 60_000;
 
+/// A day, for the cost of a leak.
+const DAY: DurationMs = DurationMs::from_secs(86_400);
+
 impl Runner {
     pub(super) fn on_health(
         &mut self,
@@ -53,6 +56,17 @@ impl Runner {
                 let is_news = state.counts != Some(counts)
                     || now_ms - state.counts_told_ms >= HEALTH_QUIET_MS;
                 state.counts = Some(counts);
+                let wanted = state.lane.wanted();
+                let live = counts.running + counts.initializing + counts.idle;
+                if state.can_manage() && state.surplus.on_counts(now_ms, wanted, live) {
+                    let per_day = state.access.price.map(|price| price.over(DAY).times(live));
+                    tracing::error!(
+                        %pool, live, cost_per_day = per_day.map(tracing::field::display),
+                        "workers stay although none are wanted; the limits are set again. \
+                         If this repeats, delete them in RunPod's console"
+                    );
+                    state.lane.doubt();
+                }
                 let min = state.lane.wanted().map_or(0, |wanted| wanted.min);
                 let spent = state.meter.on_counts(now_ms, counts, min);
                 let spent = spent
