@@ -6,6 +6,7 @@
 mod cli_check;
 mod cli_client;
 mod cli_help;
+mod cloud_pool;
 mod keeper;
 mod reference;
 mod support;
