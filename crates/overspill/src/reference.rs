@@ -58,7 +58,7 @@ fn write_command(text: &mut String, command: &clap::Command, level: usize) {
     text.push_str("\n```\n");
     for below in command
         .get_subcommands()
-        .filter(|below| below.get_name() != "help")
+        .filter(|below| below.get_name() != "help" && !below.is_hide_set())
     {
         write_command(text, below, level + 1);
     }

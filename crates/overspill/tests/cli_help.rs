@@ -6,7 +6,10 @@ use super::support::Machine;
 fn help_of_every_command() {
     let machine = Machine::new();
     let mut text = machine.run(&["--help"]).to_string();
-    for command in overspill::cli::command().get_subcommands() {
+    for command in overspill::cli::command()
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set())
+    {
         let name = command.get_name();
         text.push_str(&format!(
             "\n=== {name}\n{}",
