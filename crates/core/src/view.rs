@@ -191,6 +191,16 @@ impl Core {
         self.workers.get(&id).map(|worker| worker.record.endpoint)
     }
 
+    /// Local workers of an endpoint that could take a job now.
+    #[must_use]
+    pub fn ready_workers(&self, id: EndpointId) -> Vec<crate::id::WorkerId> {
+        let is_ready = |worker: &&crate::worker::Worker| {
+            worker.record.endpoint == id && worker.ready_at.is_some() && worker.held.is_empty()
+        };
+        let ready = self.workers.values().filter(is_ready);
+        ready.map(|worker| worker.record.id).collect()
+    }
+
     /// All live incarnations.
     pub fn workers(&self) -> impl Iterator<Item = &crate::worker::WorkerRecord> {
         self.workers.values().map(|worker| &worker.record)

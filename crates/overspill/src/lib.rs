@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod gateway;
@@ -10,4 +11,6 @@ pub mod gpu;
 pub mod keeper;
 pub mod pool;
 pub mod reference;
+pub mod serving;
+pub mod telemetry;
 pub mod topology;

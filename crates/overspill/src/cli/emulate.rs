@@ -1,11 +1,15 @@
-//! Arguments of `overspill emulate`. The emulated cloud itself is the crate `overspill-emulator`.
+//! `overspill emulate`: the emulated RunPod cloud of the crate `overspill-emulator`, on its own.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use clap::Args;
 use overspill_core::time::DurationMs;
+use overspill_emulator::{Emulator, Options};
+use overspill_sim::cloud::{CloudOptions, MsRange};
+use serde_json::json;
 
+use super::{CommandError, Context, ErrorKind};
 use crate::config::units::{format_duration, parse_duration};
 
 /// Run the emulated RunPod cloud on its own, for tests
@@ -30,6 +34,68 @@ pub struct EmulateArgs {
     /// modelled, and a job says by `input.seconds` how long it runs
     #[arg(long, value_name = "COMMAND")]
     pub worker_cmd: Option<String>,
+}
+
+impl EmulateArgs {
+    fn options(&self) -> Options {
+        Options {
+            cloud: CloudOptions {
+                seed: self.seed,
+                cold_start: MsRange::new(
+                    self.cold_start.least.as_millis(),
+                    self.cold_start.most.as_millis(),
+                ),
+                real_workers: self.worker_cmd.is_some(),
+                ..CloudOptions::default()
+            },
+            idle_timeout_s: u32::try_from(self.idle_timeout.as_millis() / 1_000).ok(),
+            time_scale: self.time_scale,
+            worker_cmd: self.worker_cmd.clone(),
+            ..Options::default()
+        }
+    }
+}
+
+/// Serves the emulated cloud until it is interrupted.
+///
+/// # Errors
+/// When the address cannot be listened on, or the listener fails.
+pub async fn run(args: &EmulateArgs, context: &Context) -> Result<(), CommandError> {
+    let listener = tokio::net::TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| {
+            let message = format!("cannot listen on {}", args.listen);
+            CommandError::new(ErrorKind::Unavailable, message)
+                .because(error)
+                .hint("another program may hold the port; port 0 takes a free one")
+        })?;
+    let io =
+        |error| CommandError::new(ErrorKind::Io, "the emulated cloud cannot go on").because(error);
+    let url = format!("http://{}", listener.local_addr().map_err(io)?);
+    if context.global.json {
+        context.output.json(&json!({
+            "base_url": format!("{url}/v2"),
+            "management_url": format!("{url}/v2"),
+        }))?;
+    }
+    super::output::note(&format!("listening on {url}"));
+    super::output::note(&format!(
+        "point Overspill at it: [runpod] base_url = \"{url}/v2\", management_url = \"{url}/v2\""
+    ));
+    let emulator = Emulator::new(args.options());
+    emulator.serve(listener, interrupted()).await.map_err(io)
+}
+
+/// Ends when someone asks this process to stop.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// A shortest and a longest duration.

@@ -102,6 +102,11 @@ enum Command {
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+    Serve(serve::ServeArgs),
+    Emulate(emulate::EmulateArgs),
+    /// What the keeper starts
+    #[command(hide = true)]
+    Serving(serve::ServeArgs),
     Version(version::VersionArgs),
 }
 
@@ -200,6 +205,9 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Config(args) => config::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
         Command::Man(args) => man::run(&args, context),
+        Command::Serve(args) => crate::serving::process::keep(&args, context),
+        Command::Emulate(args) => block_on(emulate::run(&args, context)),
+        Command::Serving(args) => crate::serving::process::serve(&args, context),
         Command::Version(args) => version::run(&args, context),
     }
 }

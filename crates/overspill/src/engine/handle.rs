@@ -1,0 +1,765 @@
+//! How others reach the engine: a cheap handle that sends into its inbox and reads what is
+//! committed.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use overspill_core::change::{EndedJob, FinalState};
+use overspill_core::effect::{Answer, SubmitRefusal};
+use overspill_core::event::{Event, NewJob, PayloadRef};
+use overspill_core::id::{AttemptId, EndpointId, JobId, PollId, PoolId, WorkerId};
+use overspill_core::machine::Core;
+use overspill_core::time::{DurationMs, Timestamp};
+use overspill_core::view::{EndpointCounts, LiveJob};
+use overspill_store::{JobRow, Reader, RowState, Store, StoreError};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::api::{
+    AttemptView, ChunkCursor, Chunks, CloudCounts, EndpointDirectory, EndpointView, Engine,
+    IdempotencyRecord, JobFilter, JobPage, JobState, JobStory, JobVersion, JobView, LocalCounts,
+    MakeEvent, Payload, RetryAnswer, TakenJob, Unavailable, WorkerCounts, WorkerFacts,
+};
+use super::live::Live;
+use super::message::Message;
+use super::run::{Activity, JobActivity};
+use crate::auth::keys::KeyRecord;
+use crate::clock::ServerClock;
+
+/// Jobs on one page of a list at most.
+const PAGE_MAX: u32 = 1_000;
+/// Bytes of chunks that are read at once at most.
+const CHUNK_BYTES_MAX: u64 = 8 << 20;
+
+/// Reaches the engine; cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inbox: Sender<Message>,
+    reader: Arc<dyn Reader>,
+    live: Arc<Live>,
+    activity: Arc<Activity>,
+    clock: ServerClock,
+    secret: [u8; 32],
+    next_payload: AtomicU64,
+    next_poll: AtomicU64,
+    has_room: AtomicBool,
+}
+
+/// Says that a poll is gone, unless it was answered.
+struct PollGuard {
+    inbox: Sender<Message>,
+    poll: PollId,
+    is_over: bool,
+}
+
+impl Drop for PollGuard {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let event = Event::TakeGone { poll: self.poll };
+            let _ = self.inbox.send(Message::Tell {
+                event,
+                payloads: Vec::new(),
+            });
+        }
+    }
+}
+
+impl Handle {
+    /// A handle on the engine behind `inbox`.
+    #[must_use]
+    pub fn new(
+        inbox: Sender<Message>,
+        reader: Arc<dyn Reader>,
+        live: Arc<Live>,
+        activity: Arc<Activity>,
+        clock: ServerClock,
+        secret: [u8; 32],
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                inbox,
+                reader,
+                live,
+                activity,
+                clock,
+                secret,
+                next_payload: AtomicU64::new(1),
+                next_poll: AtomicU64::new(1),
+                has_room: AtomicBool::new(true),
+            }),
+        }
+    }
+
+    /// What the engine publishes.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.shared.live
+    }
+
+    /// Reads of committed state.
+    #[must_use]
+    pub fn reader(&self) -> &Arc<dyn Reader> {
+        &self.shared.reader
+    }
+
+    /// Says whether the disk has room for submissions.
+    pub fn set_room(&self, has_room: bool) {
+        self.shared.has_room.store(has_room, Ordering::Relaxed);
+    }
+
+    /// Ends the engine: everything before is committed, and the store is closed.
+    pub async fn stop(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.shared.inbox.send(Message::Stop(done)).is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // A stopped engine takes nothing more; whoever waits sees its reply dropped.
+        let _ = self.shared.inbox.send(message);
+    }
+
+    /// Reads the core, after the commit of whatever came before.
+    pub async fn query<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Query(Box::new(move |core| {
+            let _ = reply.send(read(core));
+        })));
+        answer.await.map_err(|_| Unavailable)
+    }
+
+    /// Uses the store on the engine's thread.
+    pub async fn with_store<T: Send + 'static>(
+        &self,
+        store_use: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Store(Box::new(move |store| {
+            let _ = reply.send(store_use(store));
+        })));
+        answer.await.map_err(|_| Unavailable)?.map_err(unavailable)
+    }
+
+    /// Reads from the store, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let reader = Arc::clone(&self.shared.reader);
+        let result = tokio::task::spawn_blocking(move || read(reader.as_ref())).await;
+        result.map_err(|_| Unavailable)?.map_err(unavailable)
+    }
+
+    fn activity(&self, job: JobId) -> JobActivity {
+        let by_job = &self.shared.activity.by_job;
+        let by_job = by_job.lock().unwrap_or_else(PoisonError::into_inner);
+        by_job.get(&job).copied().unwrap_or_default()
+    }
+
+    async fn view(&self, id: JobId) -> Result<Option<JobView>, Unavailable> {
+        if let Some(live) = self.query(move |core| core.live_job(id)).await? {
+            let activity = self.activity(id);
+            let progress = match live.attempt.filter(|_| activity.notes > activity.chunks) {
+                Some(attempt) => self.read(move |reader| reader.progress(attempt)).await?,
+                None => None,
+            };
+            return Ok(Some(self.live_view(&live, progress, activity)));
+        }
+        let ended = self.read(move |reader| {
+            let Some(ended) = reader.ended(id)? else {
+                return Ok(None);
+            };
+            let output = reader.output(id, ended.generation)?;
+            let last = last_attempt(&ended);
+            let is_stream = !reader.chunks(last, 0, 1)?.is_empty();
+            Ok(Some((ended, output, is_stream)))
+        });
+        let ended = ended.await?;
+        Ok(ended.map(|(ended, output, is_stream)| self.ended_view(ended, output, is_stream)))
+    }
+
+    fn live_view(&self, live: &LiveJob, progress: Option<Bytes>, activity: JobActivity) -> JobView {
+        let now = self.shared.clock.now();
+        let state = match live.started_at {
+            Some(_) => JobState::Running,
+            None => JobState::Queued,
+        };
+        JobView {
+            id: live.id,
+            endpoint: live.endpoint,
+            state,
+            submitted_at: live.submitted_at,
+            started_at: live.started_at,
+            ended_at: None,
+            delay_ms: live
+                .started_at
+                .map(|at| at.since(live.submitted_at).as_millis()),
+            execution_ms: live.started_at.map(|at| now.since(at).as_millis()),
+            worker: live.worker.clone(),
+            pool: live.pool.and_then(|pool| self.pool_key(pool)),
+            attempt: live.attempts,
+            retries: live.lost,
+            output: None,
+            progress,
+            error: None,
+            error_code: None,
+            webhook: live.webhook.clone(),
+            is_stream: activity.chunks > 0,
+            result_sha256: None,
+            version: version(state, live.generation, live.attempts, activity.notes),
+        }
+    }
+
+    fn ended_view(&self, ended: EndedJob, output: Option<Bytes>, is_stream: bool) -> JobView {
+        let state = final_state(ended.state);
+        JobView {
+            id: ended.id,
+            endpoint: ended.endpoint,
+            state,
+            submitted_at: ended.submitted_at,
+            started_at: ended.delay.map(|delay| ended.submitted_at + delay),
+            ended_at: Some(ended.ended_at),
+            delay_ms: ended.delay.map(DurationMs::as_millis),
+            execution_ms: ended.execution.map(DurationMs::as_millis),
+            worker: ended.worker,
+            pool: ended.pool.and_then(|pool| self.pool_key(pool)),
+            attempt: ended.attempts,
+            retries: ended.attempts.saturating_sub(1),
+            output,
+            progress: None,
+            error: ended.error,
+            error_code: ended.error_code,
+            webhook: ended.webhook,
+            is_stream,
+            result_sha256: ended.body_sha256,
+            version: version(state, ended.generation, ended.attempts, 0),
+        }
+    }
+
+    fn row_view(&self, row: JobRow) -> JobView {
+        let state = match row.state {
+            RowState::Queued => JobState::Queued,
+            RowState::Running => JobState::Running,
+            RowState::Ended(state) => final_state(state),
+        };
+        let delayed = row.delay.map(|delay| row.submitted_at + delay);
+        let started_at = delayed.or(row.leased_at);
+        JobView {
+            id: row.id,
+            endpoint: row.endpoint,
+            state,
+            submitted_at: row.submitted_at,
+            started_at,
+            ended_at: row.ended_at,
+            delay_ms: started_at.map(|at| at.since(row.submitted_at).as_millis()),
+            execution_ms: row.execution.map(DurationMs::as_millis),
+            worker: row.worker,
+            pool: row.pool.and_then(|pool| self.pool_key(pool)),
+            attempt: row.attempts,
+            retries: row.attempts.saturating_sub(1),
+            output: None,
+            progress: None,
+            error: row.error,
+            error_code: row.error_code,
+            webhook: None,
+            is_stream: false,
+            result_sha256: None,
+            version: version(state, row.generation, row.attempts, 0),
+        }
+    }
+
+    fn pool_key(&self, id: PoolId) -> Option<String> {
+        self.shared.live.pool(id)
+    }
+
+    async fn watch(
+        &self,
+        id: JobId,
+        known: JobVersion,
+        hold: Duration,
+    ) -> Result<Option<JobView>, Unavailable> {
+        let end = tokio::time::Instant::now() + hold;
+        loop {
+            let watch = self.shared.live.watch(id);
+            let is_over = {
+                let changed = watch.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                let view = self.view(id).await;
+                let is_news = match &view {
+                    Ok(Some(view)) => view.version != known,
+                    _ => true,
+                };
+                let is_over = is_news || tokio::time::timeout_at(end, changed).await.is_err();
+                is_over.then_some(view)
+            };
+            self.shared.live.unwatch(id, watch);
+            if let Some(view) = is_over {
+                return view;
+            }
+        }
+    }
+
+    async fn read_chunks(&self, id: JobId, cursor: ChunkCursor) -> Result<Chunks, Unavailable> {
+        let live = self.query(move |core| core.live_job(id)).await?;
+        let attempt = match live {
+            Some(live) => live.attempt,
+            None => {
+                let ended = self.read(move |reader| reader.ended(id)).await?;
+                ended.as_ref().map(last_attempt)
+            }
+        };
+        let Some(attempt) = attempt else {
+            return Ok(Chunks {
+                cursor,
+                ..Chunks::default()
+            });
+        };
+        let is_same = cursor.generation == attempt.generation && cursor.attempt == attempt.number;
+        let from = if is_same { cursor.next } else { 0 };
+        let chunks = self
+            .read(move |reader| reader.chunks(attempt, from, CHUNK_BYTES_MAX))
+            .await?;
+        let next = chunks.last().map_or(from, |chunk| chunk.number + 1);
+        Ok(Chunks {
+            items: chunks.into_iter().map(|chunk| chunk.bytes).collect(),
+            cursor: ChunkCursor {
+                generation: attempt.generation,
+                attempt: attempt.number,
+                next,
+            },
+            attempt: attempt.number,
+        })
+    }
+
+    async fn page(&self, filter: JobFilter) -> Result<JobPage, Unavailable> {
+        let limit = filter.limit.clamp(1, PAGE_MAX) as usize;
+        let states = match filter.state {
+            None => Vec::new(),
+            Some(JobState::Queued) => vec![RowState::Queued],
+            Some(JobState::Running) => vec![RowState::Running],
+            Some(JobState::Completed) => vec![RowState::Ended(FinalState::Completed)],
+            Some(JobState::Failed) => vec![RowState::Ended(FinalState::Failed)],
+            Some(JobState::Cancelled) => vec![RowState::Ended(FinalState::Cancelled)],
+            Some(JobState::TimedOut) => vec![RowState::Ended(FinalState::TimedOut)],
+        };
+        let wanted = overspill_store::JobFilter {
+            endpoint: filter.endpoint,
+            states,
+        };
+        let rows = self
+            .read(move |reader| reader.jobs(&wanted, filter.after, limit))
+            .await?;
+        let next = (rows.len() == limit).then(|| rows.last().map(|row| row.id));
+        Ok(JobPage {
+            jobs: rows.into_iter().map(|row| self.row_view(row)).collect(),
+            next: next.flatten(),
+        })
+    }
+
+    async fn tell_story(&self, id: JobId) -> Result<Option<JobStory>, Unavailable> {
+        let Some(job) = self.view(id).await? else {
+            return Ok(None);
+        };
+        let ended = self.read(move |reader| reader.story(id)).await?;
+        let mut attempts: Vec<AttemptView> = ended
+            .into_iter()
+            .map(|attempt| AttemptView {
+                id: attempt.id,
+                pool: self.pool_key(attempt.pool).unwrap_or_default(),
+                worker: attempt.worker,
+                leased_at: attempt.leased_at,
+                started_at: attempt.started_at,
+                ended_at: Some(attempt.ended_at),
+                outcome: attempt.outcome,
+            })
+            .collect();
+        let live = self.query(move |core| core.live_job(id)).await?;
+        if let Some((live, attempt)) = live.and_then(|live| Some((live.clone(), live.attempt?))) {
+            let is_running = live.started_at.is_some();
+            attempts.push(AttemptView {
+                id: attempt,
+                pool: job.pool.clone().unwrap_or_default(),
+                worker: live.worker,
+                leased_at: live.started_at.unwrap_or(live.submitted_at),
+                started_at: live.started_at,
+                ended_at: None,
+                outcome: if is_running { "running" } else { "submitted" }.into(),
+            });
+        }
+        Ok(Some(JobStory { job, attempts }))
+    }
+
+    async fn run_again(&self, id: JobId) -> Result<RetryAnswer, Unavailable> {
+        let Some(view) = self.view(id).await? else {
+            return Ok(RetryAnswer::NotFound);
+        };
+        if !matches!(view.state, JobState::Failed | JobState::TimedOut) {
+            return Ok(RetryAnswer::NotRetryable(Box::new(view)));
+        }
+        let stored = self
+            .read(move |reader| Ok((reader.ended(id)?, reader.input(id)?)))
+            .await?;
+        let (Some(ended), Some(input)) = stored else {
+            return Ok(RetryAnswer::NotFound);
+        };
+        let job = NewJob {
+            id,
+            endpoint: ended.endpoint,
+            input: PayloadRef {
+                handle: 0,
+                bytes: input.len() as u64,
+            },
+            execution_timeout: None,
+            ttl: None,
+            low_priority: false,
+            webhook: ended.webhook,
+            class: 0,
+            extras: None,
+            idempotency: None,
+        };
+        let generation = ended.generation;
+        let make: MakeEvent = Box::new(move |request| Event::RetryAsked {
+            request,
+            job,
+            generation,
+        });
+        match self.ask(Vec::new(), make).await {
+            Answer::Submitted { .. } => Ok(RetryAnswer::Queued),
+            Answer::SubmitRefused(SubmitRefusal::DuplicateId) => Ok(RetryAnswer::Queued),
+            Answer::SubmitRefused(refusal) => Ok(RetryAnswer::Refused(refusal)),
+            _ => Err(Unavailable),
+        }
+    }
+
+    async fn endpoint_view(&self, id: EndpointId) -> Option<EndpointView> {
+        let read = move |core: &Core| {
+            let ready = core.ready_workers(id);
+            core.counts_of(id).map(|counts| (counts, ready))
+        };
+        let (counts, ready) = self.query(read).await.ok()??;
+        let totals = self.read(move |reader| reader.counts(id)).await.ok()?;
+        let mut view = endpoint_view(id, counts);
+        view.completed = totals.completed;
+        view.failed = totals.failed;
+        view.retried = totals.retried;
+        view.ready_workers = ready.iter().map(ToString::to_string).collect();
+        Some(view)
+    }
+}
+
+impl Engine for Handle {
+    fn keep(&self, bytes: Bytes) -> Payload {
+        let handle = self.shared.next_payload.fetch_add(1, Ordering::Relaxed);
+        let reference = PayloadRef {
+            handle,
+            bytes: bytes.len() as u64,
+        };
+        Payload { reference, bytes }
+    }
+
+    fn ask(&self, payloads: Vec<Payload>, make: MakeEvent) -> BoxFuture<'_, Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Ask {
+            make,
+            payloads,
+            reply,
+        });
+        answer
+            .map(|answer| answer.unwrap_or(Answer::Unavailable))
+            .boxed()
+    }
+
+    fn tell(&self, event: Event, payloads: Vec<Payload>) {
+        self.send(Message::Tell { event, payloads });
+    }
+
+    fn take(
+        &self,
+        worker: WorkerId,
+        room: u32,
+        is_idle: bool,
+        hold: Duration,
+    ) -> BoxFuture<'_, Vec<TakenJob>> {
+        let poll = PollId(self.shared.next_poll.fetch_add(1, Ordering::Relaxed));
+        let millis = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+        let deadline = self.shared.clock.now() + DurationMs::from_millis(millis);
+        let (reply, jobs) = oneshot::channel();
+        self.send(Message::Take {
+            poll,
+            worker,
+            room,
+            is_idle,
+            deadline,
+            reply,
+        });
+        let mut guard = PollGuard {
+            inbox: self.shared.inbox.clone(),
+            poll,
+            is_over: false,
+        };
+        async move {
+            // The whole guard, not only its field: dropping it says that the poll is gone.
+            let guard = &mut guard;
+            let jobs = jobs.await.unwrap_or_default();
+            guard.is_over = true;
+            jobs
+        }
+        .boxed()
+    }
+
+    fn delivery_failed(&self, worker: WorkerId, jobs: Vec<JobId>) {
+        self.tell(Event::DeliverFailed { worker, jobs }, Vec::new());
+    }
+
+    fn stop_signals(&self, worker: WorkerId, hold: Duration) -> BoxFuture<'_, Vec<JobId>> {
+        let end = tokio::time::Instant::now() + hold;
+        async move {
+            loop {
+                let notify = match self.shared.live.take_stops(worker) {
+                    Ok(jobs) => return jobs,
+                    Err(None) => return Vec::new(),
+                    Err(Some(notify)) => notify,
+                };
+                let woken = notify.notified();
+                tokio::pin!(woken);
+                woken.as_mut().enable();
+                match self.shared.live.take_stops(worker) {
+                    Ok(jobs) => return jobs,
+                    Err(None) => return Vec::new(),
+                    Err(Some(_)) => {}
+                }
+                if tokio::time::timeout_at(end, woken).await.is_err() {
+                    return Vec::new();
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobView>, Unavailable>> {
+        self.view(id).boxed()
+    }
+
+    fn wait_job(
+        &self,
+        id: JobId,
+        known: JobVersion,
+        hold: Duration,
+    ) -> BoxFuture<'_, Result<Option<JobView>, Unavailable>> {
+        self.watch(id, known, hold).boxed()
+    }
+
+    fn chunks(&self, id: JobId, cursor: ChunkCursor) -> BoxFuture<'_, Result<Chunks, Unavailable>> {
+        self.read_chunks(id, cursor).boxed()
+    }
+
+    fn jobs(&self, filter: JobFilter) -> BoxFuture<'_, Result<JobPage, Unavailable>> {
+        self.page(filter).boxed()
+    }
+
+    fn story(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStory>, Unavailable>> {
+        self.tell_story(id).boxed()
+    }
+
+    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
+        self.run_again(id).boxed()
+    }
+
+    fn idempotency(
+        &self,
+        endpoint: EndpointId,
+        key: String,
+    ) -> BoxFuture<'_, Result<Option<IdempotencyRecord>, Unavailable>> {
+        async move {
+            let known = self
+                .with_store(move |store| store.idempotent(endpoint, &key))
+                .await?;
+            Ok(known.map(|known| IdempotencyRecord {
+                job: known.job,
+                body_sha256: known.body_sha256,
+            }))
+        }
+        .boxed()
+    }
+
+    fn endpoints(&self) -> Arc<EndpointDirectory> {
+        self.shared.live.directory()
+    }
+
+    fn endpoint(&self, id: EndpointId) -> BoxFuture<'_, Option<EndpointView>> {
+        self.endpoint_view(id).boxed()
+    }
+
+    fn worker(&self, id: WorkerId) -> Option<WorkerFacts> {
+        self.shared.live.worker(id)
+    }
+
+    fn server_secret(&self) -> &[u8; 32] {
+        &self.shared.secret
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn is_ready(&self) -> Result<(), String> {
+        let unready = &self.shared.live.unready;
+        let unready = unready.read().unwrap_or_else(PoisonError::into_inner);
+        unready.clone().map_or(Ok(()), Err)
+    }
+
+    fn has_room(&self) -> bool {
+        self.shared.has_room.load(Ordering::Relaxed)
+    }
+
+    fn keys(&self) -> Arc<Vec<KeyRecord>> {
+        let keys = &self.shared.live.keys;
+        let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&keys)
+    }
+
+    fn put_key(&self, key: KeyRecord) -> BoxFuture<'_, Result<(), Unavailable>> {
+        async move {
+            let keys = self
+                .with_store(move |store| {
+                    store.put_key(&to_store(key))?;
+                    store.keys()
+                })
+                .await?;
+            self.live()
+                .set_keys(keys.into_iter().map(from_store).collect());
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn revoke_key(&self, id: String) -> BoxFuture<'_, Result<bool, Unavailable>> {
+        let now = self.shared.clock.now();
+        async move {
+            let (was_there, keys) = self
+                .with_store(move |store| {
+                    let was_there = store.revoke_key(&id, now)?;
+                    Ok((was_there, store.keys()?))
+                })
+                .await?;
+            self.live()
+                .set_keys(keys.into_iter().map(from_store).collect());
+            Ok(was_there)
+        }
+        .boxed()
+    }
+}
+
+fn unavailable(error: StoreError) -> Unavailable {
+    warn!(%error, "the store did not answer");
+    Unavailable
+}
+
+fn last_attempt(ended: &EndedJob) -> AttemptId {
+    AttemptId {
+        job: ended.id,
+        generation: ended.generation,
+        number: ended.attempts,
+    }
+}
+
+const fn final_state(state: FinalState) -> JobState {
+    match state {
+        FinalState::Completed => JobState::Completed,
+        FinalState::Failed => JobState::Failed,
+        FinalState::Cancelled => JobState::Cancelled,
+        FinalState::TimedOut => JobState::TimedOut,
+    }
+}
+
+/// Differs whenever a client could see a difference.
+fn version(state: JobState, generation: u32, attempts: u32, notes: u64) -> JobVersion {
+    let mut hasher = DefaultHasher::new();
+    (state, generation, attempts, notes).hash(&mut hasher);
+    JobVersion(hasher.finish())
+}
+
+fn endpoint_view(id: EndpointId, counts: EndpointCounts) -> EndpointView {
+    let idle = counts.local_ready.saturating_sub(counts.local_busy);
+    let starting = counts.local_workers.saturating_sub(counts.local_ready);
+    EndpointView {
+        id,
+        name: counts.name,
+        limits: counts
+            .limits
+            .unwrap_or(overspill_core::topology::Limits { min: 0, max: 0 }),
+        queued: counts.queued,
+        running: counts.running,
+        completed: 0,
+        failed: 0,
+        retried: 0,
+        workers: WorkerCounts {
+            initializing: starting + counts.cloud.initializing,
+            idle: idle + counts.cloud.idle,
+            running: counts.local_ready - idle + counts.cloud.running,
+            throttled: counts.cloud.throttled,
+            unhealthy: counts.cloud.unhealthy,
+        },
+        ready_workers: Vec::new(),
+        cloud: CloudCounts {
+            wanted: counts.cloud_wanted,
+            ready: counts.cloud.idle,
+            starting: counts.cloud.initializing,
+            running: counts.cloud.running,
+        },
+        local: LocalCounts {
+            workers: counts.local_workers,
+            slots: counts.local_slots,
+            busy: counts.local_busy,
+        },
+    }
+}
+
+/// A key as the store keeps it.
+#[must_use]
+pub fn to_store(key: KeyRecord) -> overspill_store::KeyRecord {
+    overspill_store::KeyRecord {
+        id: key.id,
+        kind: key.kind,
+        name: key.name,
+        scopes: key.scopes,
+        endpoints: key.endpoints,
+        digest: key.digest,
+        created_at: key.created_at,
+        expires_at: key.expires_at,
+        last_used_at: key.last_used_at,
+        revoked_at: key.revoked_at,
+    }
+}
+
+/// A key as the gateway uses it.
+#[must_use]
+pub fn from_store(key: overspill_store::KeyRecord) -> KeyRecord {
+    KeyRecord {
+        id: key.id,
+        kind: key.kind,
+        name: key.name,
+        scopes: key.scopes,
+        endpoints: key.endpoints,
+        digest: key.digest,
+        created_at: key.created_at,
+        expires_at: key.expires_at,
+        last_used_at: key.last_used_at,
+        revoked_at: key.revoked_at,
+    }
+}

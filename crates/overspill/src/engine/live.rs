@@ -1,0 +1,226 @@
+//! What the engine publishes after each commit, for many readers: who lives, which endpoints there
+//! are, which jobs changed; and the stop channels of workers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use overspill_core::explain::Reason;
+use overspill_core::id::{EndpointId, JobId, PoolId, WorkerId};
+use overspill_core::time::Timestamp;
+use tokio::sync::Notify;
+
+use super::api::{EndpointDirectory, EndpointEntry, WorkerFacts};
+use crate::auth::keys::KeyRecord;
+
+/// Decisions that are remembered for the time line.
+const DECISIONS_MAX: usize = 1_000;
+
+/// A decision with its reason.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// When.
+    pub at: Timestamp,
+    /// Whose.
+    pub endpoint: EndpointId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Committed facts that need no question to the engine.
+#[derive(Debug, Default)]
+pub struct Live {
+    pub(super) directory: RwLock<Arc<EndpointDirectory>>,
+    pub(super) pools: RwLock<HashMap<PoolId, (EndpointId, String)>>,
+    pub(super) workers: RwLock<HashMap<WorkerId, WorkerFacts>>,
+    aliases: RwLock<HashMap<String, Vec<String>>>,
+    pub(super) keys: RwLock<Arc<Vec<KeyRecord>>>,
+    pub(super) unready: RwLock<Option<String>>,
+    watchers: Mutex<HashMap<JobId, Arc<Notify>>>,
+    stops: Mutex<HashMap<WorkerId, StopBox>>,
+    decisions: Mutex<VecDeque<Decision>>,
+}
+
+#[derive(Debug, Default)]
+struct StopBox {
+    jobs: Vec<JobId>,
+    is_released: bool,
+    notify: Arc<Notify>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Live {
+    /// The endpoints by all their names.
+    #[must_use]
+    pub fn directory(&self) -> Arc<EndpointDirectory> {
+        let directory = self
+            .directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&directory)
+    }
+
+    /// A pool's key.
+    #[must_use]
+    pub fn pool(&self, id: PoolId) -> Option<String> {
+        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        pools.get(&id).map(|(_, key)| key.clone())
+    }
+
+    /// A living incarnation.
+    #[must_use]
+    pub fn worker(&self, id: WorkerId) -> Option<WorkerFacts> {
+        let workers = self.workers.read().unwrap_or_else(PoisonError::into_inner);
+        workers.get(&id).copied()
+    }
+
+    /// Wakes when the job changes; made before its state is read, so that no change is missed.
+    pub(super) fn watch(&self, job: JobId) -> Arc<Notify> {
+        Arc::clone(lock(&self.watchers).entry(job).or_default())
+    }
+
+    /// Forgets a watch that nobody else holds.
+    pub(super) fn unwatch(&self, job: JobId, watch: Arc<Notify>) {
+        let mut watchers = lock(&self.watchers);
+        drop(watch);
+        if watchers
+            .get(&job)
+            .is_some_and(|watch| Arc::strong_count(watch) == 1)
+        {
+            watchers.remove(&job);
+        }
+    }
+
+    pub(super) fn changed(&self, jobs: impl Iterator<Item = JobId>) {
+        let watchers = lock(&self.watchers);
+        if watchers.is_empty() {
+            return;
+        }
+        for job in jobs {
+            if let Some(watch) = watchers.get(&job) {
+                watch.notify_waiters();
+            }
+        }
+    }
+
+    /// Puts a job on its worker's stop channel.
+    pub(super) fn stop_job(&self, worker: WorkerId, job: JobId) {
+        let mut stops = lock(&self.stops);
+        let stop = stops.entry(worker).or_default();
+        stop.jobs.push(job);
+        stop.notify.notify_waiters();
+    }
+
+    /// Lets the worker's held stop channel go: it is about to end.
+    pub(super) fn release_stop(&self, worker: WorkerId) {
+        let mut stops = lock(&self.stops);
+        let stop = stops.entry(worker).or_default();
+        stop.is_released = true;
+        stop.notify.notify_waiters();
+    }
+
+    pub(super) fn forget_stop(&self, worker: WorkerId) {
+        if let Some(stop) = lock(&self.stops).remove(&worker) {
+            stop.notify.notify_waiters();
+        }
+    }
+
+    /// The jobs on a worker's stop channel, taken off it; else what to wait for. `Err(None)`: the
+    /// channel is not held any more.
+    pub(super) fn take_stops(&self, worker: WorkerId) -> Result<Vec<JobId>, Option<Arc<Notify>>> {
+        let mut stops = lock(&self.stops);
+        let stop = stops.entry(worker).or_default();
+        if !stop.jobs.is_empty() {
+            return Ok(std::mem::take(&mut stop.jobs));
+        }
+        Err((!stop.is_released).then(|| Arc::clone(&stop.notify)))
+    }
+
+    pub(super) fn decided(&self, decision: Decision) {
+        let mut decisions = lock(&self.decisions);
+        if decisions.len() == DECISIONS_MAX {
+            decisions.pop_front();
+        }
+        decisions.push_back(decision);
+    }
+
+    /// The last decisions, oldest first.
+    #[must_use]
+    pub fn decisions(&self) -> Vec<Decision> {
+        lock(&self.decisions).iter().cloned().collect()
+    }
+}
+
+impl Live {
+    pub(super) fn set_workers(&self, workers: HashMap<WorkerId, WorkerFacts>) {
+        *self.workers.write().unwrap_or_else(PoisonError::into_inner) = workers;
+    }
+
+    pub(super) fn put_worker(&self, id: WorkerId, facts: WorkerFacts) {
+        let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
+        workers.insert(id, facts);
+    }
+
+    pub(super) fn remove_worker(&self, id: WorkerId) {
+        let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
+        workers.remove(&id);
+    }
+
+    pub(super) fn set_pools(&self, pools: HashMap<PoolId, (EndpointId, String)>) {
+        *self.pools.write().unwrap_or_else(PoisonError::into_inner) = pools;
+    }
+
+    /// Publishes the endpoints, with their configured aliases and the ids of their cloud pools.
+    pub(super) fn set_endpoints<'a>(
+        &self,
+        names: impl Iterator<Item = (EndpointId, &'a str)>,
+        cloud_ids: impl Fn(EndpointId) -> Vec<String>,
+    ) {
+        let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = names.map(|(id, name)| {
+            let mut other = aliases.get(name).cloned().unwrap_or_default();
+            other.extend(cloud_ids(id));
+            EndpointEntry {
+                id,
+                name: name.to_owned(),
+                aliases: other,
+            }
+        });
+        let directory = EndpointDirectory::new(entries.collect());
+        *self
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+    }
+
+    /// Sets the aliases of endpoints by name, as configured.
+    pub fn set_aliases(&self, aliases: HashMap<String, Vec<String>>) {
+        *self.aliases.write().unwrap_or_else(PoisonError::into_inner) = aliases;
+    }
+
+    /// Publishes the API keys.
+    pub fn set_keys(&self, keys: Vec<KeyRecord>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// Says why no jobs can be taken now; `None` when they can.
+    pub fn set_unready(&self, reason: Option<String>) {
+        *self.unready.write().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}
+
+impl Live {
+    /// All pools with the names of their endpoints and their keys.
+    #[must_use]
+    pub fn pools(&self) -> Vec<(PoolId, String, String)> {
+        let directory = self.directory();
+        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        let named = pools.iter().filter_map(|(&id, (endpoint, key))| {
+            let endpoint = directory.get(*endpoint)?;
+            Some((id, endpoint.name.clone(), key.clone()))
+        });
+        named.collect()
+    }
+}

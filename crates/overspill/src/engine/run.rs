@@ -1,0 +1,643 @@
+//! The engine's thread.
+//!
+//! Batch, handle, commit, answer, carry out. While a commit waits for the disk the next batch forms
+//! by itself in the inbox: no timer, and at low load a batch is one event and costs one fsync.
+//!
+//! A commit that fails must not leave the core ahead of the store, and the core cannot be rolled
+//! back: it is thrown away and restored from the store. Whoever submitted in that batch is told
+//! that it is unknown; everything else of the batch is fed in again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use bytes::Bytes;
+use overspill_core::change::Change;
+use overspill_core::effect::{Answer, Delivery, Effect, Out};
+use overspill_core::event::Event;
+use overspill_core::id::{JobId, PollId, RequestId, WorkerId};
+use overspill_core::machine::Core;
+use overspill_core::time::Timestamp;
+use overspill_core::topology::Topology;
+use overspill_store::{Batch, CommitError, Reader, Store, StoreError};
+use tokio::sync::oneshot;
+use tracing::{debug, error, info, warn};
+
+use super::api::{Payload, TakenJob, WorkerFacts};
+use super::live::{Decision, Live};
+use super::message::{Message, Query, StoreUse};
+use super::world::World;
+use crate::clock::ServerClock;
+
+/// Events in one batch at most: below the size where one transaction gets slow.
+const BATCH_MAX: usize = 512;
+/// Inputs kept in memory until they are delivered, in bytes; others are read back.
+const INPUT_CACHE_BYTES: usize = 64 << 20;
+/// Housekeeping happens when nothing came in for this long.
+const IDLE: Duration = Duration::from_millis(200);
+/// Ended jobs that are deleted between two batches at most.
+const EXPIRE_SLICE: usize = 256;
+/// The exit code after a failed fsync.
+pub const EXIT_STORAGE: i32 = 74;
+
+/// Starts the thread's work.
+pub struct Engine {
+    core: Core,
+    store: Box<dyn Store>,
+    reader: Arc<dyn Reader>,
+    world: Box<dyn World>,
+    live: Arc<Live>,
+    clock: ServerClock,
+    inbox: Receiver<Message>,
+    topology: Topology,
+    alive: std::collections::BTreeSet<WorkerId>,
+    replies: HashMap<RequestId, oneshot::Sender<Answer>>,
+    polls: HashMap<PollId, HeldPoll>,
+    inputs: HashMap<JobId, Bytes>,
+    input_bytes: usize,
+    activity: Arc<Activity>,
+    next_request: u64,
+    expired_at: Timestamp,
+}
+
+struct HeldPoll {
+    worker: WorkerId,
+    room: u32,
+    deadline: Timestamp,
+    reply: oneshot::Sender<Vec<TakenJob>>,
+}
+
+/// How often progress or chunks of live jobs were committed: part of a job's version.
+#[derive(Debug, Default)]
+pub struct Activity {
+    pub(super) by_job: std::sync::Mutex<HashMap<JobId, JobActivity>>,
+    pub(super) commits: AtomicU64,
+}
+
+/// What was committed of a live job beside its state.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JobActivity {
+    /// Progress updates and chunks.
+    pub(super) notes: u64,
+    /// Of them, chunks.
+    pub(super) chunks: u64,
+}
+
+/// One event of a batch, kept until the commit in case it must be fed in again.
+struct Fed {
+    event: Event,
+    request: Option<RequestId>,
+}
+
+#[derive(Default)]
+struct Pending {
+    events: Vec<Fed>,
+    payloads: BTreeMap<u64, Bytes>,
+    queries: Vec<Query>,
+    uses: Vec<StoreUse>,
+    stop: Option<oneshot::Sender<()>>,
+    keys: Vec<(overspill_core::id::EndpointId, String, JobId)>,
+}
+
+/// What the engine is made of.
+pub struct Parts {
+    /// Durable state.
+    pub store: Box<dyn Store>,
+    /// Starts processes, talks to the cloud.
+    pub world: Box<dyn World>,
+    /// Published facts.
+    pub live: Arc<Live>,
+    /// The server's clock.
+    pub clock: ServerClock,
+    /// The configuration.
+    pub topology: Topology,
+    /// Incarnations that live, as the process host says.
+    pub alive: Vec<WorkerId>,
+    /// Counts of progress and chunks.
+    pub activity: Arc<Activity>,
+}
+
+impl Engine {
+    /// Restores the core and publishes it. The thread's work begins with [`Engine::run`].
+    ///
+    /// # Errors
+    /// When the store cannot be read, or is not what was stored.
+    pub fn restore(parts: Parts, inbox: Receiver<Message>) -> Result<Self, StoreError> {
+        let reader = parts.store.reader();
+        let mut engine = Self {
+            core: Core::new(),
+            store: parts.store,
+            reader,
+            world: parts.world,
+            live: parts.live,
+            clock: parts.clock,
+            inbox,
+            topology: parts.topology,
+            alive: parts.alive.into_iter().collect(),
+            replies: HashMap::new(),
+            polls: HashMap::new(),
+            inputs: HashMap::new(),
+            input_bytes: 0,
+            activity: parts.activity,
+            next_request: 0,
+            expired_at: Timestamp::ZERO,
+        };
+        engine.rebuild()?;
+        Ok(engine)
+    }
+
+    /// Works until it is told to stop, or until nobody can send any more.
+    pub fn run(mut self) {
+        loop {
+            let Some(mut pending) = self.gather() else {
+                return;
+            };
+            let stop = pending.stop.take();
+            self.batch(pending);
+            if let Some(done) = stop {
+                if let Err(error) = self.store.close() {
+                    error!(%error, "the store could not be closed; it recovers at the next start");
+                }
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+
+    /// Waits for something to do and takes all there is.
+    fn gather(&mut self) -> Option<Pending> {
+        let mut pending = Pending::default();
+        let wait = self
+            .core
+            .next_wakeup()
+            .map_or(IDLE, |at| self.clock.until(at).min(IDLE));
+        match self.inbox.recv_timeout(wait) {
+            Ok(message) => self.accept(message, &mut pending),
+            Err(RecvTimeoutError::Timeout) => {
+                if wait == IDLE {
+                    self.keep_house();
+                }
+                return Some(pending);
+            }
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+        while pending.events.len() < BATCH_MAX && pending.stop.is_none() {
+            match self.inbox.try_recv() {
+                Ok(message) => self.accept(message, &mut pending),
+                Err(_) => break,
+            }
+        }
+        Some(pending)
+    }
+
+    fn accept(&mut self, message: Message, pending: &mut Pending) {
+        match message {
+            Message::Tell { event, payloads } => {
+                pending.keep(payloads);
+                self.note_alive(&event);
+                pending.events.push(Fed {
+                    event,
+                    request: None,
+                });
+            }
+            Message::Ask {
+                make,
+                payloads,
+                reply,
+            } => {
+                self.next_request += 1;
+                let request = RequestId(self.next_request);
+                let event = make(request);
+                if let Some(answer) = self.known_submission(&event, pending) {
+                    let _ = reply.send(answer);
+                    return;
+                }
+                pending.keep(payloads);
+                self.replies.insert(request, reply);
+                pending.events.push(Fed {
+                    event,
+                    request: Some(request),
+                });
+            }
+            Message::Take {
+                poll,
+                worker,
+                room,
+                is_idle,
+                deadline,
+                reply,
+            } => {
+                let held = HeldPoll {
+                    worker,
+                    room,
+                    deadline,
+                    reply,
+                };
+                self.polls.insert(poll, held);
+                let event = Event::TakeWaiting {
+                    poll,
+                    worker,
+                    room,
+                    deadline,
+                    is_idle,
+                };
+                pending.events.push(Fed {
+                    event,
+                    request: None,
+                });
+            }
+            Message::Query(query) => pending.queries.push(query),
+            Message::Store(store_use) => pending.uses.push(store_use),
+            Message::Stop(done) => pending.stop = Some(done),
+        }
+    }
+
+    /// A client's own name for a submission that is stored already, or comes twice in one batch.
+    fn known_submission(&mut self, event: &Event, pending: &mut Pending) -> Option<Answer> {
+        let Event::Submitted { job, .. } = event else {
+            return None;
+        };
+        let key = &job.idempotency.as_ref()?.key;
+        let in_batch = pending
+            .keys
+            .iter()
+            .find(|(endpoint, known, _)| *endpoint == job.endpoint && known == key);
+        if let Some((_, _, job)) = in_batch {
+            return Some(Answer::Submitted { job: *job });
+        }
+        match self.store.idempotent(job.endpoint, key) {
+            Ok(Some(known)) => Some(Answer::Submitted { job: known.job }),
+            Ok(None) => {
+                pending.keys.push((job.endpoint, key.clone(), job.id));
+                None
+            }
+            Err(error) => {
+                warn!(%error, "an idempotency key could not be looked up");
+                Some(Answer::Unavailable)
+            }
+        }
+    }
+
+    fn batch(&mut self, pending: Pending) {
+        let mut out = Out::default();
+        let now = self.clock.now();
+        for fed in &pending.events {
+            self.core.handle(now, fed.event.clone(), &mut out);
+        }
+        if pending.events.is_empty() {
+            self.core.handle(now, Event::TimePassed, &mut out);
+        }
+        match self.commit(&out.changes, &pending.payloads) {
+            Ok(()) => self.publish(&out.changes, &pending.payloads),
+            Err(cause) => {
+                self.recover(pending, &cause);
+                return;
+            }
+        }
+        self.carry_out(out.effects);
+        for query in pending.queries {
+            query(&self.core);
+        }
+        for store_use in pending.uses {
+            store_use(self.store.as_mut());
+        }
+    }
+
+    fn commit(
+        &mut self,
+        changes: &[Change],
+        payloads: &BTreeMap<u64, Bytes>,
+    ) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch { changes, payloads };
+        let result = self.store.commit(&batch);
+        result.map_err(|error| {
+            if matches!(error, CommitError::Fatal(_)) {
+                die(&error.into_cause());
+            }
+            error.into_cause()
+        })
+    }
+
+    /// After a failed or unknown commit: restore, tell the submitters, feed the rest in again.
+    fn recover(&mut self, pending: Pending, cause: &StoreError) {
+        warn!(error = %cause, "a commit failed: the core is restored from the store");
+        if let Err(error) = self.rebuild() {
+            die(&error);
+        }
+        let mut again = Pending {
+            payloads: pending.payloads,
+            queries: pending.queries,
+            uses: pending.uses,
+            ..Pending::default()
+        };
+        for fed in pending.events {
+            let is_submission = matches!(
+                fed.event,
+                Event::Submitted { .. } | Event::RetryAsked { .. } | Event::LimitsSet { .. }
+            );
+            if is_submission {
+                if let Some(reply) = fed.request.and_then(|id| self.replies.remove(&id)) {
+                    let _ = reply.send(Answer::Unavailable);
+                }
+            } else if !matches!(fed.event, Event::TakeWaiting { .. }) {
+                again.events.push(fed);
+            }
+        }
+        let held: Vec<Event> = self
+            .polls
+            .iter()
+            .map(|(&poll, held)| Event::TakeWaiting {
+                poll,
+                worker: held.worker,
+                room: held.room,
+                deadline: held.deadline,
+                is_idle: false,
+            })
+            .collect();
+        again.events.extend(held.into_iter().map(|event| Fed {
+            event,
+            request: None,
+        }));
+        // A second failure in a row answers everyone: the disk is full, or worse.
+        let mut out = Out::default();
+        let now = self.clock.now();
+        for fed in &again.events {
+            self.core.handle(now, fed.event.clone(), &mut out);
+        }
+        match self.commit(&out.changes, &again.payloads) {
+            Ok(()) => {
+                self.publish(&out.changes, &again.payloads);
+                self.carry_out(out.effects);
+            }
+            Err(cause) => {
+                warn!(error = %cause, "the repeated commit failed too");
+                if let Err(error) = self.rebuild() {
+                    die(&error);
+                }
+                for fed in &again.events {
+                    if let Some(reply) = fed.request.and_then(|id| self.replies.remove(&id)) {
+                        let _ = reply.send(Answer::Unavailable);
+                    }
+                }
+                for (_, held) in self.polls.drain() {
+                    let _ = held.reply.send(Vec::new());
+                }
+            }
+        }
+        for query in again.queries {
+            query(&self.core);
+        }
+        for store_use in again.uses {
+            store_use(self.store.as_mut());
+        }
+    }
+
+    /// The core as the store has it; the same code at start and after a failed commit.
+    fn rebuild(&mut self) -> Result<(), StoreError> {
+        let snapshot = self.store.restore()?;
+        let (jobs, attempts) = (snapshot.jobs.len(), snapshot.attempts.len());
+        let now = self.clock.now();
+        self.core = Core::restore(snapshot, now);
+        let mut out = Out::default();
+        let topology = Box::new(self.topology.clone());
+        self.core
+            .handle(now, Event::Configured { topology }, &mut out);
+        let workers = self.alive.iter().copied().collect();
+        self.core
+            .handle(now, Event::WorkersAlive { workers }, &mut out);
+        self.core.resume(&mut out);
+        self.commit(&out.changes, &BTreeMap::new())?;
+        self.publish_all();
+        self.publish(&out.changes, &BTreeMap::new());
+        self.carry_out(out.effects);
+        info!(jobs, attempts, "the core is restored");
+        Ok(())
+    }
+
+    /// Remembers who lives, for a restore.
+    fn note_alive(&mut self, event: &Event) {
+        match event {
+            Event::WorkerMinted { worker, .. } => {
+                self.alive.insert(*worker);
+            }
+            Event::WorkerExited { worker, .. } => {
+                self.alive.remove(worker);
+            }
+            Event::Configured { topology } => self.topology = (**topology).clone(),
+            _ => {}
+        }
+    }
+
+    fn publish_all(&self) {
+        let workers = self.core.workers().map(|record| {
+            let facts = WorkerFacts {
+                endpoint: record.endpoint,
+                takes_jobs: record.takes_jobs(),
+            };
+            (record.id, facts)
+        });
+        self.live.set_workers(workers.collect());
+        let pools = self.core.pools().map(|pool| {
+            let record = &pool.record;
+            (record.id, (record.endpoint, record.key.clone()))
+        });
+        self.live.set_pools(pools.collect());
+        self.live.set_endpoints(self.core.endpoint_names(), |id| {
+            self.core
+                .pools()
+                .filter(|pool| pool.record.endpoint == id)
+                .filter_map(|pool| pool.runpod().map(|spec| spec.endpoint.clone()))
+                .collect()
+        });
+    }
+
+    fn publish(&mut self, changes: &[Change], payloads: &BTreeMap<u64, Bytes>) {
+        self.activity.commits.fetch_add(1, Ordering::Relaxed);
+        let mut changed = Vec::new();
+        let mut is_structural = false;
+        {
+            let mut activity = self
+                .activity
+                .by_job
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            for change in changes {
+                match change {
+                    Change::JobPut { job, input, .. } => {
+                        changed.push(job.id);
+                        if let Some(bytes) = input.and_then(|input| payloads.get(&input.handle))
+                            && self.input_bytes + bytes.len() <= INPUT_CACHE_BYTES
+                        {
+                            self.input_bytes += bytes.len();
+                            self.inputs.insert(job.id, bytes.clone());
+                        }
+                    }
+                    Change::JobEnded(ended) => {
+                        changed.push(ended.id);
+                        activity.remove(&ended.id);
+                        if let Some(bytes) = self.inputs.remove(&ended.id) {
+                            self.input_bytes -= bytes.len();
+                        }
+                    }
+                    Change::AttemptPut(attempt) => changed.push(attempt.id.job),
+                    Change::ChunkAdded { attempt, .. } => {
+                        let notes = activity.entry(attempt.job).or_default();
+                        notes.notes += 1;
+                        notes.chunks += 1;
+                        changed.push(attempt.job);
+                    }
+                    Change::ProgressPut { attempt, .. } => {
+                        activity.entry(attempt.job).or_default().notes += 1;
+                        changed.push(attempt.job);
+                    }
+                    Change::WorkerPut(record) => {
+                        let facts = WorkerFacts {
+                            endpoint: record.endpoint,
+                            takes_jobs: record.takes_jobs(),
+                        };
+                        self.live.put_worker(record.id, facts);
+                    }
+                    Change::WorkerGone { worker } => {
+                        self.live.remove_worker(*worker);
+                        self.live.forget_stop(*worker);
+                    }
+                    Change::EndpointPut(_) | Change::PoolPut(_) => is_structural = true,
+                    _ => {}
+                }
+            }
+        }
+        if is_structural {
+            self.publish_all();
+        }
+        self.live.changed(changed.into_iter());
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Answer { request, answer } => {
+                    if let Some(reply) = self.replies.remove(&request) {
+                        let _ = reply.send(answer);
+                    }
+                }
+                Effect::Deliver { poll, worker, jobs } => self.deliver(poll, worker, jobs),
+                Effect::TakeEmpty { poll } => {
+                    if let Some(held) = self.polls.remove(&poll) {
+                        let _ = held.reply.send(Vec::new());
+                    }
+                }
+                Effect::StopJob { worker, job } => self.live.stop_job(worker, job),
+                Effect::ReleasePolls { worker } => self.live.release_stop(worker),
+                Effect::Decided { endpoint, reason } => {
+                    debug!(%endpoint, code = reason.code(), %reason, "decided");
+                    let at = self.core.now();
+                    self.live.decided(Decision {
+                        at,
+                        endpoint,
+                        reason,
+                    });
+                }
+                Effect::CloudSubmit { attempt, .. } => {
+                    let input = self.input(attempt.job);
+                    self.world.carry_out(effect, input);
+                }
+                _ => self.world.carry_out(effect, None),
+            }
+        }
+    }
+
+    /// Answers a held job-take; what cannot be handed over goes back to the core at once.
+    fn deliver(&mut self, poll: PollId, worker: WorkerId, deliveries: Vec<Delivery>) {
+        let ids: Vec<JobId> = deliveries.iter().map(|d| d.attempt.job).collect();
+        let jobs: Option<Vec<TakenJob>> = deliveries
+            .into_iter()
+            .map(|delivery| {
+                let input = self.input(delivery.attempt.job)?;
+                Some(TakenJob {
+                    attempt: delivery.attempt,
+                    input,
+                    extras: delivery.extras,
+                    webhook: delivery.webhook,
+                })
+            })
+            .collect();
+        let Some(held) = self.polls.remove(&poll) else {
+            return self.not_delivered(worker, ids);
+        };
+        let Some(jobs) = jobs else {
+            let _ = held.reply.send(Vec::new());
+            return self.not_delivered(worker, ids);
+        };
+        if held.reply.send(jobs).is_err() {
+            self.not_delivered(worker, ids);
+        }
+    }
+
+    fn not_delivered(&mut self, worker: WorkerId, jobs: Vec<JobId>) {
+        let event = Event::DeliverFailed { worker, jobs };
+        let pending = Pending {
+            events: vec![Fed {
+                event,
+                request: None,
+            }],
+            ..Pending::default()
+        };
+        self.batch(pending);
+    }
+
+    /// A job's input, from memory or read back.
+    fn input(&self, job: JobId) -> Option<Bytes> {
+        if let Some(bytes) = self.inputs.get(&job) {
+            return Some(bytes.clone());
+        }
+        self.reader.input(job).unwrap_or_else(|error| {
+            error!(%job, %error, "a job's input cannot be read");
+            None
+        })
+    }
+
+    /// Copies the log back and deletes what is no longer kept, while nothing else is to do.
+    fn keep_house(&mut self) {
+        let now = self.clock.now();
+        if now.since(self.expired_at).as_millis() < 1_000 {
+            return;
+        }
+        self.expired_at = now;
+        match self.store.expire(now, EXPIRE_SLICE) {
+            // There may be more: go on at the next idle moment.
+            Ok(deleted) if deleted == EXPIRE_SLICE => self.expired_at = Timestamp::ZERO,
+            Ok(_) => {}
+            Err(error) => warn!(%error, "ended jobs could not be deleted"),
+        }
+        if let Err(error) = self.store.checkpoint(true) {
+            warn!(%error, "the store's log could not be copied back");
+        }
+    }
+}
+
+impl Pending {
+    fn keep(&mut self, payloads: Vec<Payload>) {
+        for payload in payloads {
+            self.payloads
+                .insert(payload.reference.handle, payload.bytes);
+        }
+    }
+}
+
+/// A failed fsync may have lost what was written, and the next one may succeed as if nothing had
+/// been: nothing may be acknowledged any more.
+fn die(cause: &dyn std::error::Error) -> ! {
+    error!(
+        error = %cause,
+        "storage_fsync_failed: the process ends, and recovers at its next start"
+    );
+    std::process::exit(EXIT_STORAGE)
+}
+
+/// The engine's inbox, for whoever makes handles.
+pub type Inbox = Sender<Message>;

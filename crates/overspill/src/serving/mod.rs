@@ -1,0 +1,458 @@
+//! The serving process: everything behind the listening socket, put together.
+//!
+//! The keeper starts it with the socket and a control line; `overspill demo` and tests start the
+//! same server in their own process. It knows all rooms and decides nothing.
+
+pub mod cloud;
+pub mod process;
+pub mod world;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock, mpsc as std_mpsc};
+
+use overspill_core::event::Event;
+use overspill_core::id::WorkerId;
+use overspill_store::sqlite::SqliteStore;
+use overspill_store::{Store as _, StoreError};
+use rand::Rng as _;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::auth::bootstrap::{self, BootstrapError, FirstKey};
+use crate::clock::ServerClock;
+use crate::config::{Config, Environment, Loaded, Runpod, RunpodAccess, env};
+use crate::engine::api::Engine as _;
+use crate::engine::handle::{Handle, from_store};
+use crate::engine::live::Live;
+use crate::engine::message::Message;
+use crate::engine::run::{Activity, Engine, Parts};
+use crate::gateway::host::HostRules;
+use crate::gateway::{Gateway, GatewayOptions, server};
+use crate::gpu;
+use crate::keeper::ProcessHost;
+use crate::keeper::protocol::Notice;
+use crate::pool::runpod::client::AccountError;
+use crate::pool::runpod::guard::{self, GuardError};
+use crate::topology::{self, Installation};
+
+/// The database's file in the data directory.
+pub const DATABASE: &str = "overspill.db";
+/// The store's name for what worker keys and the pepper of API keys are made from.
+const SECRET: &str = "server_secret";
+
+/// What a server is started with.
+pub struct ServerOptions {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// The environment at start.
+    pub environment: Environment,
+    /// The listening socket.
+    pub listener: TcpListener,
+    /// Starts processes.
+    pub host: ProcessHost,
+    /// What the process host says.
+    pub notices: mpsc::Receiver<Notice>,
+    /// The installation's id.
+    pub installation: String,
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error("the database \"{}\" cannot be used", path.display())]
+    Store {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The first key.
+    #[error(transparent)]
+    Key(#[from] BootstrapError),
+    /// The cloud's address is this server's own.
+    #[error(transparent)]
+    Loop(#[from] GuardError),
+    /// The cloud's account.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// The environment.
+    #[error("{0}")]
+    Environment(String),
+    /// The system.
+    #[error("the server cannot start")]
+    System(#[from] std::io::Error),
+    /// The keeper died meanwhile.
+    #[error("the keeper is gone")]
+    KeeperGone,
+}
+
+impl StartError {
+    /// The exit code of `overspill serve`.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store { .. } | Self::System(_) => 74,
+            Self::Key(_) | Self::Loop(_) | Self::Account(_) | Self::Environment(_) => 78,
+            Self::KeeperGone => 69,
+        }
+    }
+}
+
+/// Why a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to stop.
+    Stopped,
+    /// It was asked to make room for a new one.
+    Restart,
+    /// The keeper died, and with it everything.
+    KeeperDied,
+}
+
+/// A running server.
+pub struct Server {
+    handle: Handle,
+    address: SocketAddr,
+    first_key: FirstKey,
+    notices: mpsc::Receiver<Notice>,
+    host: Arc<ProcessHost>,
+    installation: Arc<RwLock<Installation>>,
+    drain: CancellationToken,
+    gateway: tokio::task::JoinHandle<std::io::Result<()>>,
+    warnings: Vec<String>,
+}
+
+impl Server {
+    /// Restores the state, starts the engine and answers requests.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(options: ServerOptions) -> Result<Self, StartError> {
+        let config = &options.loaded.config;
+        let address = options.listener.local_addr()?;
+        let access = cloud_access(config, &options.environment, address)?;
+        let data_dir = options.loaded.folder.join(&config.data_dir);
+        let path = data_dir.join(DATABASE);
+        let store_error = |source| StartError::Store {
+            path: path.clone(),
+            source,
+        };
+        let mut store = SqliteStore::open(&data_dir).map_err(store_error)?;
+        let secret = server_secret(&mut store).map_err(store_error)?;
+        let keys = store.keys().map_err(store_error)?;
+
+        let gpus = gpu::detect().unwrap_or_else(|error| {
+            info!(%error, "no GPU driver");
+            Vec::new()
+        });
+        let installation = topology::install(&options.loaded, &gpus);
+        let warnings = installation.warnings.clone();
+        let clock = ServerClock::start();
+        let live = Arc::new(Live::default());
+        live.set_keys(keys.into_iter().map(from_store).collect());
+        live.set_aliases(aliases(config));
+        let (inbox, messages) = std_mpsc::channel();
+        let cloud = match &access {
+            Some((access, key)) => {
+                let facts = Arc::new(cloud::Facts::new(inbox.clone()));
+                let cloud = cloud::Cloud::start(access, key, &options.installation, facts)?;
+                Some(cloud)
+            }
+            None => None,
+        };
+        let alive = options
+            .host
+            .alive()
+            .await
+            .map_err(|_| StartError::KeeperGone)?;
+        let alive = alive.iter().filter_map(|w| w.worker.parse().ok()).collect();
+        let host = Arc::new(options.host);
+        let topology = installation.topology.clone();
+        let installation = Arc::new(RwLock::new(installation));
+        let logs = data_dir.join("logs");
+        std::fs::create_dir_all(&logs)?;
+        let drivers = world::Drivers {
+            inbox: inbox.clone(),
+            live: Arc::clone(&live),
+            host: Arc::clone(&host),
+            installation: Arc::clone(&installation),
+            cloud,
+            cloud_known: BTreeSet::new(),
+            server: format!("http://{}", reachable(address)),
+            secret,
+            logs,
+            secret_variables: Vec::new(),
+        };
+        let activity = Arc::new(Activity::default());
+        let reader = store.reader();
+        let parts = Parts {
+            store: Box::new(store),
+            world: Box::new(drivers),
+            live: Arc::clone(&live),
+            clock,
+            topology,
+            alive,
+            activity: Arc::clone(&activity),
+        };
+        let engine = Engine::restore(parts, messages).map_err(store_error)?;
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || engine.run())?;
+        let handle = Handle::new(inbox, reader, live, activity, clock, secret);
+
+        let as_engine: Arc<dyn crate::engine::api::Engine> = Arc::new(handle.clone());
+        let own = options
+            .environment
+            .secret(env::OVERSPILL_API_KEY)
+            .map_err(StartError::Environment)?;
+        let own = own
+            .as_ref()
+            .map(|key| secrecy::ExposeSecret::expose_secret(key).to_owned());
+        let first_key = bootstrap::ensure_first_key(&as_engine, own.as_deref(), &data_dir).await?;
+
+        let drain = CancellationToken::new();
+        let gateway = Gateway::new(as_engine, gateway_options(config, &options.installation));
+        let serving = server::serve(gateway, options.listener, drain.clone());
+        let gateway = tokio::spawn(serving);
+        std::fs::write(data_dir.join("listen"), format!("http://{address}\n"))?;
+        host.ready().map_err(|_| StartError::KeeperGone)?;
+        Ok(Self {
+            handle,
+            address,
+            first_key,
+            notices: options.notices,
+            host,
+            installation,
+            drain,
+            gateway,
+            warnings,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The first API key, as it was found or made.
+    #[must_use]
+    pub const fn first_key(&self) -> &FirstKey {
+        &self.first_key
+    }
+
+    /// The engine.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// What people should know.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Takes over a changed configuration; what cannot change while it runs is left.
+    pub fn reload(&self, loaded: &Loaded) {
+        let gpus = gpu::detect().unwrap_or_default();
+        let installation = topology::install(loaded, &gpus);
+        for warning in &installation.warnings {
+            warn!("{warning}");
+        }
+        let topology = Box::new(installation.topology.clone());
+        self.handle.live().set_aliases(aliases(&loaded.config));
+        *self
+            .installation
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = installation;
+        self.handle.tell(Event::Configured { topology }, Vec::new());
+    }
+
+    /// Passes on what the process host says, until it is time to end. `reload` reads the
+    /// configuration again.
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        mut reload: impl FnMut() -> Option<Loaded>,
+    ) -> End {
+        tokio::pin!(stop);
+        let end = loop {
+            let notice = tokio::select! {
+                notice = self.notices.recv() => notice,
+                () = &mut stop => break End::Stopped,
+            };
+            match notice {
+                None | Some(Notice::KeeperDied) => break End::KeeperDied,
+                Some(Notice::Stop) => break End::Stopped,
+                Some(Notice::Restart) => break End::Restart,
+                Some(Notice::Reload) => {
+                    if let Some(loaded) = reload() {
+                        self.reload(&loaded);
+                    }
+                }
+                Some(notice) => self.hear(notice),
+            }
+        };
+        self.end(end).await;
+        end
+    }
+
+    /// A worker's process began or ended.
+    fn hear(&self, notice: Notice) {
+        let event = match notice {
+            Notice::Spawned { worker, pid } => {
+                let pid = u32::try_from(pid).unwrap_or(0);
+                worker
+                    .parse::<WorkerId>()
+                    .map(|worker| Event::WorkerSpawned { worker, pid })
+            }
+            Notice::SpawnFailed { worker, reason } => {
+                error!(worker, reason, "a worker cannot be started");
+                worker
+                    .parse::<WorkerId>()
+                    .map(|worker| Event::WorkerExited {
+                        worker,
+                        code: Some(-1),
+                        reason: Some(reason),
+                    })
+            }
+            Notice::Exited {
+                worker,
+                code,
+                signal,
+                stuck,
+                ..
+            } => {
+                if !stuck.is_empty() {
+                    error!(worker, ?stuck, "processes of this worker do not die");
+                }
+                info!(worker, ?code, ?signal, "a worker ended");
+                worker
+                    .parse::<WorkerId>()
+                    .map(|worker| Event::WorkerExited {
+                        worker,
+                        code,
+                        reason: None,
+                    })
+            }
+            _ => return,
+        };
+        if let Ok(event) = event {
+            self.handle.tell(event, Vec::new());
+        }
+    }
+
+    /// Stops taking, lets what is held go, and closes the store.
+    async fn end(self, end: End) {
+        self.handle
+            .live()
+            .set_unready(Some("the server is stopping".into()));
+        if end != End::KeeperDied {
+            let _ = self.host.stopping();
+            self.handle.tell(Event::DrainAsked, Vec::new());
+        }
+        self.drain.cancel();
+        match self.gateway.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the gateway ended badly"),
+            Err(error) => warn!(%error, "the gateway ended badly"),
+        }
+        self.handle.stop().await;
+    }
+}
+
+/// The account in the cloud, if there is one: with a key, or with addresses of its own.
+fn cloud_access(
+    config: &Config,
+    environment: &Environment,
+    address: SocketAddr,
+) -> Result<Option<(RunpodAccess, SecretString)>, StartError> {
+    let uses_cloud = config
+        .endpoint
+        .iter()
+        .any(|endpoint| !endpoint.cloud.is_empty());
+    if !uses_cloud {
+        return Ok(None);
+    }
+    let runpod = config.runpod.clone().unwrap_or(Runpod {
+        api_key: None,
+        base_url: None,
+        management_url: None,
+        max_workers: None,
+    });
+    let access = runpod
+        .access(environment)
+        .map_err(StartError::Environment)?;
+    for url in [&access.base_url, &access.management_url] {
+        guard::refuses_self(url.as_str(), &[address])?;
+    }
+    let Some(key) = access.api_key.clone() else {
+        return Err(StartError::Environment(
+            "a cloud pool is configured, but no RunPod API key: set RUNPOD_API_KEY, or \
+             `[runpod] api_key`"
+                .into(),
+        ));
+    };
+    Ok(Some((access, key)))
+}
+
+/// Other names of endpoints, by name.
+fn aliases(config: &Config) -> HashMap<String, Vec<String>> {
+    let endpoints = config.endpoint.iter();
+    endpoints
+        .map(|endpoint| (endpoint.name.clone(), endpoint.aliases.clone()))
+        .collect()
+}
+
+/// The server's secret; made at the first start.
+fn server_secret(store: &mut SqliteStore) -> Result<[u8; 32], StoreError> {
+    if let Some(bytes) = store.meta(SECRET)?
+        && let Ok(secret) = <[u8; 32]>::try_from(bytes.as_slice())
+    {
+        return Ok(secret);
+    }
+    let mut secret = [0; 32];
+    rand::rng().fill_bytes(&mut secret);
+    store.put_meta(SECRET, &secret)?;
+    Ok(secret)
+}
+
+/// How workers on this machine reach an address that may mean «every interface».
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let mut reachable = address;
+    if address.ip().is_unspecified() {
+        reachable.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    reachable
+}
+
+fn gateway_options(config: &Config, installation: &str) -> GatewayOptions {
+    let public = config.public_url.as_ref().map(ToString::to_string);
+    let public_host = public.and_then(|url| {
+        let rest = url.split_once("://").map(|(_, rest)| rest.to_owned())?;
+        rest.split('/').next().map(str::to_owned)
+    });
+    let hosts = config.allowed_hosts.iter().cloned().chain(public_host);
+    GatewayOptions {
+        auth_required: config.auth.required,
+        hosts: HostRules::new(hosts),
+        trusted_proxies: config.trusted_proxies.clone(),
+        installation: installation.to_owned(),
+        webhooks_allowed: config.webhooks.allow.clone(),
+        ..GatewayOptions::default()
+    }
+}
+
+/// The inbox's sender, for those who make facts.
+pub type Inbox = std_mpsc::Sender<Message>;

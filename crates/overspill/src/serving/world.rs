@@ -1,0 +1,205 @@
+//! Carries out what the engine asks of the world: processes and the cloud.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use overspill_core::effect::Effect;
+use overspill_core::event::{CloudRefusal, Event};
+use overspill_core::id::{DeviceId, PoolId, WorkerId};
+use overspill_core::topology::PoolKind;
+use rand::Rng as _;
+use tracing::{error, warn};
+
+use super::cloud::Cloud;
+use crate::auth::worker_key;
+use crate::engine::live::Live;
+use crate::engine::message::Message;
+use crate::engine::world::World;
+use crate::keeper::ProcessHost;
+use crate::keeper::protocol::{SpawnOrder, WorkerSignal};
+use crate::pool::local::process::{WorkerIdentity, worker_environment};
+use crate::pool::runpod::submission::Submission;
+use crate::topology::Installation;
+
+/// How often a local worker says that it lives, in ms: fast, so that what it drops is soon noticed.
+const PING_INTERVAL_MS: u64 = 2_000;
+
+/// What the world is made of.
+pub struct Drivers {
+    pub(super) inbox: Sender<Message>,
+    pub(super) live: Arc<Live>,
+    pub(super) host: Arc<ProcessHost>,
+    pub(super) installation: Arc<RwLock<Installation>>,
+    pub(super) cloud: Option<Cloud>,
+    /// Cloud pools that the cloud's driver was told of.
+    pub(super) cloud_known: BTreeSet<PoolId>,
+    /// The server as local workers reach it.
+    pub(super) server: String,
+    pub(super) secret: [u8; 32],
+    pub(super) logs: PathBuf,
+    /// Variables that hold our secrets.
+    pub(super) secret_variables: Vec<String>,
+}
+
+impl World for Drivers {
+    fn carry_out(&mut self, effect: Effect, input: Option<Bytes>) {
+        match effect {
+            Effect::MintWorker { pool, device } => {
+                let mut bits = [0; 16];
+                rand::rng().fill_bytes(&mut bits);
+                let worker = WorkerId::new(u128::from_le_bytes(bits));
+                self.tell(Event::WorkerMinted {
+                    worker,
+                    pool,
+                    device,
+                });
+            }
+            Effect::SpawnWorker {
+                worker,
+                pool,
+                device,
+            } => self.spawn(worker, pool, device),
+            Effect::StopWorker { worker } => self.signal(worker, WorkerSignal::Term),
+            Effect::KillWorker { worker } => self.signal(worker, WorkerSignal::Kill),
+            Effect::CloudSubmit { attempt, .. } if input.is_none() => {
+                // Nothing was sent: the core may give the job to someone else.
+                self.tell(Event::CloudRefused {
+                    attempt,
+                    refusal: CloudRefusal::BadJob,
+                    retry_after: None,
+                    detail: "the job's input cannot be read".to_owned(),
+                });
+            }
+            Effect::CloudSubmit { pool, .. }
+            | Effect::CloudWatch { pool, .. }
+            | Effect::CloudCancel { pool, .. }
+            | Effect::CloudScale { pool, .. } => {
+                let Some(cloud) = self.cloud(pool) else {
+                    return;
+                };
+                let submission = |_| Submission {
+                    input: input.unwrap_or_default(),
+                    ..Submission::default()
+                };
+                if let Err(effect) = cloud.driver.carry_out(effect, submission) {
+                    error!(?effect, "this is no effect of the cloud");
+                }
+            }
+            Effect::Answer { .. }
+            | Effect::Deliver { .. }
+            | Effect::TakeEmpty { .. }
+            | Effect::StopJob { .. }
+            | Effect::ReleasePolls { .. }
+            | Effect::Decided { .. } => {}
+        }
+    }
+}
+
+impl Drivers {
+    fn tell(&self, event: Event) {
+        // A stopped engine needs no facts.
+        let _ = self.inbox.send(Message::Tell {
+            event,
+            payloads: Vec::new(),
+        });
+    }
+
+    /// The cloud's driver, told of all pools that there are.
+    fn cloud(&mut self, pool: PoolId) -> Option<&Cloud> {
+        let cloud = self.cloud.as_ref()?;
+        if self.cloud_known.insert(pool) {
+            let installation = read(&self.installation);
+            let planned = self.live.pools().into_iter().filter_map(|(id, name, key)| {
+                let endpoints = &installation.topology.endpoints;
+                let endpoint = endpoints.iter().find(|endpoint| endpoint.name == name)?;
+                let pool = endpoint.pools.iter().find(|pool| pool.key == key)?;
+                match &pool.kind {
+                    PoolKind::RunPod(spec) => Some((id, spec.clone())),
+                    PoolKind::Command { .. } => None,
+                }
+            });
+            let planned: Vec<_> = planned.collect();
+            self.cloud_known.extend(planned.iter().map(|(id, _)| *id));
+            cloud.configure(planned);
+        }
+        Some(cloud)
+    }
+
+    fn spawn(&self, worker: WorkerId, pool: PoolId, device: DeviceId) {
+        let order = self.order(worker, pool, device);
+        let result = order.and_then(|order| {
+            let host = self.host.spawn(order);
+            host.map_err(|_| "the keeper is gone".to_owned())
+        });
+        if let Err(reason) = result {
+            error!(%worker, reason, "a worker cannot be started");
+            self.tell(Event::WorkerExited {
+                worker,
+                code: Some(-1),
+                reason: Some(reason),
+            });
+        }
+    }
+
+    fn order(
+        &self,
+        worker: WorkerId,
+        pool: PoolId,
+        device: DeviceId,
+    ) -> Result<SpawnOrder, String> {
+        let pools = self.live.pools();
+        let (_, endpoint, key) = pools
+            .into_iter()
+            .find(|(id, ..)| *id == pool)
+            .ok_or("its pool is unknown")?;
+        let installation = read(&self.installation);
+        let local = installation
+            .commands
+            .iter()
+            .find(|command| command.endpoint == endpoint && command.pool == key)
+            .ok_or("its pool is no longer configured")?;
+        let card = installation
+            .devices
+            .get(&device)
+            .ok_or("its card is unknown")?;
+        let worker_key = worker_key::of(&self.secret, worker);
+        let name = worker.to_string();
+        let identity = WorkerIdentity {
+            server: &worker_key::base_url(&self.server, &worker_key),
+            endpoint: &local.endpoint,
+            worker: &name,
+            key: &worker_key,
+            gpu: &card.name,
+            cuda_device: card.visible(),
+            host: "localhost",
+            ping_interval_ms: PING_INTERVAL_MS,
+        };
+        let inherited = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let secrets: Vec<&str> = self.secret_variables.iter().map(String::as_str).collect();
+        let env = worker_environment(&identity, inherited, &secrets, &local.env)
+            .map_err(|error| error.to_string())?;
+        let log = format!("{endpoint}-{key}-{device}.log");
+        Ok(SpawnOrder {
+            worker: name,
+            command: local.command.clone(),
+            dir: local.dir.clone(),
+            env,
+            log: self.logs.join(log),
+        })
+    }
+
+    fn signal(&self, worker: WorkerId, signal: WorkerSignal) {
+        if self.host.signal(&worker.to_string(), signal).is_err() {
+            warn!(%worker, "the keeper is gone");
+        }
+    }
+}
+
+fn read(installation: &RwLock<Installation>) -> RwLockReadGuard<'_, Installation> {
+    installation.read().unwrap_or_else(PoisonError::into_inner)
+}
