@@ -665,6 +665,7 @@ impl Engine for Handle {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 fn unavailable(error: StoreError) -> Unavailable {
     warn!(%error, "the store did not answer");
     Unavailable
