@@ -355,10 +355,7 @@ mod tests {
         assert_eq!(request.execution_timeout_ms, Some(600_000));
         assert_eq!(request.ttl_ms, Some(86_400_000));
         assert!(request.low_priority);
-        assert_eq!(
-            &body[request.s3_config.clone().unwrap()],
-            br#"{"accessId":"x"}"#
-        );
+        assert_eq!(&body[request.s3_config.unwrap()], br#"{"accessId":"x"}"#);
     }
 
     #[test]

@@ -182,9 +182,8 @@ pub async fn read(
     let mut first: Option<Bytes> = None;
     let mut joined = BytesMut::new();
     loop {
-        let frame = match tokio::time::timeout(rules.idle_max, body.frame()).await {
-            Ok(frame) => frame,
-            Err(_) => return Err(too_slow(rules.idle_max)),
+        let Ok(frame) = tokio::time::timeout(rules.idle_max, body.frame()).await else {
+            return Err(too_slow(rules.idle_max));
         };
         let data = match frame {
             None => break,

@@ -239,6 +239,8 @@ struct TimedStream {
     phase: Arc<AtomicU8>,
     /// Runs while nothing of a request, or not all of its headers, is there.
     reading: Timeout,
+    /// The phase that `reading` runs for.
+    reading_in: u8,
     /// Runs while the other side takes nothing.
     writing: Timeout,
     headers: Duration,
@@ -287,6 +289,7 @@ impl TimedStream {
             stream,
             phase,
             reading: Timeout::new(),
+            reading_in: IDLE,
             writing: Timeout::new(),
             headers: holds.headers,
             idle: holds.idle,
@@ -311,6 +314,7 @@ impl AsyncRead for TimedStream {
                 // do not give them more.
                 this.phase.store(HEADERS, Ordering::Relaxed);
                 this.reading.clear();
+                this.reading_in = HEADERS;
                 let _ = this.reading.has_run_out(this.headers, context);
             }
             return result;
@@ -323,6 +327,10 @@ impl AsyncRead for TimedStream {
                 return Poll::Pending;
             }
         };
+        if this.reading_in != phase {
+            this.reading_in = phase;
+            this.reading.clear();
+        }
         if this.reading.has_run_out(length, context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }

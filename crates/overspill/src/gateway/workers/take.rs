@@ -52,7 +52,8 @@ async fn take(
         pause(gateway, holds.worker_stopping).await;
         return Ok(body::no_content());
     }
-    let is_idle = call.query.get("job_in_progress") != Some("1");
+    // Only a clear word that it holds nothing: jobs that we think it holds are given up for it.
+    let is_idle = call.query.get("job_in_progress") == Some("0");
     let jobs = tokio::select! {
         biased;
         () = gateway.drain.cancelled() => Vec::new(),

@@ -1,0 +1,117 @@
+//! Slow clients, kept connections, and the drain.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::rig::{Rig, read_answer};
+
+#[tokio::test]
+async fn headers_that_never_end_close_the_connection() {
+    let rig = Rig::start().await;
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: loc")
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(
+        !rest.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&rest)
+    );
+}
+
+#[tokio::test]
+async fn a_kept_connection_outlives_the_header_time_out() {
+    let rig = Rig::with(|options| options.holds.headers = Duration::from_millis(50)).await;
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    let request = rig.request("GET", "/livez", &[], b"");
+    stream.write_all(&request).await.unwrap();
+    assert_eq!(read_answer(&mut stream).await.unwrap().status, 200);
+    // Rests for longer than headers may take: only their own time counts, not the rest between.
+    let resting = tokio::time::timeout(Duration::from_millis(200), stream.readable()).await;
+    assert!(resting.is_err(), "the server closed a resting connection");
+    stream.write_all(&request).await.unwrap();
+    assert_eq!(read_answer(&mut stream).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_resting_connection_is_closed_after_a_while() {
+    let rig = Rig::with(|options| options.holds.idle = Duration::from_millis(100)).await;
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn a_drain_releases_held_requests_first() {
+    let mut rig = Rig::start().await;
+    let server = rig.server.take().unwrap();
+    let mut held = rig.fake.held.subscribe();
+    let id = {
+        let worker = rig.worker();
+        let drain = async {
+            held.wait_for(|held| *held == 1).await.unwrap();
+            rig.stop.cancel();
+        };
+        let sdxl = rig.post("/v2/sdxl/runsync", "{\"input\":1}");
+        let (take, client, ()) = tokio::join!(worker.take(), sdxl, drain);
+        assert_eq!(take.status, 204);
+        assert_eq!(
+            (client.status, client.field("status")),
+            (200, "IN_QUEUE".into())
+        );
+        client.field("id")
+    };
+    assert!(id.starts_with("sync-"));
+    tokio::time::timeout(Duration::from_secs(5), server)
+        .await
+        .expect("the server ends")
+        .unwrap()
+        .unwrap();
+    assert!(TcpStream::connect(rig.address).await.is_err());
+}
+
+#[tokio::test]
+async fn probes_need_no_key_and_head_has_no_body() {
+    let rig = Rig::start().await;
+    for path in ["/livez", "/readyz"] {
+        let answer = rig.send("GET", path, &[], b"").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    }
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    let mut request = rig.request("HEAD", "/livez", &[], b"");
+    request.truncate(request.len() - 2);
+    request.extend_from_slice(b"Connection: close\r\n\r\n");
+    stream.write_all(&request).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.ends_with("\r\n\r\n"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn odd_requests_break_nothing() {
+    let rig = Rig::start().await;
+    for bytes in [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        b"\0\0\0\0\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v2/tts/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v2/tts/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+    ] {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        if let Some(answer) = read_answer(&mut stream).await {
+            assert!((400..600).contains(&answer.status), "{}", answer.status);
+        }
+    }
+    assert_eq!(rig.send("GET", "/livez", &[], b"").await.status, 200);
+}

@@ -1,0 +1,215 @@
+//! `/api/v1/…`.
+
+use serde_json::json;
+
+use super::rig::Rig;
+use crate::auth::bootstrap::{FirstKey, ensure_first_key};
+use crate::auth::scope::Scope;
+use crate::engine::api::Engine;
+
+#[tokio::test]
+async fn limits_are_read_and_changed() {
+    let rig = Rig::start().await;
+    let list = rig.get("/api/v1/endpoints").await.json();
+    let tts = &list["endpoints"][0];
+    assert_eq!(tts["name"], "tts");
+    assert_eq!(tts["workers"], json!({"min": 0, "max": 3}));
+    assert_eq!(tts["jobs"], json!({"queued": 0, "running": 0}));
+    assert_eq!(tts["local"], json!({"workers": 2, "slots": 4, "busy": 0}));
+    assert!(tts["cloud"]["wanted"].is_u64());
+    let patch = |body: &'static str| {
+        let rig = &rig;
+        async move {
+            let headers = [("Authorization", rig.key.as_str())];
+            rig.send("PATCH", "/api/v1/endpoints/tts", &headers, body.as_bytes())
+                .await
+        }
+    };
+    let changed = patch("{\"workers\":{\"max\":7}}").await;
+    assert_eq!(changed.json()["workers"], json!({"min": 0, "max": 7}));
+    assert_eq!(
+        rig.get("/api/v1/endpoints/tts").await.json()["workers"]["max"],
+        7
+    );
+    // Bad input 45: both numbers are named.
+    let refused = patch("{\"workers\":{\"min\":9}}").await;
+    assert_eq!(
+        (refused.status, refused.field("code")),
+        (400, "limits_invalid".into())
+    );
+    assert!(refused.text().contains('9') && refused.text().contains('7'));
+    assert_eq!(
+        refused.header("content-type"),
+        Some("application/problem+json")
+    );
+    for body in [
+        "{}",
+        "{\"workers\":{}}",
+        "{\"workers\":{\"maxx\":1}}",
+        "{\"workers\":{\"max\":-1}}",
+        "x",
+    ] {
+        assert_eq!(patch(body).await.status, 400, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_listed_in_pages() {
+    let rig = Rig::start().await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(rig.submit(&n.to_string()).await);
+    }
+    ids.sort();
+    ids.reverse();
+    let page = rig.get("/api/v1/jobs?limit=2").await.json();
+    let listed: Vec<&str> = page["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(listed, ids[..2]);
+    let next = page["next"].as_str().unwrap();
+    let page = rig
+        .get(&format!("/api/v1/jobs?limit=2&after={next}"))
+        .await
+        .json();
+    assert_eq!(
+        (&page["jobs"][0]["id"], &page["next"]),
+        (&json!(ids[2]), &json!(null))
+    );
+    assert_eq!(page["jobs"][0]["status"], "queued");
+    assert_eq!(page["jobs"][0]["endpoint"], "tts");
+    let none = rig
+        .get("/api/v1/jobs?endpoint=tts&status=completed")
+        .await
+        .json();
+    assert_eq!(none["jobs"], json!([]));
+    for query in ["limit=0", "limit=x", "after=x", "status=RUNNING"] {
+        assert_eq!(
+            rig.get(&format!("/api/v1/jobs?{query}")).await.status,
+            400,
+            "{query}"
+        );
+    }
+    assert_eq!(rig.get("/api/v1/jobs?endpoint=nothing").await.status, 404);
+    let story = rig.get(&format!("/api/v1/jobs/{}", ids[0])).await.json();
+    assert!(story["attempts"].is_array() && story["error"].is_null());
+    let missing = rig.get("/api/v1/jobs/nothing").await;
+    assert_eq!(
+        (missing.status, missing.field("code")),
+        (404, "job_not_found".into())
+    );
+}
+
+#[tokio::test]
+async fn keys_are_made_listed_and_revoked() {
+    let rig = Rig::start().await;
+    let body =
+        "{\"name\":\"app\",\"kind\":\"user\",\"scopes\":[\"jobs:read\"],\"endpoints\":[\"tts\"]}";
+    let made = rig.post("/api/v1/keys", body).await.json();
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    assert!(key.starts_with(&format!("ovs_user_{id}_")), "{key}");
+    let health = |key: String| {
+        let rig = &rig;
+        async move {
+            let headers = [("Authorization", key.as_str())];
+            rig.send("GET", "/v2/tts/health", &headers, b"")
+                .await
+                .status
+        }
+    };
+    assert_eq!(health(key.to_owned()).await, 200);
+    let list = rig.get("/api/v1/keys").await;
+    assert!(list.text().contains(id) && !list.text().contains(key));
+    let headers = [("Authorization", rig.key.as_str())];
+    let path = format!("/api/v1/keys/{id}");
+    assert_eq!(rig.send("DELETE", &path, &headers, b"").await.status, 200);
+    assert_eq!(health(key.to_owned()).await, 401);
+    assert_eq!(
+        rig.send("DELETE", "/api/v1/keys/nothing", &headers, b"")
+            .await
+            .status,
+        404
+    );
+    for body in [
+        "{\"name\":\"\"}",
+        "{\"name\":\"a\\u0000\"}",
+        "{\"name\":\"a\",\"kind\":\"root\"}",
+        "{\"name\":\"a\",\"scopes\":[\"root\"]}",
+        "{\"name\":\"a\",\"role\":\"admin\"}",
+        "{\"name\":\"a\",\"endpoints\":[\"nothing\"]}",
+    ] {
+        assert_eq!(rig.post("/api/v1/keys", body).await.status, 400, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn input_42_a_key_mints_only_a_part_of_itself() {
+    let rig = Rig::start().await;
+    let scopes = [Scope::Keys, Scope::JobsRead].into_iter().collect();
+    let key = rig.mint(scopes, Some(vec!["tts".into()])).await;
+    let post = |body: &'static str| {
+        let (rig, key) = (&rig, key.clone());
+        async move {
+            let headers = [("Authorization", key.as_str())];
+            rig.send("POST", "/api/v1/keys", &headers, body.as_bytes())
+                .await
+        }
+    };
+    for body in [
+        "{\"name\":\"a\",\"scopes\":[\"admin\"],\"endpoints\":[\"tts\"]}",
+        "{\"name\":\"a\",\"scopes\":[\"jobs:submit\"],\"endpoints\":[\"tts\"]}",
+        "{\"name\":\"a\",\"scopes\":[\"jobs:read\"]}",
+    ] {
+        let answer = post(body).await;
+        assert_eq!(
+            (answer.status, answer.field("code")),
+            (403, "scope_escalation".into()),
+            "{body}"
+        );
+    }
+    let other = post("{\"name\":\"a\",\"scopes\":[\"jobs:read\"],\"endpoints\":[\"sdxl\"]}").await;
+    assert_eq!(other.status, 400);
+    let fine = post("{\"name\":\"a\",\"scopes\":[\"jobs:read\"],\"endpoints\":[\"tts\"]}").await;
+    assert_eq!(fine.status, 200, "{}", fine.text());
+}
+
+#[tokio::test]
+async fn the_first_key_is_the_users_own_or_made_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let rig = Rig::start().await;
+    let engine: std::sync::Arc<dyn Engine> = super::fake::Fake::new();
+    let folder = tempfile::tempdir().unwrap();
+    let made = ensure_first_key(&engine, None, folder.path())
+        .await
+        .unwrap();
+    let FirstKey::Made { key, file } = made else {
+        panic!("there was none: {made:?}");
+    };
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), key);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = ensure_first_key(&engine, None, folder.path())
+        .await
+        .unwrap();
+    assert_eq!(again, FirstKey::Existing);
+    let error = ensure_first_key(&engine, Some("short"), folder.path())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("OVERSPILL_API_KEY"));
+    let engine: std::sync::Arc<dyn Engine> = rig.fake.clone();
+    let own = "rpa_0123456789ABCDEF";
+    assert_eq!(
+        ensure_first_key(&engine, Some(own), folder.path())
+            .await
+            .unwrap(),
+        FirstKey::Own
+    );
+    let headers = [("Authorization", own)];
+    assert_eq!(
+        rig.send("GET", "/api/v1/keys", &headers, b"").await.status,
+        200
+    );
+}

@@ -1,0 +1,10 @@
+//! Tests of the gateway over real connections, before an engine in memory around the real core.
+
+mod access;
+mod clients;
+mod connections;
+mod fake;
+mod inputs;
+mod management;
+mod rig;
+mod workers;
