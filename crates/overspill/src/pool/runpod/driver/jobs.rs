@@ -62,7 +62,7 @@ impl Runner {
             }
         }
         if let Some(state) = self.pools.get_mut(&pool) {
-            state.submits_in_flight -= 1;
+            state.submits_in_flight = state.submits_in_flight.saturating_sub(1);
             state.health_due_ms = state.health_due_ms.min(now_ms + HEALTH_BUSY_MS);
         }
         self.record(pool, outcome_of_call, now_ms);

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 /// One pool and what is under way there.
 pub(super) struct PoolState {
     pub(super) access: CloudPool,
+    /// Endpoints that this pool had before, each with the time until it was the pool's; oldest first.
+    former: Vec<(i64, CloudPool)>,
     /// No longer configured: only its outstanding jobs are watched.
     pub(super) is_retired: bool,
     pub(super) breaker: Breaker,
@@ -36,6 +38,7 @@ impl PoolState {
     pub(super) fn new(access: CloudPool, now_ms: i64) -> Self {
         Self {
             access,
+            former: Vec::new(),
             is_retired: false,
             breaker: Breaker::new(BreakerRules::default()),
             lane: ScaleLane::default(),
@@ -55,6 +58,25 @@ impl PoolState {
             submits_in_flight: 0,
             unknown_words: BTreeSet::new(),
         }
+    }
+
+    /// A fresh state for a pool that leads to another endpoint from now on.
+    pub(super) fn in_place_of(before: &Self, access: CloudPool, now_ms: i64) -> Self {
+        let mut former = before.former.clone();
+        former.push((now_ms, before.access.clone()));
+        Self {
+            former,
+            ..Self::new(access, now_ms)
+        }
+    }
+
+    /// Where a job that is watched since `since_ms` was submitted.
+    pub(super) fn access_of(&self, since_ms: i64) -> &CloudPool {
+        let then = self
+            .former
+            .iter()
+            .find(|(until_ms, _)| since_ms < *until_ms);
+        then.map_or(&self.access, |(_, access)| access)
     }
 
     pub(super) fn can_manage(&self) -> bool {

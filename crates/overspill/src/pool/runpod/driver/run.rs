@@ -166,7 +166,9 @@ impl Runner {
                     state.access = access;
                     state.is_retired = false;
                 }
-                _ => {
+                // Another endpoint under the same name: what the old one has is still asked there.
+                Some(state) => *state = PoolState::in_place_of(state, access, now_ms),
+                None => {
                     self.pools.insert(access.id, PoolState::new(access, now_ms));
                 }
             }
@@ -213,7 +215,7 @@ impl Runner {
             } => {
                 self.streams -= usize::from(wish == Wish::Stream);
                 if let Some(state) = self.pools.get_mut(&pool) {
-                    state.polls_in_flight -= 1;
+                    state.polls_in_flight = state.polls_in_flight.saturating_sub(1);
                 }
                 match outcome {
                     Ok(polled) => self.on_polled(attempt, pool, wish, polled, now_ms),

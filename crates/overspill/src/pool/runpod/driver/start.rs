@@ -203,7 +203,7 @@ impl Runner {
             };
             state.polls_in_flight += 1;
             self.streams += usize::from(watch.wish == Wish::Stream);
-            let access = state.access.clone();
+            let access = state.access_of(watch.since_ms).clone();
             self.calls.spawn(async move {
                 let wish = watch.wish;
                 let outcome = poll(&access, &watch).await;

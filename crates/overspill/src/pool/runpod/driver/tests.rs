@@ -556,3 +556,41 @@ async fn a_storm_of_429_loses_nothing() {
         "{calls} calls for 180 answers that counted"
     );
 }
+
+#[tokio::test]
+async fn a_pool_that_gets_another_endpoint_still_hears_of_its_old_jobs() {
+    let polls = Mutex::new(0);
+    let mut rig = Rig::start(move |seen| {
+        assert_eq!(seen.path, "/v2/ep1/status/c1");
+        let mut polls = polls.lock().unwrap();
+        *polls += 1;
+        let word = if *polls < 3 { "IN_QUEUE" } else { "COMPLETED" };
+        format!(r#"{{"id":"c1","status":"{word}","output":1}}"#).into_response()
+    })
+    .await;
+    rig.driver.watch(attempt(1), POOL, "c1");
+    assert!(matches!(
+        rig.fact().await.0,
+        Event::CloudStatus {
+            state: CloudJobState::Queued,
+            ..
+        }
+    ));
+    rig.driver.configure(vec![CloudPool {
+        id: POOL,
+        endpoint_id: "ep2".to_owned(),
+        data_plane: rig.cloud.data_plane(),
+        management: None,
+        managed: Managed::Nothing,
+        idle_timeout_s: 5,
+        price: None,
+        streams: false,
+    }]);
+    assert!(matches!(
+        rig.fact().await.0,
+        Event::CloudStatus {
+            state: CloudJobState::Ended { .. },
+            ..
+        }
+    ));
+}
