@@ -221,6 +221,12 @@ fn a_server_that_is_not_there_is_unavailable() {
     assert_eq!(ran.code, 69, "{ran}");
     assert!(ran.stderr.contains("cannot be reached") && ran.stderr.contains("overspill serve"));
     assert_eq!(machine.run(&["jobs", "--server", "ftp://x"]).code, 2);
+    machine.write("overspill.toml", "listen = 5\n");
+    let ran = machine.run(&["jobs"]);
+    assert!(
+        ran.stderr.contains("overspill.toml cannot be used"),
+        "{ran}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::config::env::{OVERSPILL_API_KEY, OVERSPILL_URL};
-use crate::config::{Config, Flags, Strictness, Url, load, locate};
+use crate::config::{Config, ConfigError, Flags, Strictness, Url, load, locate};
 
 use super::Context;
 use super::error::{CommandError, ErrorKind};
@@ -255,22 +255,27 @@ pub fn segment(text: &str) -> String {
 /// The configuration of this machine, or the defaults where none is found or it is refused: the
 /// client needs its address and folder only, and `check` is the place for its faults.
 fn local_config(context: &Context) -> Config {
-    let loaded = locate(context.global.config.as_deref(), &context.environment)
-        .map_err(CommandError::from)
-        .and_then(|path| {
-            let flags = Flags::default();
-            Ok(load(
-                &path,
-                &context.environment,
-                &flags,
-                Strictness::Check,
-            )?)
-        });
-    match loaded {
+    let Ok(path) = locate(context.global.config.as_deref(), &context.environment) else {
+        return Config::default();
+    };
+    match load(
+        &path,
+        &context.environment,
+        &Flags::default(),
+        Strictness::Check,
+    ) {
         Ok(loaded) => loaded.config,
         Err(error) => {
-            if context.global.config.is_some() && context.global.server.is_none() {
-                note(&format!("warning: {error}"));
+            // With an address of its own the command does not need the file.
+            if context.global.server.is_none() {
+                let file = path.display();
+                note(&format!(
+                    "warning: {file} cannot be used, so the default address is asked; \
+                     `overspill check` says more"
+                ));
+                if let ConfigError::Read { source, .. } = error {
+                    note(&format!("  caused by: {source}"));
+                }
             }
             Config::default()
         }
