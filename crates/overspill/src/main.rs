@@ -6,5 +6,11 @@ fn main() -> ExitCode {
     if let Some(code) = overspill::keeper::dispatch(std::env::args_os()) {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|arg| arg == overspill::demo::sample_worker::SUBCOMMAND)
+    {
+        return ExitCode::from(u8::try_from(overspill::demo::sample_worker::run()).unwrap_or(1));
+    }
     overspill::cli::main()
 }

@@ -104,6 +104,7 @@ enum Command {
     Man(man::ManArgs),
     Serve(serve::ServeArgs),
     Emulate(emulate::EmulateArgs),
+    Demo(demo::DemoArgs),
     /// What the keeper starts
     #[command(hide = true)]
     Serving(serve::ServeArgs),
@@ -207,6 +208,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Man(args) => man::run(&args, context),
         Command::Serve(args) => crate::serving::process::keep(&args, context),
         Command::Emulate(args) => block_on(emulate::run(&args, context)),
+        Command::Demo(args) => crate::demo::run(&args, context),
         Command::Serving(args) => crate::serving::process::serve(&args, context),
         Command::Version(args) => version::run(&args, context),
     }
