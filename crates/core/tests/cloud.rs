@@ -169,6 +169,16 @@ fn a_free_card_takes_back_what_waits_at_runpod() {
 }
 
 #[test]
+fn a_take_back_that_a_restart_forgot_loses_nothing() {
+    let (mut rig, attempt) = queued_in_cloud();
+    rig.restart(0, Vec::new());
+    let state = CloudJobState::Cancelled;
+    rig.event(Event::CloudStatus { attempt, state });
+    assert!(rig.ended(attempt.job).is_empty());
+    assert!(rig.core.job(attempt.job).is_some());
+}
+
+#[test]
 fn a_running_cloud_job_stays() {
     let (mut rig, attempt) = queued_in_cloud();
     let running = CloudJobState::Running {

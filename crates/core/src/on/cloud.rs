@@ -186,9 +186,12 @@ impl Core {
         };
         let pool = self.pools.get(&attempt.pool);
         let was_asked = pool.is_some_and(|pool| pool.cloud.cancelling.contains(&id));
+        let has_not_begun = attempt.started_at.is_none();
         if !self.counts(id) {
             self.end_attempt(id, "cancelled", out);
-        } else if was_asked {
+        } else if was_asked || has_not_begun {
+            // A take-back; or, after a restart, one that is forgotten: what never began is not
+            // cancelled behind our back, it waits here again.
             self.end_attempt(id, "taken_back", out);
             self.requeue(id, out);
         } else {
