@@ -156,13 +156,28 @@ pub(crate) fn described(job: &JobView, answer: &Json) -> String {
     text.join("\n")
 }
 
-/// The plain fields of an object as `name value, name value`.
+/// The plain fields of an object as `name value, name value`, what matters most first.
 fn plain_fields(object: &Json) -> String {
+    const FIRST: [&str; 7] = [
+        "number",
+        "outcome",
+        "pool",
+        "worker",
+        "leased_at_ms",
+        "started_at_ms",
+        "ended_at_ms",
+    ];
     let Some(map) = object.as_object() else {
         return object.to_string();
     };
-    map.iter()
-        .filter_map(|(key, value)| match value {
+    let rest = map
+        .keys()
+        .map(String::as_str)
+        .filter(|key| !FIRST.contains(key));
+    FIRST
+        .into_iter()
+        .chain(rest)
+        .filter_map(|key| match map.get(key)? {
             Json::Null | Json::Object(_) | Json::Array(_) => None,
             Json::String(text) => Some(format!("{key} {text}")),
             other => match key.strip_suffix("_at_ms") {
