@@ -36,6 +36,8 @@ pub struct LiveJob {
     pub worker: Option<String>,
     /// Where its end is reported.
     pub webhook: Option<String>,
+    /// RunPod has it.
+    pub is_cloud: bool,
 }
 
 /// An endpoint's counts.
@@ -111,6 +113,7 @@ impl Core {
             pool: attempt.map(|attempt| attempt.pool),
             worker: attempt.and_then(worker_of),
             webhook: job.webhook().map(Into::into),
+            is_cloud: attempt.is_some_and(Attempt::is_cloud),
         }
     }
 

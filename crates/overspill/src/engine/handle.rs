@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,7 +53,11 @@ struct Shared {
     next_payload: AtomicU64,
     next_poll: AtomicU64,
     has_room: AtomicBool,
+    streams: OnceLock<StreamCloud>,
 }
+
+/// Asks the cloud's driver to read a job's stream from now on.
+type StreamCloud = Box<dyn Fn(AttemptId) + Send + Sync>;
 
 /// Says that a poll is gone, unless it was answered.
 struct PollGuard {
@@ -96,6 +100,7 @@ impl Handle {
                 next_payload: AtomicU64::new(1),
                 next_poll: AtomicU64::new(1),
                 has_room: AtomicBool::new(true),
+                streams: OnceLock::new(),
             }),
         }
     }
@@ -110,6 +115,12 @@ impl Handle {
     #[must_use]
     pub fn reader(&self) -> &Arc<dyn Reader> {
         &self.shared.reader
+    }
+
+    /// Sets whom to ask when someone reads the stream of a job that the cloud runs.
+    pub fn stream_cloud(&self, ask: impl Fn(AttemptId) + Send + Sync + 'static) {
+        // Set once, when the server starts; a second call changes nothing.
+        let _ = self.shared.streams.set(Box::new(ask));
     }
 
     /// Says whether the disk has room for submissions.
@@ -317,7 +328,14 @@ impl Handle {
     async fn read_chunks(&self, id: JobId, cursor: ChunkCursor) -> Result<Chunks, Unavailable> {
         let live = self.query(move |core| core.live_job(id)).await?;
         let attempt = match live {
-            Some(live) => live.attempt,
+            Some(live) => {
+                if let (true, Some(attempt), Some(ask)) =
+                    (live.is_cloud, live.attempt, self.shared.streams.get())
+                {
+                    ask(attempt);
+                }
+                live.attempt
+            }
             None => {
                 let ended = self.read(move |reader| reader.ended(id)).await?;
                 ended.as_ref().map(last_attempt)

@@ -178,6 +178,7 @@ impl Server {
         let installation = Arc::new(RwLock::new(installation));
         let logs = data_dir.join("logs");
         std::fs::create_dir_all(&logs)?;
+        let streams = cloud.as_ref().map(|cloud| cloud.driver.clone());
         let drivers = world::Drivers {
             inbox: inbox.clone(),
             live: Arc::clone(&live),
@@ -206,6 +207,9 @@ impl Server {
             .name("engine".into())
             .spawn(move || engine.run())?;
         let handle = Handle::new(inbox, reader, live, activity, clock, secret);
+        if let Some(driver) = streams {
+            handle.stream_cloud(move |attempt| driver.stream(attempt));
+        }
 
         let as_engine: Arc<dyn crate::engine::api::Engine> = Arc::new(handle.clone());
         let own = options
