@@ -22,6 +22,7 @@ mod answer;
 mod clock;
 mod control;
 mod data_plane;
+mod legacy;
 mod management;
 mod openai;
 mod options;
@@ -122,6 +123,7 @@ impl Emulator {
             .merge(data_plane::routes())
             .merge(worker_protocol::routes())
             .merge(management::routes(&self.shared))
+            .merge(legacy::routes())
             .merge(control::routes())
             .fallback(not_found)
             .layer(axum::extract::DefaultBodyLimit::max(100_000_000))
@@ -145,6 +147,16 @@ impl Emulator {
     #[must_use]
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.shared.requests()
+    }
+
+    /// Routes of the management API that are served, as method and path template.
+    #[must_use]
+    pub fn management_routes() -> Vec<(&'static str, &'static str)> {
+        let table = management::table();
+        table
+            .iter()
+            .map(|(method, path, _)| (*method, *path))
+            .collect()
     }
 
     /// Cloud time in milliseconds since the epoch.

@@ -77,7 +77,7 @@ pub(crate) async fn openai(
         let (endpoint, job) = (endpoint.clone(), job.clone());
         async move {
             let (chunks, status) = state?;
-            let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| event(chunk)).collect();
+            let bytes: Vec<u8> = chunks.iter().flat_map(event).collect();
             let following = if status.is_final() {
                 None
             } else {

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use http::{HeaderValue, StatusCode, header};
 use overspill_sim::cloud::{HttpFault, WindowState};
 use overspill_wire::management::limits::{
@@ -23,33 +23,55 @@ use overspill_wire::management::limits::{
 
 use crate::state::Shared;
 use problem::Failure;
+pub(crate) use translate::rfc3339;
+
+/// A served route: method, path, and what answers it.
+type Served = (&'static str, &'static str, MethodRouter<Arc<Shared>>);
+
+/// Every route of the management API that is served; the fidelity test asks for an exchange on each.
+pub(crate) fn table() -> [Served; 16] {
+    [
+        ("GET", "/v2/serverless", get(serverless::list)),
+        ("POST", "/v2/serverless", post(serverless::create)),
+        ("GET", "/v2/serverless/{id}", get(serverless::get)),
+        ("PATCH", "/v2/serverless/{id}", patch(serverless::update)),
+        ("DELETE", "/v2/serverless/{id}", delete(serverless::delete)),
+        (
+            "GET",
+            "/v2/serverless/{id}/workers",
+            get(serverless::workers),
+        ),
+        (
+            "GET",
+            "/v2/serverless/{id}/releases",
+            get(serverless::releases),
+        ),
+        (
+            "GET",
+            "/v2/serverless/{id}/workers/{workerId}/logs",
+            get(serverless::logs),
+        ),
+        ("GET", "/v2/catalog/gpus", get(catalog::gpus)),
+        ("GET", "/v2/catalog/gpus/{id}", get(catalog::gpu)),
+        ("GET", "/v2/catalog/cpus", get(catalog::cpus)),
+        ("GET", "/v2/catalog/cpus/{id}", get(catalog::cpu)),
+        ("GET", "/v2/catalog/datacenters", get(catalog::data_centers)),
+        (
+            "GET",
+            "/v2/catalog/datacenters/{id}",
+            get(catalog::data_center),
+        ),
+        ("GET", "/v2/billing", get(billing::account)),
+        ("GET", "/v2/billing/serverless", get(billing::serverless)),
+    ]
+}
 
 pub(crate) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
-    Router::new()
-        .route(
-            "/v2/serverless",
-            get(serverless::list).post(serverless::create),
-        )
-        .route(
-            "/v2/serverless/{id}",
-            get(serverless::get)
-                .patch(serverless::update)
-                .delete(serverless::delete),
-        )
-        .route("/v2/serverless/{id}/workers", get(serverless::workers))
-        .route("/v2/serverless/{id}/releases", get(serverless::releases))
-        .route(
-            "/v2/serverless/{id}/workers/{worker}/logs",
-            get(serverless::logs),
-        )
-        .route("/v2/catalog/gpus", get(catalog::gpus))
-        .route("/v2/catalog/gpus/{id}", get(catalog::gpu))
-        .route("/v2/catalog/cpus", get(catalog::cpus))
-        .route("/v2/catalog/cpus/{id}", get(catalog::cpu))
-        .route("/v2/catalog/datacenters", get(catalog::data_centers))
-        .route("/v2/catalog/datacenters/{id}", get(catalog::data_center))
-        .route("/v2/billing", get(billing::account))
-        .route("/v2/billing/serverless", get(billing::serverless))
+    table()
+        .into_iter()
+        .fold(Router::new(), |router, (_, path, answer)| {
+            router.route(path, answer)
+        })
         .method_not_allowed_fallback(not_allowed)
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(shared),

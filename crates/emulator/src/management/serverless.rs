@@ -237,6 +237,7 @@ pub(super) async fn logs(
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache"),
+        (http::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, events).into_response())
 }

@@ -11,7 +11,7 @@ use super::problem::Failure;
 use crate::templates::Template;
 
 /// Milliseconds since the epoch as RFC 3339.
-pub(super) fn rfc3339(ms: i64) -> String {
+pub(crate) fn rfc3339(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms)
         .map_or_else(|_| "1970-01-01T00:00:00Z".into(), |at| at.to_string())
 }

@@ -26,7 +26,7 @@ impl CloudModel {
         settings: EndpointSettings,
     ) -> Result<EndpointId, Refusal> {
         let id = EndpointId::from(self.dice.short_id());
-        self.create_endpoint_as(now_ms, id.clone(), settings)?;
+        self.create_endpoint_as(now_ms, &id, settings)?;
         Ok(id)
     }
 
@@ -37,12 +37,12 @@ impl CloudModel {
     pub fn create_endpoint_as(
         &mut self,
         now_ms: i64,
-        id: EndpointId,
+        id: &EndpointId,
         settings: EndpointSettings,
     ) -> Result<(), Refusal> {
         self.advance(now_ms);
         let now_ms = self.now_ms;
-        if self.endpoints.contains_key(&id) {
+        if self.endpoints.contains_key(id) {
             return Err(Refusal::Invalid(format!("endpoint id {id} is taken")));
         }
         self.check(None, &settings)?;
@@ -76,7 +76,7 @@ impl CloudModel {
                 in_progress: 0,
             },
         );
-        self.rescale(&id);
+        self.rescale(id);
         Ok(())
     }
 

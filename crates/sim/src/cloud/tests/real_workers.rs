@@ -78,7 +78,7 @@ fn cancel_reaches_the_worker_by_its_stop_channel() {
     model.cancel(11_000, &endpoint, &job).unwrap();
     assert_eq!(
         model.jobs_to_stop(11_000, &endpoint, &worker).unwrap(),
-        [job.clone()]
+        std::slice::from_ref(&job)
     );
     assert!(
         model

@@ -1,0 +1,16 @@
+//! The emulator over HTTP, on a listener of its own per test and with a clock that only the test moves.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a test that skips a part of itself says so"
+)]
+
+mod control;
+mod data_plane;
+mod faults;
+mod legacy;
+mod management;
+mod openai;
+mod openapi;
+mod real_workers;
+mod rig;

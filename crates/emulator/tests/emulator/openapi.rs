@@ -1,0 +1,222 @@
+//! Fidelity: every exchange on a management route against RunPod's published OpenAPI document.
+//!
+//! The document is no part of the project. It is looked for in the folder that `OVERSPILL_SHARED` names (default: `shared`
+//! beside the workspace); without it this test says so and checks only that every served route answers.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use overspill_emulator::Emulator;
+
+use crate::rig::{Answer, Rig, creation};
+
+fn document() -> Option<Value> {
+    let root = std::env::var_os("OVERSPILL_SHARED").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+        PathBuf::from,
+    );
+    let path = root.join("runpod-api-v2.openapi.json");
+    match std::fs::read(&path) {
+        Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
+        Err(error) => {
+            println!("not validated against OpenAPI: {}: {error}", path.display());
+            None
+        }
+    }
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let path = path.split('?').next().unwrap();
+    let (template, path): (Vec<&str>, Vec<&str>) =
+        (template.split('/').collect(), path.split('/').collect());
+    template.len() == path.len()
+        && template
+            .iter()
+            .zip(&path)
+            .all(|(t, p)| t.starts_with('{') || t == p)
+}
+
+/// The schema with the document's components beside it, so that its references resolve.
+fn check(document: &Value, schema: &Value, instance: &Value, what: &str) {
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "allOf": [schema],
+        "components": document["components"],
+    });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(instance)
+        .map(|error| format!("{error} at {}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{what}: {errors:#?}\n{instance:#}");
+}
+
+fn validate(document: &Value, answer: &Answer) {
+    let what = format!("{} {} -> {}", answer.method, answer.path, answer.status);
+    let paths = document["paths"].as_object().unwrap();
+    let mut found: Vec<&String> = paths
+        .keys()
+        .filter(|path| matches(path, &answer.path))
+        .collect();
+    // The one with the fewest placeholders is meant.
+    found.sort_by_key(|path| path.matches('{').count());
+    let path = found
+        .first()
+        .unwrap_or_else(|| panic!("{what}: no such path"));
+    let operation = &paths[*path][answer.method.to_lowercase()];
+    if !operation.is_object() {
+        assert_eq!(answer.status, 405, "{what}: no such method");
+        return;
+    }
+    let responses = &operation["responses"];
+    let mut response = responses
+        .get(answer.status.to_string())
+        .unwrap_or_else(|| &responses["default"]);
+    if let Some(reference) = response["$ref"].as_str() {
+        response = document.pointer(&reference[1..]).unwrap();
+    }
+    assert!(response.is_object(), "{what}: status is not documented");
+    for name in response["headers"]
+        .as_object()
+        .into_iter()
+        .flat_map(|headers| headers.keys())
+    {
+        assert!(
+            answer.headers.contains_key(name.as_str()) || name == "Connection" || name == "Allow",
+            "{what}: header {name} is missing"
+        );
+    }
+    let content = response["content"].as_object();
+    let Some(content) = content else {
+        assert!(answer.text.is_empty(), "{what}: no body is documented");
+        return;
+    };
+    let kind = answer.header("content-type");
+    let schema = &content
+        .get(kind)
+        .unwrap_or_else(|| panic!("{what}: content type {kind}"))["schema"];
+    if kind == "text/event-stream" {
+        return;
+    }
+    check(document, schema, &answer.json(), &what);
+    let request = &operation["requestBody"]["content"]["application/json"]["schema"];
+    if let Some(sent) = answer.sent.as_ref().filter(|_| answer.status < 300) {
+        check(document, request, sent, &format!("request of {what}"));
+    }
+}
+
+/// One exchange or more on every served route, good and bad.
+async fn exchanges(rig: &Rig) -> Vec<Answer> {
+    let mut seen = Vec::new();
+    let made = rig
+        .post("/v2/serverless", creation(&json!({"min": 1, "max": 4})))
+        .await;
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/v2/serverless/{id}");
+    seen.push(made);
+    let cpu = json!({"name": "cpu", "type": "LOAD_BALANCER", "image": "i",
+        "cpu": [{"id": "cpu3c", "vcpuCount": 4}], "scaling": {"type": "REQUEST_COUNT", "requestCount": 2}});
+    seen.push(rig.post("/v2/serverless", cpu).await);
+    let counted = json!({"name": "counted", "type": "QUEUE", "image": "i",
+        "gpu": {"pools": ["ADA_24", "AMPERE_48"], "excludedTypes": ["NVIDIA A40"], "minCudaVersion": "12.6"},
+        "scaling": {"type": "REQUEST_COUNT", "requestCount": 2}});
+    seen.push(rig.post("/v2/serverless", counted).await);
+    seen.push(rig.get("/v2/serverless").await);
+    seen.push(rig.get(&path).await);
+    rig.skip(10_000);
+    rig.post(&format!("/v2/{id}/run"), json!({"input": {"seconds": 100}}))
+        .await;
+    let workers = rig.get(&format!("{path}/workers")).await;
+    let worker = workers.json()["workers"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    seen.push(workers);
+    seen.push(
+        rig.get(&format!("{path}/workers/{worker}/logs?tail=10"))
+            .await,
+    );
+    seen.push(
+        rig.get(&format!("{path}/workers/{worker}/logs?tail=9999"))
+            .await,
+    );
+    seen.push(rig.get(&format!("{path}/workers/none/logs")).await);
+    let change = json!({"workers": {"min": 2, "max": 4}, "timeout": 60_000});
+    seen.push(rig.send("PATCH", &path, Some(change)).await);
+    let release = json!({"image": "me/worker:v4", "env": {"A": "1"}, "gpu": {"pools": ["ADA_24"]}});
+    seen.push(rig.send("PATCH", &path, Some(release)).await);
+    seen.push(rig.get(&format!("{path}/workers")).await);
+    seen.push(rig.get(&format!("{path}/releases")).await);
+    seen.push(
+        rig.send("PATCH", &path, Some(json!({"workers": {"idleTimeout": 0}})))
+            .await,
+    );
+    seen.push(
+        rig.send(
+            "PATCH",
+            &path,
+            Some(json!({"cpu": [{"id": "cpu3c", "vcpuCount": 2}]})),
+        )
+        .await,
+    );
+    seen.push(rig.get("/v2/serverless/none").await);
+    seen.push(rig.send("DELETE", "/v2/serverless/none", None).await);
+    seen.push(rig.send("PUT", &path, None).await);
+    for catalog in [
+        "/v2/catalog/gpus",
+        "/v2/catalog/gpus?include=AVAILABILITY&product=SERVERLESS",
+        "/v2/catalog/gpus?include=AVAILABILITY",
+        "/v2/catalog/gpus?product=TOASTER",
+        "/v2/catalog/gpus/NVIDIA%20L4?include=AVAILABILITY&product=POD,SERVERLESS",
+        "/v2/catalog/gpus/none",
+        "/v2/catalog/cpus?include=AVAILABILITY&product=SERVERLESS",
+        "/v2/catalog/cpus/cpu3c",
+        "/v2/catalog/cpus/none",
+        "/v2/catalog/datacenters?include=GPU_AVAILABILITY,CPU_AVAILABILITY&regions=EUROPE",
+        "/v2/catalog/datacenters/EU-RO-1",
+        "/v2/catalog/datacenters/none",
+        "/v2/billing?bucketSize=week&lastN=3",
+        "/v2/billing?lastN=0",
+        "/v2/billing/serverless?bucketSize=hour",
+        "/v2/billing/serverless?startTime=2026-09-01T00:00:00Z&endTime=2026-10-01T00:00:00Z",
+        "/v2/billing/serverless?startTime=2026-09-01T00:00:00Z&lastN=3",
+        "/v2/billing/serverless?bucketSize=decade",
+    ] {
+        seen.push(rig.get(catalog).await);
+    }
+    seen.push(
+        rig.get(&format!(
+            "/v2/billing/serverless?serverlessId={id}&bucketSize=year"
+        ))
+        .await,
+    );
+    seen.push(rig.send("DELETE", &path, None).await);
+    seen
+}
+
+#[tokio::test]
+async fn every_served_route_answers_as_the_document_says() {
+    let rig = Rig::start().await;
+    let seen = exchanges(&rig).await;
+    for (method, route) in Emulator::management_routes() {
+        let is_met = |answer: &&Answer| {
+            answer.method == method && matches(route, &answer.path) && answer.status < 300
+        };
+        assert!(
+            seen.iter().any(|a| is_met(&a)),
+            "no exchange on {method} {route}"
+        );
+    }
+    let served = Emulator::management_routes();
+    let counted = rig.emulator.requests();
+    for (method, route) in served {
+        let name = format!("{method} {route}");
+        assert!(counted.contains_key(&name), "{name} was not counted");
+    }
+    if let Some(document) = document() {
+        for answer in &seen {
+            validate(&document, answer);
+        }
+    }
+}
