@@ -18,7 +18,7 @@ def server(make_shared):
         endpoint("asynchronous", local_pool("asynchronous")),
         endpoint("generator", local_pool("generator")),
         endpoint("aggregate", local_pool("aggregate")),
-        endpoint("concurrent", local_pool("concurrent", slots=3)),
+        endpoint("concurrent", local_pool("at_once", slots=3)),
         endpoint("refresh", local_pool("refresh")),
     )
 
