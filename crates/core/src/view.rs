@@ -204,6 +204,16 @@ impl Core {
         ready.map(|worker| worker.record.id).collect()
     }
 
+    /// An endpoint's live incarnations: the record, whether it has asked for a job yet, and how
+    /// many attempts it holds.
+    #[must_use]
+    pub fn workers_of(&self, id: EndpointId) -> Vec<(crate::worker::WorkerRecord, bool, usize)> {
+        let workers = self.workers.values().filter(|w| w.record.endpoint == id);
+        workers
+            .map(|w| (w.record.clone(), w.ready_at.is_some(), w.held.len()))
+            .collect()
+    }
+
     /// All live incarnations.
     pub fn workers(&self) -> impl Iterator<Item = &crate::worker::WorkerRecord> {
         self.workers.values().map(|worker| &worker.record)

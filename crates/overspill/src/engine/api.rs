@@ -314,6 +314,30 @@ pub struct LocalCounts {
     pub busy: u32,
 }
 
+/// A local incarnation, as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalWorker {
+    /// Which.
+    pub id: WorkerId,
+    /// When it was minted.
+    pub minted_at: Timestamp,
+    /// It has asked for a job.
+    pub is_ready: bool,
+    /// Jobs it holds.
+    pub jobs: usize,
+}
+
+impl From<(overspill_core::worker::WorkerRecord, bool, usize)> for LocalWorker {
+    fn from((record, is_ready, jobs): (overspill_core::worker::WorkerRecord, bool, usize)) -> Self {
+        Self {
+            id: record.id,
+            minted_at: record.minted_at,
+            is_ready,
+            jobs,
+        }
+    }
+}
+
 /// An endpoint as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointView {
@@ -337,6 +361,8 @@ pub struct EndpointView {
     pub workers: WorkerCounts,
     /// Ids of workers that could take a job now.
     pub ready_workers: Vec<String>,
+    /// Local incarnations.
+    pub local_workers: Vec<LocalWorker>,
     /// Cloud workers.
     pub cloud: CloudCounts,
     /// Local workers.

@@ -467,15 +467,17 @@ impl Handle {
     async fn endpoint_view(&self, id: EndpointId) -> Option<EndpointView> {
         let read = move |core: &Core| {
             let ready = core.ready_workers(id);
-            core.counts_of(id).map(|counts| (counts, ready))
+            let workers = core.workers_of(id);
+            core.counts_of(id).map(|counts| (counts, ready, workers))
         };
-        let (counts, ready) = self.query(read).await.ok()??;
+        let (counts, ready, workers) = self.query(read).await.ok()??;
         let totals = self.read(move |reader| reader.counts(id)).await.ok()?;
         let mut view = endpoint_view(id, counts);
         view.completed = totals.completed;
         view.failed = totals.failed;
         view.retried = totals.retried;
         view.ready_workers = ready.iter().map(ToString::to_string).collect();
+        view.local_workers = workers.into_iter().map(Into::into).collect();
         Some(view)
     }
 }
@@ -735,6 +737,7 @@ fn endpoint_view(id: EndpointId, counts: EndpointCounts) -> EndpointView {
             unhealthy: counts.cloud.unhealthy,
         },
         ready_workers: Vec::new(),
+        local_workers: Vec::new(),
         cloud: CloudCounts {
             wanted: counts.cloud_wanted,
             ready: counts.cloud.idle,

@@ -122,6 +122,13 @@ impl ApiError {
         self.status
     }
 
+    /// The same error with another status.
+    #[must_use]
+    pub const fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> &'static str {

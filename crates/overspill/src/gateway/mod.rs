@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, header};
 use hyper::body::Incoming;
+use overspill_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::failures::Failures;
@@ -36,7 +37,7 @@ use crate::engine::api::Engine;
 use body::{Body, Reply};
 use call::Call;
 use error::{ApiError, ErrorForm};
-pub use options::{GatewayOptions, Holds};
+pub use options::{GatewayOptions, Holds, ShownEndpoint};
 use route::{Access, Found, Operation, Route};
 use server::Peer;
 
@@ -52,6 +53,8 @@ pub struct Gateway {
     readers: clients::stream::Readers,
     submissions: clients::idempotency::InFlight,
     strangers: workers::Strangers,
+    /// When it began to serve.
+    started_at: Timestamp,
     /// Cancelled when the server is about to stop: held requests are answered at once.
     drain: CancellationToken,
 }
@@ -61,6 +64,7 @@ impl Gateway {
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, options: GatewayOptions) -> Arc<Self> {
         Arc::new(Self {
+            started_at: engine.now(),
             engine,
             options,
             keyring: Keyring::default(),
@@ -77,7 +81,9 @@ impl Gateway {
     /// Answers one request.
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Reply {
         let request_id = self.ids.request_id();
-        let form = if request.uri().path().starts_with("/api/") {
+        let path = request.uri().path();
+        let is_serverless = path == "/v2/serverless" || path.starts_with("/v2/serverless/");
+        let form = if is_serverless || path.starts_with("/api/") {
             ErrorForm::Problem
         } else {
             ErrorForm::Flat
@@ -179,6 +185,11 @@ impl Gateway {
             Operation::JobDone => of!(workers::post::job_done(self, call)),
             Operation::JobStream => of!(workers::post::job_stream(self, call)),
             Operation::Ping => of!(workers::ping::ping(self, call)),
+            Operation::ServerlessList => of!(management::serverless::list(self, call)),
+            Operation::ServerlessShow => of!(management::serverless::show(self, call)),
+            Operation::ServerlessPatch => of!(management::serverless::patch(self, call)),
+            Operation::ServerlessWorkers => of!(management::serverless::workers(self, call)),
+            Operation::ServerlessReleases => of!(management::serverless::releases(self, call)),
             Operation::EndpointList => of!(management::endpoints::list(self, call)),
             Operation::EndpointShow => of!(management::endpoints::show(self, call)),
             Operation::EndpointPatch => of!(management::endpoints::patch(self, call)),

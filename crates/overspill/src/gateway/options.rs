@@ -1,8 +1,10 @@
 //! What is set once for all requests.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use overspill_wire::management::endpoint::Scaling;
 
 use super::host::HostRules;
 
@@ -77,8 +79,31 @@ pub struct GatewayOptions {
     pub connections_max: usize,
     /// The most connections at once from one address that is not this machine's.
     pub connections_per_address_max: usize,
+    /// What RunPod's management API shows of endpoints beside their limits, by name.
+    pub shown: BTreeMap<String, ShownEndpoint>,
     /// How long things take.
     pub holds: Holds,
+}
+
+/// What RunPod's management API shows of an endpoint, in its words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShownEndpoint {
+    /// Execution time-out of a job, in milliseconds.
+    pub timeout_ms: u64,
+    /// The scaler; a policy that RunPod does not have is shown as its queue delay.
+    pub scaling: Scaling,
+    /// Seconds a cloud worker may idle, 1 to 3600.
+    pub idle_timeout_s: u32,
+}
+
+impl Default for ShownEndpoint {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 600_000,
+            scaling: Scaling::QueueDelay { queue_delay: 4.0 },
+            idle_timeout_s: 10,
+        }
+    }
 }
 
 impl Default for GatewayOptions {
@@ -95,6 +120,7 @@ impl Default for GatewayOptions {
             nan_as_null: false,
             connections_max: 65_536,
             connections_per_address_max: 4_096,
+            shown: BTreeMap::new(),
             holds: Holds::default(),
         }
     }

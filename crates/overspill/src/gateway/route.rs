@@ -40,6 +40,11 @@ pub enum Operation {
     JobDone,
     JobStream,
     Ping,
+    ServerlessList,
+    ServerlessShow,
+    ServerlessPatch,
+    ServerlessWorkers,
+    ServerlessReleases,
     EndpointList,
     EndpointShow,
     EndpointPatch,
@@ -93,6 +98,11 @@ pub const ROUTES: &[Route] = {
     use Operation as Op;
     use Scope as S;
     &[
+        route(GET, "/v2/serverless", Op::ServerlessList, Key(S::JobsRead)),
+        route(GET, "/v2/serverless/{endpoint}", Op::ServerlessShow, Key(S::JobsRead)),
+        route(PATCH, "/v2/serverless/{endpoint}", Op::ServerlessPatch, Key(S::EndpointsWrite)),
+        route(GET, "/v2/serverless/{endpoint}/workers", Op::ServerlessWorkers, Key(S::Workers)),
+        route(GET, "/v2/serverless/{endpoint}/releases", Op::ServerlessReleases, Key(S::JobsRead)),
         route(POST, "/v2/{endpoint}/run", Op::Run, Key(S::JobsSubmit)),
         route(POST, "/v2/{endpoint}/runsync", Op::RunSync, Key(S::JobsSubmit)),
         route(GET_OR_POST, "/v2/{endpoint}/status/{job}", Op::Status, Key(S::JobsRead)),

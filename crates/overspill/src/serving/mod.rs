@@ -32,7 +32,7 @@ use crate::engine::live::Live;
 use crate::engine::message::Message;
 use crate::engine::run::{Activity, Engine, Parts};
 use crate::gateway::host::HostRules;
-use crate::gateway::{Gateway, GatewayOptions, server};
+use crate::gateway::{Gateway, GatewayOptions, ShownEndpoint, server};
 use crate::gpu;
 use crate::keeper::ProcessHost;
 use crate::keeper::protocol::Notice;
@@ -441,6 +441,26 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     reachable
 }
 
+/// An endpoint's settings in the words of RunPod's management API.
+fn shown(endpoint: &crate::config::Endpoint) -> (String, ShownEndpoint) {
+    use overspill_wire::management::endpoint::Scaling;
+    let scaling = match endpoint.scaler.policy {
+        crate::config::Policy::RequestCount => Scaling::RequestCount {
+            request_count: endpoint.scaler.request_count(),
+        },
+        _ => Scaling::QueueDelay {
+            queue_delay: endpoint.scaler.queue_delay().as_secs_f64().max(0.5),
+        },
+    };
+    let idle_s = endpoint.workers.idle_timeout.as_millis() / 1_000;
+    let facts = ShownEndpoint {
+        timeout_ms: endpoint.execution_timeout.as_millis(),
+        scaling,
+        idle_timeout_s: u32::try_from(idle_s.clamp(1, 3_600)).unwrap_or(3_600),
+    };
+    (endpoint.name.clone(), facts)
+}
+
 fn gateway_options(config: &Config, installation: &str) -> GatewayOptions {
     let public = config.public_url.as_ref().map(ToString::to_string);
     let public_host = public.and_then(|url| {
@@ -454,6 +474,7 @@ fn gateway_options(config: &Config, installation: &str) -> GatewayOptions {
         trusted_proxies: config.trusted_proxies.clone(),
         installation: installation.to_owned(),
         webhooks_allowed: config.webhooks.allow.clone(),
+        shown: config.endpoint.iter().map(shown).collect(),
         ..GatewayOptions::default()
     }
 }

@@ -61,6 +61,17 @@ pub(crate) async fn patch(gateway: &Arc<Gateway>, mut call: Call) -> Result<Repl
         min: workers.min.unwrap_or(before.limits.min),
         max: workers.max.unwrap_or(before.limits.max),
     };
+    let after = set_limits(gateway, &call, before, limits).await?;
+    Ok(body::json_of(&shape(&after)))
+}
+
+/// Puts limits in force; the endpoint with them.
+pub(super) async fn set_limits(
+    gateway: &Gateway,
+    call: &Call,
+    before: EndpointView,
+    limits: Limits,
+) -> Result<EndpointView, ApiError> {
     if limits.min > limits.max {
         return Err(refused(format!(
             "min ({}) is above max ({})",
@@ -77,7 +88,7 @@ pub(crate) async fn patch(gateway: &Arc<Gateway>, mut call: Call) -> Result<Repl
     match gateway.engine().ask(Vec::new(), Box::new(ask)).await {
         Answer::LimitsSet { limits } => {
             let after = gateway.engine().endpoint(endpoint).await.unwrap_or(before);
-            Ok(body::json_of(&shape(&EndpointView { limits, ..after })))
+            Ok(EndpointView { limits, ..after })
         }
         Answer::LimitsRefused { reason, .. } => Err(refused(reason)),
         Answer::NotFound => Err(gone()),
@@ -95,7 +106,7 @@ fn gone() -> ApiError {
     ApiError::not_found("endpoint_not_found", "the endpoint was removed")
 }
 
-async fn view(gateway: &Gateway, call: &Call) -> Result<EndpointView, ApiError> {
+pub(super) async fn view(gateway: &Gateway, call: &Call) -> Result<EndpointView, ApiError> {
     let entry = call.endpoint(gateway)?;
     gateway.engine().endpoint(entry.id).await.ok_or_else(gone)
 }

@@ -4,6 +4,7 @@
 pub(super) mod endpoints;
 pub(super) mod jobs;
 pub(super) mod keys;
+pub(super) mod serverless;
 
 use serde::de::DeserializeOwned;
 

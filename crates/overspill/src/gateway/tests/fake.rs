@@ -634,6 +634,12 @@ impl Engine for Fake {
                 ..WorkerCounts::default()
             },
             ready_workers: Vec::new(),
+            local_workers: state
+                .core
+                .workers_of(id)
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             cloud: CloudCounts::default(),
             local: LocalCounts {
                 workers: counts.local_workers,

@@ -213,3 +213,56 @@ async fn the_first_key_is_the_users_own_or_made_once() {
         200
     );
 }
+
+#[tokio::test]
+async fn runpods_management_clients_look_and_change_limits() {
+    let rig = Rig::start().await;
+    let list = rig.get("/v2/serverless").await.json();
+    assert_eq!(list["endpoints"].as_array().unwrap().len(), 2);
+    let tts = rig.get("/v2/serverless/abc123def456").await.json();
+    assert_eq!((&tts["id"], &tts["type"]), (&json!("tts"), &json!("QUEUE")));
+    assert_eq!(
+        tts["workers"],
+        json!({"min": 0, "max": 3, "idleTimeout": 10})
+    );
+    let run = tts["requestUrls"]["run"].as_str().unwrap();
+    assert!(run.ends_with("/v2/tts/run"), "{run}");
+    let patch = |body: &'static str| {
+        let rig = &rig;
+        async move {
+            let headers = [("Authorization", rig.key.as_str())];
+            rig.send("PATCH", "/v2/serverless/tts", &headers, body.as_bytes())
+                .await
+        }
+    };
+    let changed = patch("{\"workers\":{\"min\":1,\"max\":5}}").await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    assert_eq!(changed.json()["workers"]["max"], 5);
+    for body in ["{\"image\":\"x\"}", "{\"workers\":{\"maxx\":1}}", "{}"] {
+        let refused = patch(body).await;
+        assert_eq!(refused.status, 422, "{body}");
+        assert_eq!(
+            refused.header("content-type"),
+            Some("application/problem+json")
+        );
+    }
+    let id = rig.submit("1").await;
+    rig.worker().take().await;
+    let workers = rig.get("/v2/serverless/tts/workers").await.json();
+    assert_eq!(workers["summary"]["running"], 1);
+    assert_eq!(workers["summary"]["total"], 2);
+    rig.worker().done(&id, "{\"output\":1}").await;
+    let releases = rig.get("/v2/serverless/tts/releases").await.json();
+    assert_eq!(releases["rollout"]["percentOnLatest"], 100);
+    let missing = rig.get("/v2/serverless/nothing").await;
+    assert_eq!(
+        (missing.status, missing.json()["title"].clone()),
+        (404, json!("Not Found"))
+    );
+    assert_eq!(
+        rig.send("DELETE", "/v2/serverless/tts", &[], b"")
+            .await
+            .status,
+        405
+    );
+}
