@@ -63,18 +63,31 @@ type StreamCloud = Box<dyn Fn(AttemptId) + Send + Sync>;
 struct PollGuard {
     inbox: Sender<Message>,
     poll: PollId,
+    worker: WorkerId,
+    jobs: oneshot::Receiver<Vec<TakenJob>>,
     is_over: bool,
 }
 
 impl Drop for PollGuard {
     fn drop(&mut self) {
-        if !self.is_over {
-            let event = Event::TakeGone { poll: self.poll };
-            let _ = self.inbox.send(Message::Tell {
-                event,
-                payloads: Vec::new(),
-            });
+        if self.is_over {
+            return;
         }
+        // Jobs may have been sent in the very moment in which the connection closed.
+        self.jobs.close();
+        let jobs = self.jobs.try_recv().unwrap_or_default();
+        let event = if jobs.is_empty() {
+            Event::TakeGone { poll: self.poll }
+        } else {
+            Event::DeliverFailed {
+                worker: self.worker,
+                jobs: jobs.iter().map(|job| job.attempt.job).collect(),
+            }
+        };
+        let _ = self.inbox.send(Message::Tell {
+            event,
+            payloads: Vec::new(),
+        });
     }
 }
 
@@ -530,12 +543,14 @@ impl Engine for Handle {
         let mut guard = PollGuard {
             inbox: self.shared.inbox.clone(),
             poll,
+            worker,
+            jobs,
             is_over: false,
         };
         async move {
             // The whole guard, not only its field: dropping it says that the poll is gone.
             let guard = &mut guard;
-            let jobs = jobs.await.unwrap_or_default();
+            let jobs = (&mut guard.jobs).await.unwrap_or_default();
             guard.is_over = true;
             jobs
         }
@@ -783,5 +798,54 @@ pub fn from_store(key: overspill_store::KeyRecord) -> KeyRecord {
         expires_at: key.expires_at,
         last_used_at: key.last_used_at,
         revoked_at: key.revoked_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a guard says when it is dropped with these jobs on the way.
+    fn said_at_drop(sent: Option<Vec<TakenJob>>) -> Event {
+        let (inbox, said) = std::sync::mpsc::channel();
+        let (reply, jobs) = oneshot::channel();
+        let guard = PollGuard {
+            inbox,
+            poll: PollId(1),
+            worker: WorkerId::new(2),
+            jobs,
+            is_over: false,
+        };
+        if let Some(sent) = sent {
+            reply.send(sent).unwrap();
+        }
+        drop(guard);
+        match said.try_recv() {
+            Ok(Message::Tell { event, .. }) => event,
+            _ => panic!("a dropped poll says so"),
+        }
+    }
+
+    #[test]
+    fn jobs_sent_to_a_poll_that_went_away_go_back() {
+        let job = JobId::new(7, false);
+        let taken = TakenJob {
+            attempt: AttemptId {
+                job,
+                generation: 0,
+                number: 1,
+            },
+            input: Bytes::new(),
+            extras: None,
+            webhook: None,
+        };
+        let failed = Event::DeliverFailed {
+            worker: WorkerId::new(2),
+            jobs: vec![job],
+        };
+        assert_eq!(said_at_drop(Some(vec![taken])), failed);
+        let gone = Event::TakeGone { poll: PollId(1) };
+        assert_eq!(said_at_drop(None), gone);
+        assert_eq!(said_at_drop(Some(Vec::new())), gone);
     }
 }
