@@ -108,6 +108,8 @@ async fn run(
         .arg("-c")
         .arg(command)
         .stdin(Stdio::null())
+        // What workers print is no answer of the emulator's own.
+        .stdout(std::io::stderr())
         .process_group(0)
         .kill_on_drop(true)
         .env_remove("RUNPOD_API_KEY")

@@ -73,24 +73,84 @@ fn best(centers: &[NamedAvailability]) -> Availability {
         .unwrap_or(Availability::None)
 }
 
+fn invalid(name: &str, text: &str, rule: &str) -> Failure {
+    Failure::unprocessable(vec![format!("{name}: {text:?} is not {rule}")])
+}
+
+/// The words of a list parameter; an empty list has none.
+fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').filter(|word| !word.is_empty())
+}
+
+/// Refuses a parameter with a word that is not in `known`.
+fn check_words(params: &Params, name: &str, known: &[&str]) -> Result<(), Failure> {
+    let mut words = params.get(name).into_iter().flat_map(|text| words_of(text));
+    match words.find(|word| !known.contains(word)) {
+        Some(word) => Err(invalid(name, word, &format!("one of {}", known.join(", ")))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a number below `least`.
+fn check_number(params: &Params, name: &str, least: u32) -> Result<(), Failure> {
+    match params.get(name) {
+        Some(text) if text.parse::<u32>().ok().is_none_or(|number| number < least) => Err(invalid(
+            name,
+            text,
+            &format!("a whole number of at least {least}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what the calls for data centres do not know.
+fn check_center_params(params: &Params) -> Result<(), Failure> {
+    check_words(params, "include", &["GPU_AVAILABILITY", "CPU_AVAILABILITY"])?;
+    check_words(params, "regions", &REGIONS)?;
+    check_words(
+        params,
+        "networkVolumeTypes",
+        &["STANDARD", "HIGH_PERFORMANCE"],
+    )?;
+    check_words(params, "compliance", &COMPLIANCE)?;
+    check_words(params, "globalNetwork", &["true", "false"])
+}
+
+const REGIONS: [&str; 9] = [
+    "NORTH_AMERICA",
+    "SOUTH_AMERICA",
+    "EUROPE",
+    "ASIA",
+    "MIDDLE_EAST",
+    "AFRICA",
+    "OCEANIA",
+    "ANTARCTICA",
+    "UNKNOWN",
+];
+const COMPLIANCE: [&str; 12] = [
+    "GDPR",
+    "ISO_IEC_27001",
+    "ISO_14001",
+    "PCI_DSS",
+    "HITRUST",
+    "SOC_1_TYPE_2",
+    "SOC_2_TYPE_2",
+    "SOC_3_TYPE_2",
+    "ITAR",
+    "FISMA_HIGH",
+    "HIPAA",
+    "RENEWABLE",
+];
+
 /// Whether availability is asked for; it needs the product it is for.
 fn wants_availability(params: &Params, products: &[&str]) -> Result<bool, Failure> {
-    let includes = params.get("include").map_or("", String::as_str);
-    match includes {
-        "" | "AVAILABILITY" => {}
-        other => {
-            let text = format!("include: {other:?} is not AVAILABILITY");
-            return Err(Failure::unprocessable(vec![text]));
-        }
-    }
-    let wants = includes == "AVAILABILITY";
+    check_words(params, "include", &["AVAILABILITY"])?;
+    check_words(params, "product", products)?;
+    check_words(params, "cloud", &["SECURE", "COMMUNITY"])?;
+    check_number(params, "count", 1)?;
+    check_number(params, "vcpuCount", 2)?;
+    let wants = params.contains_key("include");
     let product = params.get("product");
-    for word in product.iter().flat_map(|text| text.split(',')) {
-        if !products.contains(&word) {
-            let text = format!("product: {word:?} is not one of {}", products.join(", "));
-            return Err(Failure::unprocessable(vec![text]));
-        }
-    }
     let filters = [
         "product",
         "count",
@@ -259,17 +319,18 @@ fn show_center(shared: &Arc<Shared>, center: &Center, params: &Params) -> DataCe
 fn is_in(params: &Params, name: &str, value: &str) -> bool {
     params
         .get(name)
-        .is_none_or(|text| text.split(',').any(|word| word == value))
+        .is_none_or(|text| text.is_empty() || words_of(text).any(|word| word == value))
 }
 
 pub(super) async fn data_centers(
     State(shared): State<Arc<Shared>>,
     Query(params): Query<Params>,
 ) -> Answer {
+    check_center_params(&params)?;
     let has_all = |name: &str, has: &[String]| {
         params
             .get(name)
-            .is_none_or(|text| text.split(',').all(|word| has.iter().any(|h| h == word)))
+            .is_none_or(|text| words_of(text).all(|word| has.iter().any(|h| h == word)))
     };
     let data_centers = DATA_CENTERS
         .iter()
@@ -289,6 +350,7 @@ pub(super) async fn data_center(
     Path(id): Path<String>,
     Query(params): Query<Params>,
 ) -> Answer {
+    check_center_params(&params)?;
     let center = DATA_CENTERS
         .iter()
         .find(|center| center.id == id)

@@ -5,6 +5,7 @@ use http::{StatusCode, header};
 use overspill_sim::cloud::Refusal;
 use overspill_wire::management::problem::{PROBLEM_CONTENT_TYPE, Problem};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A call that failed.
 #[derive(Debug)]
@@ -58,8 +59,72 @@ impl IntoResponse for Failure {
 
 /// Reads a body: 400 when it is no JSON, 422 when it is not what the call takes.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Failure::unprocessable(vec![error.to_string()]),
-        _ => Failure::bad_request(format!("the body is not valid JSON: {error}")),
-    })
+    let mut value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| Failure::bad_request(format!("the body is not valid JSON: {error}")))?;
+    let mut nulls = Vec::new();
+    settle(&mut value, "", &mut nulls);
+    if !nulls.is_empty() {
+        return Err(Failure::unprocessable(nulls));
+    }
+    serde_json::from_value(value).map_err(|error| Failure::unprocessable(vec![error.to_string()]))
+}
+
+/// The one field that may be null.
+const NULLABLE: &str = "registry";
+
+/// Finds nulls, which no field but one takes, and writes whole numbers as such: to JSON Schema `4.0` is an integer.
+fn settle(value: &mut Value, path: &str, nulls: &mut Vec<String>) {
+    match value {
+        Value::Null if path != NULLABLE => nulls.push(format!("{path}: must not be null")),
+        Value::Number(number) => {
+            if let Some(float) = number
+                .as_f64()
+                .filter(|f| number.is_f64() && f.fract() == 0.0)
+                && (0.0..1e15).contains(&float)
+            {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "whole, not negative and below 2^52"
+                )]
+                let whole = float as u64;
+                *value = whole.into();
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                settle(item, &format!("{path}[{index}]"), nulls);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let inner = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                settle(field, &inner, nulls);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use overspill_wire::management::endpoint::UpdateEndpoint;
+
+    use super::*;
+
+    #[test]
+    fn nulls_are_refused_but_for_the_registry_and_whole_floats_are_integers() {
+        let refused = read::<UpdateEndpoint>(br#"{"ports":null,"workers":{"max":null}}"#);
+        assert_eq!(
+            refused.unwrap_err().0.errors,
+            ["ports: must not be null", "workers.max: must not be null"]
+        );
+        let body: UpdateEndpoint = read(br#"{"registry":null,"workers":{"max":4.0}}"#).unwrap();
+        assert_eq!(body.workers.unwrap().max, Some(4));
+        assert_eq!(read::<UpdateEndpoint>(b"{").unwrap_err().0.status, 400);
+    }
 }

@@ -1,8 +1,9 @@
 //! The emulator over HTTP, on a listener of its own per test and with a clock that only the test moves.
 
 #![expect(
+    clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test that skips a part of itself says so"
+    reason = "tests; one that skips a part of itself says so"
 )]
 
 mod control;
