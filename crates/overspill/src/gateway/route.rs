@@ -226,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_lists_every_route() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/api.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        for route in ROUTES {
+            let methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
+            let needs = match route.access {
+                Access::Open => "nothing".to_owned(),
+                Access::Key(scope) => format!("`{scope}`"),
+                Access::Worker => "a worker's own key".to_owned(),
+            };
+            let line = format!("| {} | `{}` | {needs} |", methods.join(", "), route.path);
+            assert!(page.contains(&line), "docs/reference/api.md lacks: {line}");
+        }
+    }
+
+    #[test]
     fn wrong_methods_are_told_apart_from_wrong_paths() {
         let Found::OtherMethods(methods) = find(&Method::DELETE, &segments("/v2/e/status/j"))
         else {
