@@ -423,3 +423,76 @@ impl Store for SqliteStore {
         Arc::clone(&self.readers) as Arc<dyn Reader>
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::build::Work;
+
+    #[test]
+    fn a_full_disk_refuses_and_heals() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            reserve_bytes: 1 << 20,
+            ..Options::default()
+        };
+        let mut store = SqliteStore::open_with(dir.path(), options).unwrap();
+        let mut first = Work::new();
+        first.submit(1);
+        first.commit(&mut store).unwrap();
+        assert!(store.space().unwrap().has_reserve);
+        let pages: i64 = store
+            .conn
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .unwrap();
+        let bound = |store: &SqliteStore, pages: i64| {
+            store
+                .conn
+                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+                .unwrap();
+        };
+        bound(&store, pages);
+        let mut large = Work::new();
+        for n in 2..200 {
+            large.submit(n);
+        }
+        for _ in 0..2 {
+            let error = large.commit(&mut store).unwrap_err();
+            assert!(
+                matches!(error, CommitError::NotStored(StoreError::Full(_))),
+                "{error}"
+            );
+            // The reserve went first; what it freed was not enough here.
+            assert!(!store.space().unwrap().has_reserve);
+            assert!(!store.space().unwrap().admits());
+        }
+        assert_eq!(store.restore().unwrap().jobs.len(), 1);
+        bound(&store, 1 << 20);
+        large.commit(&mut store).unwrap();
+        store.checkpoint(true).unwrap();
+        assert!(store.space().unwrap().has_reserve);
+        assert_eq!(store.restore().unwrap().jobs.len(), 199);
+    }
+
+    #[test]
+    fn the_log_is_copied_back_and_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(dir.path()).unwrap();
+        let reader = store.reader();
+        for n in 0..200 {
+            let mut work = Work::new();
+            for i in 0..20 {
+                work.submit(n * 20 + i).lease(n * 20 + i);
+                work.complete(n * 20 + i);
+            }
+            work.commit(&mut store).unwrap();
+            store.checkpoint(true).unwrap();
+            reader.counts(crate::testing::build::ENDPOINT).unwrap();
+        }
+        assert!(store.log_length() < 3 * LOG_BYTES_IDLE);
+        assert_eq!(check(store.path()).unwrap().damage, [""; 0]);
+        let late = Timestamp::from_millis(i64::MAX / 2);
+        while store.expire(late, 300).unwrap() == 300 {}
+        assert_eq!(check(store.path()).unwrap().damage, [""; 0]);
+    }
+}

@@ -117,3 +117,68 @@ fn schema(conn: &Connection) -> Result<Vec<SchemaRow>, StoreError> {
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: &str = "CREATE TABLE later (x INTEGER) STRICT; INSERT INTO later VALUES (1);";
+
+    fn version(conn: &Connection) -> u32 {
+        conn.pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_migration_backs_up_and_moves_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut conn = super::super::open::create(&path).unwrap();
+        let both = [MIGRATIONS[0], SECOND];
+        run(&mut conn, &path, &both).unwrap();
+        assert_eq!(version(&conn), 2);
+        run(&mut conn, &path, &both).unwrap();
+        let backup = Connection::open(beside(&path, ".v1.backup")).unwrap();
+        assert_eq!(version(&backup), 1);
+        check_schema(&backup).unwrap();
+        assert!(Tail::load(&backup).unwrap().unwrap().is_clean);
+        let error = migrate(&mut conn, &path).unwrap_err();
+        assert!(
+            matches!(error, StoreError::SchemaNewer { found: 2, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_old_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut conn = super::super::open::create(&path).unwrap();
+        let broken = [MIGRATIONS[0], SECOND, "CREATE TABLE later (x)"];
+        run(&mut conn, &path, &broken).unwrap_err();
+        assert_eq!(version(&conn), 1);
+        check_schema(&conn).unwrap();
+    }
+
+    #[test]
+    fn a_migration_that_changed_is_refused() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        let path = Path::new(":memory:");
+        run(&mut conn, path, MIGRATIONS).unwrap();
+        let edited = format!("{} -- edited", MIGRATIONS[0]);
+        let error = run(&mut conn, path, &[&edited]).unwrap_err();
+        assert!(
+            matches!(error, StoreError::MigrationChanged { version: 1, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_changed_schema_is_seen() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        run(&mut conn, Path::new(":memory:"), MIGRATIONS).unwrap();
+        check_schema(&conn).unwrap();
+        conn.execute_batch("DROP INDEX ended_in_trouble").unwrap();
+        assert!(check_schema(&conn).is_err());
+    }
+}

@@ -82,7 +82,15 @@ fn connect(path: &Path, is_new: bool) -> Result<Connection, StoreError> {
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
-    conn.pragma_update(None, "journal_mode", "WAL")?;
+    // A failure to change the mode is told by the mode alone.
+    let mode: String =
+        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::io(
+            format!("begin a log beside {}", path.display()),
+            std::io::Error::other(format!("the journal mode stays {mode:?}")),
+        ));
+    }
     settings(&conn)?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
