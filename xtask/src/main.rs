@@ -11,6 +11,7 @@
 mod crash;
 mod demo;
 mod e2e;
+mod faults;
 mod gate;
 mod python;
 mod step;
@@ -39,6 +40,8 @@ enum Task {
     E2e(e2e::E2eArgs),
     /// Kill the server at random moments under load, then count lost and doubled jobs
     Crash(crash::CrashArgs),
+    /// Damage the store's files as power cuts, bad disks and torn writes do, then open them
+    Faults(faults::FaultsArgs),
     /// Build and run `overspill demo`; what follows is passed on to it
     Demo(demo::DemoArgs),
 }
@@ -59,6 +62,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::E2e(args) => e2e::run(&args),
         Task::Crash(args) => crash::run(&args),
+        Task::Faults(args) => faults::run(&args),
         Task::Demo(args) => demo::run(&args),
     }
 }
