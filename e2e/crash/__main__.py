@@ -57,7 +57,7 @@ def kill_serving(server):
 
 def run(options, folder):
     pool = scripted_pool(devices=DEVICES)
-    load_endpoint = endpoint("load", pool, max_attempts=1000, execution_timeout='"60s"')
+    load_endpoint = endpoint("load", pool, max_attempts=100, execution_timeout='"60s"')
     server = Server(folder, [load_endpoint], name="crash").start()
     dice = random.Random(options.seed)
     load = Load(server, options.seed)
