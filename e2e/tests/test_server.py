@@ -84,7 +84,7 @@ def test_a_body_over_the_limit(server):
     [
         ("/v2/nothing/health", "endpoint_not_found"),
         ("/v2/tts/status/00000000-0000-4000-8000-000000000000-u1", "job_not_found"),
-        ("/v2/tts/status/..%2f..%2fetc", "job_not_found"),
+        ("/v2/tts/status/..%2f..%2fetc", "route_not_found"),
     ],
 )
 def test_what_does_not_exist(server, path, code):
