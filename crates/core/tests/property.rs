@@ -32,7 +32,7 @@ impl World {
         let attempt = pick(&self.cloud, which);
         match (what, worker, job, attempt) {
             (0..=2, ..) => self.jobs.push(self.rig.submit()),
-            (3..=5, Some(worker), ..) => drop(self.rig.poll(worker, length % 2 == 0)),
+            (3..=5, Some(worker), ..) => drop(self.rig.poll(worker, length.is_multiple_of(2))),
             (6..=7, Some(worker), Some(_), _) => {
                 if let Some(attempt) = self.rig.delivered(worker) {
                     let _ = self.rig.finish(worker, attempt.job);
@@ -40,7 +40,7 @@ impl World {
             }
             (8, Some(worker), Some(job), _) => drop(self.rig.finish(worker, job)),
             (9, Some(worker), ..) => {
-                let code = (length % 3 == 0).then_some(1);
+                let code = (length.is_multiple_of(3)).then_some(1);
                 self.rig.event(Event::WorkerExited {
                     worker,
                     code,
@@ -115,7 +115,7 @@ impl World {
                     .workers
                     .iter()
                     .copied()
-                    .filter(|_| length % 2 == 0)
+                    .filter(|_| length.is_multiple_of(2))
                     .collect();
                 self.rig.restart(2, alive);
             }
