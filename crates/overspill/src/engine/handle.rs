@@ -1,7 +1,6 @@
 //! How others reach the engine: a cheap handle that sends into its inbox and reads what is
 //! committed.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -10,25 +9,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use overspill_core::change::{EndedJob, FinalState};
+use overspill_core::change::FinalState;
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, NewJob, PayloadRef};
 use overspill_core::id::{AttemptId, EndpointId, JobId, PollId, PoolId, WorkerId};
 use overspill_core::machine::Core;
 use overspill_core::time::{DurationMs, Timestamp};
-use overspill_core::view::{EndpointCounts, LiveJob};
-use overspill_store::{JobRow, Reader, RowState, Store, StoreError};
+use overspill_store::{Reader, RowState, Store, StoreError};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::api::{
-    AttemptView, ChunkCursor, Chunks, CloudCounts, EndpointDirectory, EndpointView, Engine,
-    IdempotencyRecord, JobFilter, JobPage, JobState, JobStory, JobVersion, JobView, LocalCounts,
-    MakeEvent, Payload, RetryAnswer, TakenJob, Unavailable, WorkerCounts, WorkerFacts,
+    AttemptView, ChunkCursor, Chunks, EndpointDirectory, EndpointView, Engine, IdempotencyRecord,
+    JobFilter, JobPage, JobState, JobStory, JobVersion, JobView, MakeEvent, Payload, RetryAnswer,
+    TakenJob, Unavailable, WorkerFacts,
 };
 use super::live::Live;
 use super::message::Message;
 use super::run::{Activity, JobActivity};
+use super::views::{endpoint_view, last_attempt};
 use crate::auth::keys::KeyRecord;
 use crate::clock::ServerClock;
 
@@ -40,15 +39,15 @@ const CHUNK_BYTES_MAX: u64 = 8 << 20;
 /// Reaches the engine; cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     inbox: Sender<Message>,
     reader: Arc<dyn Reader>,
     live: Arc<Live>,
     activity: Arc<Activity>,
-    clock: ServerClock,
+    pub(super) clock: ServerClock,
     secret: [u8; 32],
     next_payload: AtomicU64,
     next_poll: AtomicU64,
@@ -216,97 +215,7 @@ impl Handle {
         Ok(ended.map(|(ended, output, is_stream)| self.ended_view(ended, output, is_stream)))
     }
 
-    fn live_view(&self, live: &LiveJob, progress: Option<Bytes>, activity: JobActivity) -> JobView {
-        let now = self.shared.clock.now();
-        let state = match live.started_at {
-            Some(_) => JobState::Running,
-            None => JobState::Queued,
-        };
-        JobView {
-            id: live.id,
-            endpoint: live.endpoint,
-            state,
-            submitted_at: live.submitted_at,
-            started_at: live.started_at,
-            ended_at: None,
-            delay_ms: live
-                .started_at
-                .map(|at| at.since(live.submitted_at).as_millis()),
-            execution_ms: live.started_at.map(|at| now.since(at).as_millis()),
-            worker: live.worker.clone(),
-            pool: live.pool.and_then(|pool| self.pool_key(pool)),
-            attempt: live.attempts,
-            retries: live.lost,
-            output: None,
-            progress,
-            error: None,
-            error_code: None,
-            webhook: live.webhook.clone(),
-            is_stream: activity.chunks > 0,
-            result_sha256: None,
-            version: version(state, live.generation, live.attempts, activity.notes),
-        }
-    }
-
-    fn ended_view(&self, ended: EndedJob, output: Option<Bytes>, is_stream: bool) -> JobView {
-        let state = final_state(ended.state);
-        JobView {
-            id: ended.id,
-            endpoint: ended.endpoint,
-            state,
-            submitted_at: ended.submitted_at,
-            started_at: ended.delay.map(|delay| ended.submitted_at + delay),
-            ended_at: Some(ended.ended_at),
-            delay_ms: ended.delay.map(DurationMs::as_millis),
-            execution_ms: ended.execution.map(DurationMs::as_millis),
-            worker: ended.worker,
-            pool: ended.pool.and_then(|pool| self.pool_key(pool)),
-            attempt: ended.attempts,
-            retries: ended.attempts.saturating_sub(1),
-            output,
-            progress: None,
-            error: ended.error,
-            error_code: ended.error_code,
-            webhook: ended.webhook,
-            is_stream,
-            result_sha256: ended.body_sha256,
-            version: version(state, ended.generation, ended.attempts, 0),
-        }
-    }
-
-    fn row_view(&self, row: JobRow) -> JobView {
-        let state = match row.state {
-            RowState::Queued => JobState::Queued,
-            RowState::Running => JobState::Running,
-            RowState::Ended(state) => final_state(state),
-        };
-        let delayed = row.delay.map(|delay| row.submitted_at + delay);
-        let started_at = delayed.or(row.leased_at);
-        JobView {
-            id: row.id,
-            endpoint: row.endpoint,
-            state,
-            submitted_at: row.submitted_at,
-            started_at,
-            ended_at: row.ended_at,
-            delay_ms: started_at.map(|at| at.since(row.submitted_at).as_millis()),
-            execution_ms: row.execution.map(DurationMs::as_millis),
-            worker: row.worker,
-            pool: row.pool.and_then(|pool| self.pool_key(pool)),
-            attempt: row.attempts,
-            retries: row.attempts.saturating_sub(1),
-            output: None,
-            progress: None,
-            error: row.error,
-            error_code: row.error_code,
-            webhook: None,
-            is_stream: false,
-            result_sha256: None,
-            version: version(state, row.generation, row.attempts, 0),
-        }
-    }
-
-    fn pool_key(&self, id: PoolId) -> Option<String> {
+    pub(super) fn pool_key(&self, id: PoolId) -> Option<String> {
         self.shared.live.pool(id)
     }
 
@@ -672,12 +581,11 @@ impl Engine for Handle {
         async move {
             let keys = self
                 .with_store(move |store| {
-                    store.put_key(&to_store(key))?;
+                    store.put_key(&key)?;
                     store.keys()
                 })
                 .await?;
-            self.live()
-                .set_keys(keys.into_iter().map(from_store).collect());
+            self.live().set_keys(keys);
             Ok(())
         }
         .boxed()
@@ -692,8 +600,7 @@ impl Engine for Handle {
                     Ok((was_there, store.keys()?))
                 })
                 .await?;
-            self.live()
-                .set_keys(keys.into_iter().map(from_store).collect());
+            self.live().set_keys(keys);
             Ok(was_there)
         }
         .boxed()
@@ -704,101 +611,6 @@ impl Engine for Handle {
 fn unavailable(error: StoreError) -> Unavailable {
     warn!(%error, "the store did not answer");
     Unavailable
-}
-
-fn last_attempt(ended: &EndedJob) -> AttemptId {
-    AttemptId {
-        job: ended.id,
-        generation: ended.generation,
-        number: ended.attempts,
-    }
-}
-
-const fn final_state(state: FinalState) -> JobState {
-    match state {
-        FinalState::Completed => JobState::Completed,
-        FinalState::Failed => JobState::Failed,
-        FinalState::Cancelled => JobState::Cancelled,
-        FinalState::TimedOut => JobState::TimedOut,
-    }
-}
-
-/// Differs whenever a client could see a difference.
-fn version(state: JobState, generation: u32, attempts: u32, notes: u64) -> JobVersion {
-    let mut hasher = DefaultHasher::new();
-    (state, generation, attempts, notes).hash(&mut hasher);
-    JobVersion(hasher.finish())
-}
-
-fn endpoint_view(id: EndpointId, counts: EndpointCounts) -> EndpointView {
-    let idle = counts.local_ready.saturating_sub(counts.local_busy);
-    let starting = counts.local_workers.saturating_sub(counts.local_ready);
-    EndpointView {
-        id,
-        name: counts.name,
-        limits: counts
-            .limits
-            .unwrap_or(overspill_core::topology::Limits { min: 0, max: 0 }),
-        queued: counts.queued,
-        running: counts.running,
-        completed: 0,
-        failed: 0,
-        retried: 0,
-        workers: WorkerCounts {
-            initializing: starting + counts.cloud.initializing,
-            idle: idle + counts.cloud.idle,
-            running: counts.local_ready - idle + counts.cloud.running,
-            throttled: counts.cloud.throttled,
-            unhealthy: counts.cloud.unhealthy,
-        },
-        ready_workers: Vec::new(),
-        local_workers: Vec::new(),
-        cloud: CloudCounts {
-            wanted: counts.cloud_wanted,
-            ready: counts.cloud.idle,
-            starting: counts.cloud.initializing,
-            running: counts.cloud.running,
-        },
-        local: LocalCounts {
-            workers: counts.local_workers,
-            slots: counts.local_slots,
-            busy: counts.local_busy,
-        },
-    }
-}
-
-/// A key as the store keeps it.
-#[must_use]
-pub fn to_store(key: KeyRecord) -> overspill_store::KeyRecord {
-    overspill_store::KeyRecord {
-        id: key.id,
-        kind: key.kind,
-        name: key.name,
-        scopes: key.scopes,
-        endpoints: key.endpoints,
-        digest: key.digest,
-        created_at: key.created_at,
-        expires_at: key.expires_at,
-        last_used_at: key.last_used_at,
-        revoked_at: key.revoked_at,
-    }
-}
-
-/// A key as the gateway uses it.
-#[must_use]
-pub fn from_store(key: overspill_store::KeyRecord) -> KeyRecord {
-    KeyRecord {
-        id: key.id,
-        kind: key.kind,
-        name: key.name,
-        scopes: key.scopes,
-        endpoints: key.endpoints,
-        digest: key.digest,
-        created_at: key.created_at,
-        expires_at: key.expires_at,
-        last_used_at: key.last_used_at,
-        revoked_at: key.revoked_at,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! [`api`] is its face towards the gateway, as a trait, so that the gateway can be tested without
 //! a store or a clock. [`run`] is the thread: it takes what came in as one batch, lets the core
 //! handle it, commits all changes in one transaction with one fsync, and only then answers and
-//! carries out effects. [`handle`] is how others reach it; [`live`] is what it publishes after each
+//! carries out effects. [`handle`] is how others reach it, `views` what they
+//! read; [`live`] is what it publishes after each
 //! commit; [`world`] is whom it asks to start processes and to talk to the cloud.
 
 pub mod api;
@@ -11,4 +12,5 @@ pub mod handle;
 pub mod live;
 pub mod message;
 pub mod run;
+mod views;
 pub mod world;

@@ -27,7 +27,7 @@ use crate::auth::bootstrap::{self, BootstrapError, FirstKey};
 use crate::clock::ServerClock;
 use crate::config::{Config, Environment, Loaded, Runpod, RunpodAccess, env};
 use crate::engine::api::Engine as _;
-use crate::engine::handle::{Handle, from_store};
+use crate::engine::handle::Handle;
 use crate::engine::live::Live;
 use crate::engine::message::Message;
 use crate::engine::run::{Activity, Engine, Parts};
@@ -156,7 +156,7 @@ impl Server {
         let warnings = installation.warnings.clone();
         let clock = ServerClock::start();
         let live = Arc::new(Live::default());
-        live.set_keys(keys.into_iter().map(from_store).collect());
+        live.set_keys(keys);
         live.set_aliases(aliases(config));
         let (inbox, messages) = std_mpsc::channel();
         let cloud = match &access {
