@@ -14,6 +14,7 @@ mod e2e;
 mod faults;
 mod gate;
 mod python;
+mod score;
 mod step;
 mod tidy;
 mod workspace;
@@ -44,6 +45,8 @@ enum Task {
     Faults(faults::FaultsArgs),
     /// Build and run `overspill demo`; what follows is passed on to it
     Demo(demo::DemoArgs),
+    /// Print what every scaling policy costs against the least possible, over recorded traces
+    Score(score::ScoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,5 +67,6 @@ fn run(task: Task) -> Result<()> {
         Task::Crash(args) => crash::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Score(args) => score::run(&args),
     }
 }

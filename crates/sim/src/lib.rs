@@ -1,2 +1,3 @@
 //! overspill-sim
 pub mod cloud;
+pub mod simulate;

@@ -44,12 +44,19 @@ impl Core {
         let picture = self.picture(id, &spec);
         let projection = project(&picture);
         let cloud = self.cloud_side(id);
+        let Some(endpoint) = self.endpoints.get(&id) else {
+            return;
+        };
         let wish = scaler::wish(
             &spec.scaler,
             &View {
                 picture: &picture,
                 projection,
                 cloud,
+                fleet: None,
+                history: &endpoint.history,
+                expected: spec.expected_execution,
+                max: endpoint.limits().max,
             },
         );
         self.scale(id, &wish, &projection, &picture, out);

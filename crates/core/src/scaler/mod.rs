@@ -4,10 +4,14 @@
 //! limits, money and health. Whatever the policy: workers on their way are counted, and work is
 //! never killed to scale down.
 
+pub mod cost_aware;
+pub mod fleet;
 pub mod history;
 pub mod ladder;
 pub mod queue_delay;
 pub mod request_count;
+
+pub use fleet::{CloudWorker, Phase};
 
 use crate::placement::projection::{Picture, Projection};
 use crate::time::DurationMs;
@@ -20,8 +24,17 @@ pub struct View<'a> {
     pub picture: &'a Picture,
     /// What the local slots alone would do.
     pub projection: Projection,
-    /// The cloud side.
+    /// The cloud side, in counts.
     pub cloud: Cloud,
+    /// The cloud side, worker by worker, those that start included; `None` where only counts are
+    /// known.
+    pub fleet: Option<&'a [CloudWorker]>,
+    /// What was learned of durations, arrivals and start-ups.
+    pub history: &'a history::History,
+    /// Stands in for measured durations until there are samples.
+    pub expected: DurationMs,
+    /// Cloud workers that there may be.
+    pub max: u32,
 }
 
 /// The cloud side of an endpoint, over all its cloud pools.
@@ -55,8 +68,7 @@ pub fn wish(spec: &ScalerSpec, view: &View<'_>) -> Wish {
         ScalerSpec::QueueDelay { delay } => queue_delay::wish(*delay, view),
         ScalerSpec::RequestCount { per_worker } => request_count::wish(*per_worker, view),
         ScalerSpec::Ladder => ladder::wish(view),
-        // Until it learns, the cheapest way is to act on the projection at once.
-        ScalerSpec::CostAware => queue_delay::wish(DurationMs::ZERO, view),
+        ScalerSpec::CostAware => cost_aware::wish(&cost_aware::Constants::default(), view),
     }
 }
 

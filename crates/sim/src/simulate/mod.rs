@@ -1,0 +1,20 @@
+//! `overspill simulate`: replays arrivals in virtual time under a scaling policy, and says what it
+//! costs and how long jobs wait.
+//!
+//! [`trace`] is what comes in, [`settings`] the world, [`policies`] what decides, [`engine`] the
+//! event model, [`record`] what is left and must add up, [`score`] the yardstick over known traces.
+
+pub mod engine;
+pub mod policies;
+pub mod record;
+pub mod score;
+pub mod settings;
+pub mod trace;
+
+pub use engine::simulate;
+pub use record::{Run, Summary};
+pub use settings::Settings;
+pub use trace::Trace;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! The event model's identities and the policies' promises, on generated arrivals.
+
+use overspill_core::time::{DurationMs, Timestamp};
+
+use super::policies::{NAMES, Policy, Shipped};
+use super::record::{Run, Summary};
+use super::trace::{Trace, TraceJob};
+use super::{Settings, simulate};
+
+/// `count` jobs with one every `gap_ms`, each of `length_ms`, in bursts of `burst`.
+fn arrivals(count: u32, gap_ms: i64, length_ms: u64, burst: u32) -> Trace {
+    let job = |n: u32| TraceJob {
+        arrival: Timestamp::from_millis(i64::from(n / burst) * i64::from(burst) * gap_ms),
+        duration: DurationMs::from_millis(length_ms + u64::from(n * 7 % 13) * length_ms / 13),
+        class: n % 3,
+    };
+    Trace {
+        jobs: (0..count).map(job).collect(),
+        classes: vec!["a".into(), "b".into(), "c".into()],
+    }
+}
+
+fn run(name: &str, trace: &Trace, settings: &Settings) -> (Run, Summary) {
+    let mut policy = Shipped::named(name, settings.slots).unwrap();
+    let run = simulate(trace, settings, &mut policy).unwrap();
+    run.check(trace, settings).unwrap();
+    let summary = run.summary(policy.name(), trace, settings);
+    (run, summary)
+}
+
+#[test]
+fn every_run_adds_up_and_ends_at_zero_workers() {
+    for name in NAMES {
+        for (local_workers, slots, burst) in [(0, 1, 1), (0, 6, 25), (1, 1, 4), (2, 6, 40)] {
+            let settings = Settings {
+                local_workers,
+                slots,
+                max: 4,
+                stuck_share: 0.1,
+                ..Settings::default()
+            };
+            let trace = arrivals(300, 9_000, 20_000, burst);
+            let (run, summary) = run(name, &trace, &settings);
+            assert_eq!(summary.jobs, 300, "{name}");
+            // With min 0 nothing outlives its last job but by an idle time-out and a stuck start.
+            let last = run.jobs.iter().map(|job| job.started_at).max().unwrap();
+            let limit = last + DurationMs::from_secs(40 + 420 + 10);
+            assert!(run.workers.iter().all(|w| w.stopped_at <= limit), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let trace = arrivals(200, 5_000, 15_000, 10);
+    let settings = Settings::default();
+    let once = run("cost_aware", &trace, &settings).0;
+    assert_eq!(once, run("cost_aware", &trace, &settings).0);
+    let other = Settings {
+        seed: 2,
+        ..settings
+    };
+    assert_ne!(once, run("cost_aware", &trace, &other).0);
+}
+
+#[test]
+fn idle_local_cards_leave_the_cloud_alone() {
+    let settings = Settings {
+        local_workers: 2,
+        ..Settings::default()
+    };
+    let (run, summary) = run("cost_aware", &arrivals(200, 20_000, 15_000, 1), &settings);
+    assert!(run.workers.is_empty(), "{summary:?}");
+}
+
+#[test]
+fn a_burst_starts_no_worker_a_job() {
+    let settings = Settings {
+        slots: 6,
+        max: 20,
+        ..Settings::default()
+    };
+    let (_, summary) = run("cost_aware", &arrivals(12, 0, 5_000, 12), &settings);
+    assert!(summary.starts <= 2, "{summary:?}");
+}
+
+#[test]
+fn a_constant_load_does_not_oscillate() {
+    let settings = Settings {
+        slots: 6,
+        max: 10,
+        ..Settings::default()
+    };
+    // Ten jobs run at any time: two workers at 83 %.
+    let (_, summary) = run("cost_aware", &arrivals(4_000, 1_500, 10_500, 1), &settings);
+    assert!(summary.starts <= 40, "100 minutes: {summary:?}");
+    assert!(summary.on_time_share > 0.97, "{summary:?}");
+}
+
+#[test]
+fn a_stuck_start_expires_and_does_not_stall_the_queue() {
+    let settings = Settings {
+        max: 2,
+        stuck_share: 0.5,
+        start_timeout: DurationMs::from_secs(120),
+        ..Settings::default()
+    };
+    let (_, summary) = run("cost_aware", &arrivals(50, 60_000, 20_000, 1), &settings);
+    assert_eq!(summary.jobs, 50);
+}
+
+#[test]
+fn min_is_kept() {
+    let settings = Settings {
+        min: 1,
+        ..Settings::default()
+    };
+    let (run, _) = run("cost_aware", &arrivals(20, 300_000, 10_000, 1), &settings);
+    assert_eq!(run.workers.len(), 1, "the one that is always on serves all");
+}
