@@ -8,8 +8,9 @@ use overspill_core::job::{Job, JobExtras, JobState};
 use overspill_core::ledger::{Entry, EntryKind};
 use overspill_core::time::{DurationMs, Timestamp};
 use rusqlite::Row;
+use rusqlite::types::ValueRef;
 
-use super::table::{Put, Table, checked, damaged};
+use super::table::{Put, Table, Values, checked, damaged};
 use crate::error::StoreError;
 use crate::record::KeyRecord;
 
@@ -65,14 +66,20 @@ fn parse_attempt_key(key: &[u8]) -> Option<AttemptId> {
 pub(super) struct Checked<'r, 's> {
     row: &'r Row<'s>,
     table: Table,
+    values: Values<'r>,
     /// Its checksum.
     pub(super) sum: u64,
 }
 
 impl<'r, 's> Checked<'r, 's> {
     pub(super) fn new(row: &'r Row<'s>, table: Table) -> Result<Self, StoreError> {
-        let sum = checked(row, table)?;
-        Ok(Self { row, table, sum })
+        let (values, sum) = checked(row, table)?;
+        Ok(Self {
+            row,
+            table,
+            values,
+            sum,
+        })
     }
 
     /// What was stored does not make a record: a defect, or luck against the checksum.
@@ -81,11 +88,17 @@ impl<'r, 's> Checked<'r, 's> {
     }
 
     pub(super) fn int(&self, column: usize) -> Result<i64, StoreError> {
-        Ok(self.row.get(column)?)
+        match self.values[column] {
+            ValueRef::Integer(value) => Ok(value),
+            _ => Err(self.damaged()),
+        }
     }
 
     pub(super) fn opt_int(&self, column: usize) -> Result<Option<i64>, StoreError> {
-        Ok(self.row.get(column)?)
+        match self.values[column] {
+            ValueRef::Null => Ok(None),
+            _ => self.int(column).map(Some),
+        }
     }
 
     pub(super) fn word(&self, column: usize) -> Result<u64, StoreError> {
@@ -114,16 +127,19 @@ impl<'r, 's> Checked<'r, 's> {
     }
 
     pub(super) fn text(&self, column: usize) -> Result<String, StoreError> {
-        Ok(self.row.get(column)?)
+        let text = self.values[column].as_str();
+        text.map(str::to_owned).map_err(|_| self.damaged())
     }
 
     fn opt_text(&self, column: usize) -> Result<Option<String>, StoreError> {
-        Ok(self.row.get(column)?)
+        match self.values[column] {
+            ValueRef::Null => Ok(None),
+            _ => self.text(column).map(Some),
+        }
     }
 
     pub(super) fn blob(&self, column: usize) -> Result<&'r [u8], StoreError> {
-        let value = self.row.get_ref(column)?;
-        value.as_blob().map_err(|_| self.damaged())
+        self.values[column].as_blob().map_err(|_| self.damaged())
     }
 
     pub(super) fn job_id(&self, column: usize) -> Result<JobId, StoreError> {
@@ -157,8 +173,7 @@ impl<'r, 's> Checked<'r, 's> {
         &self,
         column: usize,
     ) -> Result<T, StoreError> {
-        let value = self.row.get_ref(column)?;
-        let text = value.as_str().map_err(|_| self.damaged())?;
+        let text = self.values[column].as_str().map_err(|_| self.damaged())?;
         serde_json::from_str(text).map_err(|_| self.damaged())
     }
 }

@@ -196,12 +196,20 @@ impl<'c> Put<'c> {
     }
 }
 
-/// The checksum of a whole row of `table` (`SELECT *`), after comparing it with its columns.
-pub(super) fn checked(row: &Row<'_>, table: Table) -> Result<u64, StoreError> {
+/// The most columns that a table has before its checksum.
+pub(super) const COLUMNS_MAX: usize = 19;
+
+/// The values of a row.
+pub(super) type Values<'r> = [ValueRef<'r>; COLUMNS_MAX];
+
+/// The values and the checksum of a whole row of `table` (`SELECT *`), after comparing them.
+pub(super) fn checked<'r>(row: &'r Row<'_>, table: Table) -> Result<(Values<'r>, u64), StoreError> {
     let columns = table.sum_column();
+    let mut values = [ValueRef::Null; COLUMNS_MAX];
     let mut sum = Checksum::new(table as u64);
-    for column in 0..columns {
-        match row.get_ref(column)? {
+    for (column, kept) in values.iter_mut().enumerate().take(columns) {
+        let value = row.get_ref(column)?;
+        match value {
             ValueRef::Null => sum.null(),
             ValueRef::Integer(value) => sum.int(value),
             ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
@@ -211,9 +219,12 @@ pub(super) fn checked(row: &Row<'_>, table: Table) -> Result<u64, StoreError> {
             ValueRef::Blob(bytes) => sum.blob(bytes),
             ValueRef::Real(_) => return Err(damaged(row, table)),
         }
+        *kept = value;
     }
     match row.get_ref(columns)? {
-        ValueRef::Integer(stored) if stored.cast_unsigned() == sum.value() => Ok(sum.value()),
+        ValueRef::Integer(stored) if stored.cast_unsigned() == sum.value() => {
+            Ok((values, sum.value()))
+        }
         _ => Err(damaged(row, table)),
     }
 }
