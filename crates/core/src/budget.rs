@@ -28,7 +28,9 @@ impl Core {
         let each = pool
             .runpod()
             .and_then(|spec| worker_reservation(spec, execution_timeout));
-        let needed = workers.max(pool.workers_caused());
+        let needed = workers
+            .max(pool.workers_caused())
+            .max(pool.workers_allowed());
         let Some(each) = each else {
             if workers > 0 && pool.cloud.failures == 0 {
                 pool.cloud.failures = 1;
@@ -37,7 +39,8 @@ impl Core {
             }
             return workers == 0;
         };
-        if pool.record.reserved_workers != needed || pool.record.reserved_each != each {
+        let is_dearer = needed > 0 && pool.record.reserved_each != each;
+        if pool.record.reserved_workers != needed || is_dearer {
             let grows = needed > pool.record.reserved_workers;
             pool.record.reserved_workers = needed;
             pool.record.reserved_each = each;

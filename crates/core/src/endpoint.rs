@@ -28,6 +28,8 @@ pub struct Endpoint {
     pub history: History,
     /// When it was last placed and scaled.
     pub scaled_at: Timestamp,
+    /// When it is looked at next without an event.
+    pub look_at: Timestamp,
     /// What the scaler last said, so that only news is told.
     pub last_reason: Option<&'static str>,
 }
@@ -44,6 +46,7 @@ impl Endpoint {
             polls: BTreeSet::new(),
             history: History::default(),
             scaled_at: Timestamp::from_millis(i64::MIN),
+            look_at: Timestamp::ZERO,
             last_reason: None,
         }
     }

@@ -54,6 +54,8 @@ pub struct Core {
     /// Whether the process host has said who lives; before that no worker is started.
     pub(crate) hosts_known: bool,
     pub(crate) is_draining: bool,
+    /// Whether the configuration is in.
+    pub(crate) is_configured: bool,
 }
 
 impl Core {
@@ -94,7 +96,11 @@ impl Core {
             match attempt.place {
                 Place::Local { worker } => {
                     if let Some(worker) = core.workers.get_mut(&worker) {
-                        worker.held.insert(id, Held::default());
+                        let held = Held {
+                            is_doubtful: true,
+                            ..Held::default()
+                        };
+                        worker.held.insert(id, held);
                     }
                 }
                 Place::Cloud(_) => {
@@ -136,7 +142,10 @@ impl Core {
     /// Takes in one fact. `now` is never before the last one; an earlier time counts as the last.
     pub fn handle(&mut self, now: Timestamp, event: Event, out: &mut Out) {
         self.now = self.now.max(now);
-        self.fire_timers(out);
+        // A restored core decides nothing before it has its configuration.
+        if self.is_configured {
+            self.fire_timers(out);
+        }
         match event {
             Event::Configured { topology } => self.on_configured(*topology, out),
             Event::LimitsSet {
@@ -240,7 +249,7 @@ impl Core {
                 refusal,
                 detail: _,
             } => {
-                self.on_cloud_failed(pool, refusal, None, out);
+                self.on_cloud_failed(pool, refusal, out);
             }
             Event::CloudSpent {
                 pool,

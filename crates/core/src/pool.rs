@@ -10,6 +10,9 @@ use crate::money::NanoUsd;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{PoolKind, PoolSpec, RunPodSpec};
 
+/// RunPod may end an idle worker this much later than its idle time-out.
+const KEPT_WARM_SLACK: DurationMs = DurationMs::from_secs(30);
+
 /// A pool as the running core holds it.
 #[derive(Debug, Clone)]
 pub struct Pool {
@@ -43,9 +46,11 @@ pub struct Seat {
 pub struct CloudSide {
     /// Its workers by state, where known.
     pub workers: Option<CloudWorkerCounts>,
-    /// Min and max as last asked for.
+    /// Since when its workers only idle and nothing is outstanding.
+    pub idle_since: Option<Timestamp>,
+    /// Min and max as last asked for; `None` when it is unknown what holds.
     pub asked: Option<(u32, u32)>,
-    /// Max as last confirmed.
+    /// Max as last confirmed; `None` while a change of it is on its way.
     pub confirmed_max: Option<u32>,
     /// Refusals and failures in a row.
     pub failures: u32,
@@ -77,6 +82,43 @@ impl Pool {
                 ..
             }) => Some(spec),
             _ => None,
+        }
+    }
+
+    /// Whether workers were ever wanted here, so that RunPod may have limits of ours.
+    #[must_use]
+    pub fn was_scaled(&self) -> bool {
+        self.record.reserved_each != NanoUsd::ZERO
+    }
+
+    /// Workers that RunPod may start, as far as we know: while a change of its limit is not confirmed,
+    /// as many as money is set aside for.
+    #[must_use]
+    pub fn workers_allowed(&self) -> u32 {
+        if !self.runpod().is_some_and(|spec| spec.manage) || !self.was_scaled() {
+            return 0;
+        }
+        let reserved = self.record.reserved_workers;
+        self.cloud
+            .confirmed_max
+            .map_or(reserved, |max| max.min(reserved))
+    }
+
+    /// Workers that live there for a reason. RunPod ends idle ones by itself; those that it keeps
+    /// warm although nobody asked are none, so that no limit stays up for them.
+    #[must_use]
+    pub fn workers_alive(&self, now: Timestamp) -> u32 {
+        let patience = self
+            .runpod()
+            .map_or(DurationMs::ZERO, |spec| spec.idle_timeout);
+        let is_kept = self
+            .cloud
+            .idle_since
+            .is_some_and(|since| now.since(since) > patience + KEPT_WARM_SLACK);
+        match self.cloud.workers {
+            Some(workers) if is_kept => workers.initializing + workers.running,
+            Some(workers) => workers.initializing + workers.idle + workers.running,
+            None => 0,
         }
     }
 

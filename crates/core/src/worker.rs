@@ -11,6 +11,12 @@ use crate::time::{DurationMs, Timestamp};
 /// late post could not be told from a post of the new attempt.
 pub const SAME_WORKER_PAUSE: DurationMs = DurationMs::from_secs(10);
 
+/// A worker may take this long from its start to its first job-take.
+pub const READY_MAX: DurationMs = DurationMs::from_secs(15 * 60);
+/// A worker asks for its next job at once, and anew after each answer; one that has been silent for
+/// this long hangs.
+pub const SILENT_MAX: DurationMs = DurationMs::from_secs(180);
+
 /// An incarnation as the running core holds it.
 #[derive(Debug, Clone)]
 pub struct Worker {
@@ -24,6 +30,8 @@ pub struct Worker {
     pub dropped: Vec<(JobId, Timestamp)>,
     /// When it first asked for a job: it is ready since then.
     pub ready_at: Option<Timestamp>,
+    /// When it last held a job or a job-take; its start when it never did.
+    pub heard_at: Timestamp,
     /// Results it has posted.
     pub results: u64,
 }
@@ -35,6 +43,8 @@ pub struct Held {
     pub was_listed: bool,
     /// Heartbeats in a row that did not list it.
     pub missed: u8,
+    /// Leased before a restart of ours: whether the worker ever got it is unknown.
+    pub is_doubtful: bool,
 }
 
 impl Worker {
@@ -42,11 +52,12 @@ impl Worker {
     #[must_use]
     pub const fn new(record: WorkerRecord) -> Self {
         Self {
-            record,
             poll: None,
             held: BTreeMap::new(),
             dropped: Vec::new(),
             ready_at: None,
+            heard_at: record.minted_at,
+            record,
             results: 0,
         }
     }
@@ -55,6 +66,19 @@ impl Worker {
     #[must_use]
     pub fn attempt_of(&self, job: JobId) -> Option<AttemptId> {
         self.held.keys().rev().find(|id| id.job == job).copied()
+    }
+
+    /// When it is to be given up unless it asks for a job before; `None` while it holds a job or a
+    /// job-take.
+    #[must_use]
+    pub fn silent_until(&self) -> Option<Timestamp> {
+        let patience = if self.ready_at.is_some() {
+            SILENT_MAX
+        } else {
+            READY_MAX
+        };
+        let is_busy = self.poll.is_some() || !self.held.is_empty();
+        (!is_busy).then(|| self.heard_at + patience)
     }
 
     /// Until when a job must not be given to it again.

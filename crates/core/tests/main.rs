@@ -5,3 +5,4 @@ mod cloud;
 mod local;
 mod property;
 mod rig;
+mod storms;

@@ -20,6 +20,8 @@ const AMBIGUOUS_WAIT: DurationMs = DurationMs::from_secs(30);
 const VISIBLE_LATE: DurationMs = DurationMs::from_secs(30);
 /// RunPod enforces the execution time-out late; beyond this we do it.
 const TIMEOUT_SLACK: DurationMs = DurationMs::from_secs(30);
+/// The longest execution time-out there is.
+const EXECUTION_MAX: DurationMs = DurationMs::from_secs(7 * 24 * 3_600);
 /// How long a submission may wait at RunPod before its worker runs it.
 const CLOUD_QUEUE_MAX: DurationMs = DurationMs::from_secs(1_800);
 
@@ -73,7 +75,10 @@ impl Core {
                 job.local_only = true;
             }
         } else {
-            self.on_cloud_failed(pool, refusal, retry_after, out);
+            if refusal == CloudRefusal::Paused {
+                self.doubt_limits(pool);
+            }
+            self.back_off(pool, refusal, retry_after, out);
         }
         self.requeue(id, out);
     }
@@ -121,6 +126,9 @@ impl Core {
                 let is_platforms = error.contains("timed out after");
                 if is_platforms {
                     self.lose(id, "cloud_worker_lost", out);
+                } else if execution.is_none() && !self.was_seen_running(id) {
+                    // It only waited, for as long as we let it wait there.
+                    self.lose(id, "cloud_queue_expired", out);
                 } else if self.counts(id) {
                     let mut ending =
                         Ending::ours(FinalState::Failed, "execution_timeout", Some(error));
@@ -156,6 +164,12 @@ impl Core {
         }
         out.change(Change::AttemptPut(attempt.clone()));
         self.dirty.insert(attempt.endpoint);
+    }
+
+    fn was_seen_running(&self, id: AttemptId) -> bool {
+        self.attempts.get(&id).is_some_and(|attempt| {
+            matches!(attempt.place, Place::Cloud(CloudPhase::Running { .. }))
+        })
     }
 
     /// A job that ended between two polls was never seen running.
@@ -231,6 +245,14 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
+        let is_idle = workers.initializing + workers.running == 0
+            && workers.idle > 0
+            && pool.outstanding.is_empty();
+        pool.cloud.idle_since = if is_idle {
+            pool.cloud.idle_since.or(Some(self.now))
+        } else {
+            None
+        };
         if pool.cloud.workers != Some(workers) {
             pool.cloud.workers = Some(workers);
             self.dirty.insert(pool.record.endpoint);
@@ -242,11 +264,25 @@ impl Core {
             return;
         };
         pool.cloud.confirmed_max = Some(max);
+        pool.cloud.failures = 0;
         self.dirty.insert(pool.record.endpoint);
     }
 
+    /// A scaling call failed, or nothing works there.
+    pub(crate) fn on_cloud_failed(&mut self, id: PoolId, refusal: CloudRefusal, out: &mut Out) {
+        self.doubt_limits(id);
+        self.back_off(id, refusal, None, out);
+    }
+
+    /// The limits that were asked for may not hold: they are asked for again after the pause.
+    fn doubt_limits(&mut self, id: PoolId) {
+        if let Some(pool) = self.pools.get_mut(&id) {
+            pool.cloud.asked = None;
+        }
+    }
+
     /// A pool refuses or fails: it is left alone for a while, longer each time.
-    pub(crate) fn on_cloud_failed(
+    fn back_off(
         &mut self,
         id: PoolId,
         refusal: CloudRefusal,
@@ -262,8 +298,6 @@ impl Core {
         pool.cloud.failures += 1;
         let retry_in = retry_after.unwrap_or_else(|| Pool::back_off(pool.cloud.failures));
         pool.cloud.not_before = self.now + retry_in;
-        // What was asked for may not hold: ask again when it is tried again.
-        pool.cloud.asked = pool.cloud.asked.filter(|_| refusal != CloudRefusal::Paused);
         let endpoint = pool.record.endpoint;
         self.timers
             .set(pool.cloud.not_before, Timer::Endpoint(endpoint));
@@ -327,25 +361,24 @@ impl Core {
         }
     }
 
-    /// How long RunPod may keep an attempt's job: what bounds the cost of a twin.
+    /// How long RunPod may keep an attempt's job from its submission on: what bounds the cost of a
+    /// twin. A job that is over counts as one that might have run for as long as any may.
     pub(crate) fn cloud_ttl(&self, id: AttemptId) -> DurationMs {
-        let init = self
-            .attempts
-            .get(&id)
-            .and_then(|attempt| self.pools.get(&attempt.pool))
-            .and_then(|pool| pool.runpod())
-            .map_or(DurationMs::ZERO, |spec| spec.init_timeout);
-        let job = self.jobs.get(id.job);
-        let execution = job.map_or(DurationMs::from_secs(7 * 24 * 3_600), |job| {
-            job.execution_timeout
-        });
-        let rest = job.map_or(DurationMs::ZERO, |job| job.expires_at.since(self.now));
-        let longest = init + execution + CLOUD_QUEUE_MAX;
-        if job.is_some() {
-            longest.min(rest).max(DurationMs::from_secs(10))
-        } else {
-            longest
-        }
+        let Some(attempt) = self.attempts.get(&id) else {
+            return DurationMs::ZERO;
+        };
+        let spec = self.pools.get(&attempt.pool).and_then(|pool| pool.runpod());
+        let init = spec.map_or(DurationMs::ZERO, |spec| spec.init_timeout);
+        let longest = |execution| init + execution + CLOUD_QUEUE_MAX;
+        let Some(job) = self.jobs.get(id.job) else {
+            let endpoint = self.endpoints.get(&attempt.endpoint);
+            let spec = endpoint.and_then(|endpoint| endpoint.spec.as_ref());
+            return longest(spec.map_or(EXECUTION_MAX, |spec| spec.execution_timeout));
+        };
+        let rest = job.expires_at.since(attempt.leased_at);
+        longest(job.execution_timeout)
+            .min(rest)
+            .max(DurationMs::from_secs(10))
     }
 
     /// After a restart: watch what RunPod has, cancel what no longer counts, and treat submissions
@@ -377,10 +410,11 @@ impl Core {
                 }
             }
         }
+        // Also where none is wanted any more: that may be what got lost.
         let wanted: Vec<_> = self
             .pools
             .values()
-            .filter(|pool| pool.record.wanted > 0 && pool.runpod().is_some_and(|s| s.manage))
+            .filter(|pool| pool.was_scaled() && pool.runpod().is_some_and(|s| s.manage))
             .map(|pool| (pool.record.id, pool.record.wanted))
             .collect();
         for (id, max) in wanted {

@@ -14,6 +14,7 @@ use crate::topology::{EndpointSpec, Limits, PoolKind, PoolSpec, Topology};
 
 impl Core {
     pub(crate) fn on_configured(&mut self, topology: Topology, out: &mut Out) {
+        self.is_configured = true;
         self.cancel_grace = topology.cancel_grace;
         self.account_workers_max = topology.account_workers_max;
         for spec in topology.devices {
@@ -106,6 +107,10 @@ impl Core {
             out.change(Change::EndpointPut(endpoint.record.clone()));
         }
         endpoint.pools = pools;
+        if endpoint.spec.as_ref() != Some(&spec) {
+            // New limits act at once.
+            endpoint.scaled_at = crate::time::Timestamp::from_millis(i64::MIN);
+        }
         endpoint.spec = Some(spec);
     }
 

@@ -264,6 +264,7 @@ impl Core {
             Place::Local { worker } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
                     worker.held.remove(&id);
+                    worker.heard_at = self.now;
                     let (device, worker_id) = (worker.record.device, worker.record.id);
                     if let Some(device) = self.devices.get_mut(&device) {
                         device.leave(worker_id);

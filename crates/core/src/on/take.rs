@@ -67,6 +67,7 @@ impl Core {
         if worker.poll == Some(id) {
             worker.poll = None;
         }
+        worker.heard_at = self.now;
         if let Some(endpoint) = self.endpoints.get_mut(&worker.record.endpoint) {
             endpoint.polls.remove(&id);
         }
@@ -113,9 +114,15 @@ impl Core {
             return;
         };
         let is_fenced = attempt.fenced.is_some();
+        // Nobody knows that it got there: that is no word on the job.
+        let mut may_be_undelivered = false;
         if let Some(worker) = attempt.local_worker()
             && let Some(worker) = self.workers.get_mut(&worker)
         {
+            may_be_undelivered = worker
+                .held
+                .get(&id)
+                .is_some_and(|held| held.is_doubtful && !held.was_listed);
             worker
                 .dropped
                 .retain(|(_, at)| self.now.since(*at) < crate::worker::SAME_WORKER_PAUSE);
@@ -123,6 +130,10 @@ impl Core {
         }
         if is_fenced {
             return self.end_attempt(id, "stopped", out);
+        }
+        if may_be_undelivered {
+            self.end_attempt(id, "not_delivered", out);
+            return self.requeue(id, out);
         }
         let no_result = self.jobs.get_mut(id.job).map_or(0, |job| {
             job.no_result += 1;

@@ -9,7 +9,7 @@ use crate::pool::{Pool, Seat};
 use crate::time::DurationMs;
 use crate::timers::Timer;
 use crate::topology::PoolKind;
-use crate::worker::{Worker, WorkerRecord, WorkerState};
+use crate::worker::{READY_MAX, SILENT_MAX, Worker, WorkerRecord, WorkerState};
 
 /// Heartbeats in a row that may miss a job before its attempt counts as dropped.
 const MISSED_MAX: u8 = 2;
@@ -75,6 +75,7 @@ impl Core {
             device,
         });
         self.workers.insert(worker, Worker::new(record));
+        self.timers.set(self.now + READY_MAX, Timer::Worker(worker));
     }
 
     pub(crate) fn on_worker_spawned(&mut self, id: WorkerId, pid: u32, out: &mut Out) {
@@ -152,17 +153,17 @@ impl Core {
                 seat.worker = None;
             }
         }
-        let stopping: Vec<_> = self
-            .workers
-            .values()
-            .filter_map(|worker| match worker.record.state {
-                WorkerState::Stopping { kill_at, .. } => Some((worker.record.id, kill_at)),
-                _ => None,
-            })
-            .collect();
-        for (worker, kill_at) in stopping {
-            self.timers
-                .set(kill_at.max(self.now), Timer::Worker(worker));
+        let now = self.now;
+        for (&id, worker) in &mut self.workers {
+            let due = match worker.record.state {
+                WorkerState::Stopping { kill_at, .. } => kill_at.max(now),
+                _ => {
+                    // It may have been heard while nobody listened.
+                    worker.heard_at = now;
+                    now + READY_MAX
+                }
+            };
+            self.timers.set(due, Timer::Worker(id));
         }
         let pools: Vec<PoolId> = self.pools.keys().copied().collect();
         for pool in pools {
@@ -266,17 +267,31 @@ impl Core {
     }
 
     pub(crate) fn on_worker_due(&mut self, id: WorkerId, out: &mut Out) {
+        let now = self.now;
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
-        if let WorkerState::Stopping { kill_at, .. } = worker.record.state
-            && kill_at <= self.now
-        {
-            out.effect(Effect::KillWorker { worker: id });
-            // Asked again should the answer get lost.
-            self.timers
-                .set(self.now + DurationMs::from_secs(5), Timer::Worker(id));
+        if let WorkerState::Stopping { kill_at, .. } = worker.record.state {
+            if kill_at <= now {
+                out.effect(Effect::KillWorker { worker: id });
+                // Asked again should the answer get lost.
+                self.timers
+                    .set(now + DurationMs::from_secs(5), Timer::Worker(id));
+            }
+            return;
         }
+        let due = worker.silent_until().unwrap_or(now + SILENT_MAX);
+        if due > now {
+            return self.timers.set(due, Timer::Worker(id));
+        }
+        let silent = now.since(worker.heard_at).as_millis();
+        out.change(Change::Audited {
+            at: now,
+            what: "worker_silent".into(),
+            object: id.to_string(),
+            detail: format!("it has not asked for a job for {silent} ms, and is stopped"),
+        });
+        self.stop_worker(id, out);
     }
 
     /// Endpoints that share a card are placed again when it gets free.

@@ -15,7 +15,7 @@ use crate::topology::{EndpointSpec, PoolKind};
 
 /// A process of ours is thought to be ready this long after its start, until it says so.
 const LOCAL_START: DurationMs = DurationMs::from_secs(10);
-/// What is overdue is thought to be ready this much later than now.
+/// What is overdue is thought to be ready this much later than now, at least.
 const OVERDUE: DurationMs = DurationMs::from_secs(5);
 /// A card whose workers ended badly this often in a row is not counted on.
 const FAILURES_MAX: u32 = 3;
@@ -37,8 +37,7 @@ impl Core {
         }
         let next = endpoint.scaled_at + SCALE_PERIOD_MIN;
         if self.now < next {
-            self.timers.set(next, Timer::Endpoint(id));
-            return;
+            return self.look_again(id, next);
         }
         endpoint.scaled_at = self.now;
         let picture = self.picture(id, &spec);
@@ -68,9 +67,21 @@ impl Core {
                     ..Cloud::default()
                 };
         if is_active {
-            self.timers
-                .set(self.now + SCALE_PERIOD_MAX, Timer::Endpoint(id));
+            self.look_again(id, self.now + SCALE_PERIOD_MAX);
         }
+    }
+
+    /// Places and scales an endpoint again at `at`, unless that happens before anyway: a timer for
+    /// each look would make one more with each event, for as long as the endpoint is active.
+    fn look_again(&mut self, id: EndpointId, at: Timestamp) {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        if endpoint.look_at > self.now && endpoint.look_at <= at {
+            return;
+        }
+        endpoint.look_at = at;
+        self.timers.set(at, Timer::Endpoint(id));
     }
 
     /// The queue and the local slots of an endpoint, now.
@@ -100,11 +111,20 @@ impl Core {
                     continue;
                 }
                 let worker = seat.worker.and_then(|worker| self.workers.get(&worker));
-                let ready = worker.and_then(|worker| worker.ready_at);
-                let ready_at = ready.unwrap_or_else(|| {
-                    let began = worker.map_or(seat.not_before, |worker| worker.record.minted_at);
-                    overdue(began + LOCAL_START, self.now)
-                });
+                let ready_at = match worker {
+                    None => self.now.max(seat.not_before) + LOCAL_START,
+                    Some(worker) if worker.ready_at.is_none() => {
+                        overdue(worker.heard_at + LOCAL_START, self.now)
+                    }
+                    // It asks again at once, unless it hangs.
+                    Some(worker)
+                        if worker.silent_until().is_some()
+                            && self.now.since(worker.heard_at) > OVERDUE =>
+                    {
+                        overdue(worker.heard_at, self.now)
+                    }
+                    Some(_) => self.now,
+                };
                 let held = worker
                     .map(|worker| worker.held.keys())
                     .into_iter()
@@ -147,10 +167,7 @@ impl Core {
                 matches!(place, Some(Place::Cloud(CloudPhase::Running { .. })))
             });
             cloud.running += u32::try_from(running.count()).unwrap_or(u32::MAX);
-            cloud.alive += pool
-                .cloud
-                .workers
-                .map_or(0, |w| w.initializing + w.idle + w.running);
+            cloud.alive += pool.workers_alive(self.now);
             cloud.wanted += pool.record.wanted;
         }
         cloud.slots = if cloud.slots == u32::MAX {
@@ -291,9 +308,15 @@ impl Core {
             pool.record.wanted = max;
             out.change(crate::change::Change::PoolPut(pool.record.clone()));
         }
-        let news = pool.cloud.asked.unwrap_or((0, 0)) != (min, max);
-        if manage && news {
+        let is_news = match pool.cloud.asked {
+            Some(asked) => asked != (min, max),
+            // Nothing is known to hold: ask, but leave a pool that fails its pause.
+            None if pool.cloud.not_before > self.now => false,
+            None => (min, max) != (0, 0) || pool.was_scaled(),
+        };
+        if manage && is_news {
             pool.cloud.asked = Some((min, max));
+            pool.cloud.confirmed_max = None;
             out.effect(Effect::CloudScale { pool: id, min, max });
         }
     }
@@ -366,6 +389,11 @@ impl Core {
     }
 }
 
+/// What is overdue takes about as long again: so a worker that never comes is not waited for.
 fn overdue(ready: Timestamp, now: Timestamp) -> Timestamp {
-    if ready > now { ready } else { now + OVERDUE }
+    if ready > now {
+        ready
+    } else {
+        now + OVERDUE.max(now.since(ready))
+    }
 }
