@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::step::{self, Outcome};
+use crate::storms;
 use crate::{crash, e2e, python, tidy, workspace};
 
 /// Arguments of `cargo xtask test`.
@@ -21,8 +22,8 @@ pub(crate) struct TestArgs {
 }
 
 /// Names of the steps, in the order in which they run.
-const STEPS: [&str; 9] = [
-    "format", "tidy", "clippy", "build", "tests", "doctests", "setup", "e2e", "crash",
+const STEPS: [&str; 10] = [
+    "format", "tidy", "clippy", "build", "tests", "doctests", "storms", "setup", "e2e", "crash",
 ];
 
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
@@ -83,6 +84,7 @@ fn run_step(name: &str) -> Result<String> {
             &["result"],
         ),
         "doctests" => cargo(&["test", "--workspace", "--doc"], &["test result"]),
+        "storms" => storms::short(),
         "setup" => python::install(),
         "e2e" => step::watch(e2e::suite(&[])?, &["passed", "failed", "error"]),
         "crash" => step::watch(crash::short()?, &["lost"]),

@@ -16,6 +16,7 @@ mod gate;
 mod python;
 mod score;
 mod step;
+mod storms;
 mod tidy;
 mod workspace;
 
@@ -43,6 +44,8 @@ enum Task {
     Crash(crash::CrashArgs),
     /// Damage the store's files as power cuts, bad disks and torn writes do, then open them
     Faults(faults::FaultsArgs),
+    /// Run the core in virtual time through faults, by seed, each seed twice
+    Storms(storms::StormsArgs),
     /// Build and run `overspill demo`; what follows is passed on to it
     Demo(demo::DemoArgs),
     /// Print what every scaling policy costs against the least possible, over recorded traces
@@ -66,6 +69,7 @@ fn run(task: Task) -> Result<()> {
         Task::E2e(args) => e2e::run(&args),
         Task::Crash(args) => crash::run(&args),
         Task::Faults(args) => faults::run(&args),
+        Task::Storms(args) => storms::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Score(args) => score::run(&args),
     }

@@ -1,3 +1,23 @@
-//! overspill-sim
+//! The simulator: the shipped core in virtual time, and the worlds around it.
+//!
+//! [`cloud`] is the one model of RunPod's cloud, which the emulator serves over HTTP. [`simulate`]
+//! replays arrivals and reports waits and cost; [`storms`] runs the core against modelled worlds
+//! with faults, by seed; [`faults`] names them, [`report`] says what came of it. It knows no clock,
+//! socket or file, and no randomness but a seed's.
+
+mod agenda;
 pub mod cloud;
+mod driver;
+pub mod faults;
+mod oracle;
+pub mod report;
+mod scene;
 pub mod simulate;
+mod store;
+mod storm;
+pub mod storms;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod workload;
+mod world;

@@ -1,0 +1,118 @@
+//! Storms: the shipped core in virtual time against modelled worlds, by seed, with faults.
+//!
+//! A seed fixes everything: the configuration, what clients do, which faults the run has and when
+//! they strike. Each seed runs twice, and both runs must have the same trace to the last byte. The
+//! core's invariants are checked after every event; what clients were told, what workers did and
+//! what the store holds are compared at the end; and when the storm is over, everything must get
+//! done and the cloud must go back to zero.
+
+use std::ops::Range;
+
+use crate::faults::Fault;
+use crate::report::{Outcome, Report};
+use crate::storm;
+
+/// How storms are run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This fault alone, in every seed.
+    pub only: Option<Fault>,
+    /// Lines of the trace that a failing seed prints.
+    pub keep: usize,
+    /// Seeds at the same time, at least 1.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            only: None,
+            keep: 30,
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
+/// Runs every seed twice.
+#[must_use]
+pub fn run(seeds: Range<u64>, options: &Options) -> Report {
+    let threads = options.threads.max(1) as u64;
+    let mut report = Report::default();
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads)
+            .map(|part| {
+                let seeds = seeds.clone();
+                scope.spawn(move || {
+                    let mut report = Report::default();
+                    for seed in seeds.filter(|seed| seed % threads == part) {
+                        report.add(run_seed(seed, options));
+                    }
+                    report
+                })
+            })
+            .collect();
+        for part in parts {
+            report.merge(
+                part.join()
+                    .expect("a storm reports what is wrong, and does not panic"),
+            );
+        }
+    });
+    report
+}
+
+/// Runs one seed twice.
+#[must_use]
+pub fn run_seed(seed: u64, options: &Options) -> Outcome {
+    let first = storm::run(seed, options.only, 0);
+    // The second run keeps the trace: nobody reads that of a seed where all is well.
+    let keep = if first.violations.is_empty() {
+        0
+    } else {
+        options.keep
+    };
+    let mut second = storm::run(seed, options.only, keep);
+    if first.hash != second.hash {
+        let (a, b) = (&first.hash, &second.hash);
+        second
+            .violations
+            .push(format!("two runs differ: {a} and {b}"));
+    }
+    second
+}
+
+/// The seeds of a file of regressions: a number a line, `fault=NAME` after it, and `#` before words.
+///
+/// # Errors
+/// With the line that is none of these.
+pub fn regressions(text: &str) -> Result<Vec<(u64, Option<Fault>)>, String> {
+    let mut seeds = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let words: Vec<&str> = line
+            .split('#')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let wrong = || {
+            format!(
+                "line {}: `{line}` is not `SEED [fault=NAME] [# why]`",
+                number + 1
+            )
+        };
+        let Some((seed, rest)) = words.split_first() else {
+            continue;
+        };
+        let seed = seed.parse().map_err(|_| wrong())?;
+        let only = match rest {
+            [] => None,
+            [word] => {
+                let name = word.strip_prefix("fault=").ok_or_else(wrong)?;
+                Some(crate::faults::named(name).ok_or_else(wrong)?)
+            }
+            _ => return Err(wrong()),
+        };
+        seeds.push((seed, only));
+    }
+    Ok(seeds)
+}

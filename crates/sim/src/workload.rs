@@ -1,0 +1,318 @@
+//! What clients do: submit in waves, cancel, retry, purge, change limits and the configuration.
+
+use std::collections::BTreeMap;
+
+use overspill_core::change::FinalState;
+use overspill_core::event::{Event, NewJob, PayloadRef};
+use overspill_core::id::{DeviceId, EndpointId, JobId, RequestId};
+use overspill_core::money::{NanoUsd, RatePerHour};
+use overspill_core::time::DurationMs;
+use overspill_core::topology::{
+    DeviceSpec, EndpointSpec, Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec, Topology,
+};
+use rand::RngExt;
+
+use crate::scene::{Asker, Scene};
+use crate::store::Store;
+
+/// A job as its clients mean it.
+struct Plan {
+    run_time: DurationMs,
+    is_unsendable: bool,
+    has_short_ttl: bool,
+}
+
+/// The clients of one run.
+pub(crate) struct Workload {
+    pub(crate) slots: u32,
+    plans: BTreeMap<JobId, Plan>,
+    /// Jobs still to come.
+    left: u32,
+    /// Time between two waves, in milliseconds, at most.
+    pause_ms: u64,
+    wave_max: u32,
+    longest_ms: u64,
+    endpoints: u32,
+    cards: u32,
+    base: Topology,
+}
+
+impl Workload {
+    /// Draws the clients of a seed.
+    pub(crate) fn new(scene: &mut Scene) -> Self {
+        let rng = &mut scene.rng;
+        let mut load = Self {
+            slots: if rng.random_bool(0.3) {
+                rng.random_range(2..=4)
+            } else {
+                1
+            },
+            plans: BTreeMap::new(),
+            left: rng.random_range(10..70),
+            pause_ms: rng.random_range(500..60_000),
+            wave_max: rng.random_range(1..12),
+            longest_ms: rng.random_range(1_000..90_000),
+            endpoints: rng.random_range(1..=2),
+            cards: rng.random_range(0..4),
+            base: Topology::default(),
+        };
+        load.base = load.first_topology(scene);
+        load
+    }
+
+    /// The first configuration.
+    pub(crate) fn topology(&self) -> Topology {
+        self.base.clone()
+    }
+
+    pub(crate) fn run_time(&self, job: JobId) -> DurationMs {
+        self.plans
+            .get(&job)
+            .map_or(DurationMs::from_secs(1), |plan| plan.run_time)
+    }
+
+    pub(crate) fn is_unsendable(&self, job: JobId) -> bool {
+        self.plans.get(&job).is_some_and(|plan| plan.is_unsendable)
+    }
+
+    pub(crate) fn has_short_ttl(&self, job: JobId) -> bool {
+        self.plans.get(&job).is_some_and(|plan| plan.has_short_ttl)
+    }
+
+    /// A client does the next thing; when to call again, unless all is done.
+    pub(crate) fn act(
+        &mut self,
+        scene: &mut Scene,
+        store: &Store,
+        topology: &Topology,
+    ) -> Option<DurationMs> {
+        if self.left == 0 {
+            return None;
+        }
+        let wave = scene.rng.random_range(1..=self.wave_max).min(self.left);
+        for _ in 0..wave {
+            self.submit(scene);
+        }
+        self.left -= wave;
+        self.meddle(scene, store, topology);
+        Some(scene.ms(1, self.pause_ms))
+    }
+
+    fn endpoint(&self, scene: &mut Scene) -> EndpointId {
+        EndpointId(scene.rng.random_range(0..self.endpoints))
+    }
+
+    fn submit(&mut self, scene: &mut Scene) {
+        let id = JobId::new(scene.rng.random(), scene.rng.random_bool(0.2));
+        let endpoint = self.endpoint(scene);
+        let has_short_ttl = scene.chance(0.03);
+        let rng = &mut scene.rng;
+        let plan = Plan {
+            run_time: DurationMs::from_millis(rng.random_range(20..=self.longest_ms)),
+            is_unsendable: rng.random_bool(0.01),
+            has_short_ttl,
+        };
+        // Without a card nobody would ever run these.
+        let is_big = self.cards > 0 && rng.random_bool(0.03);
+        let is_low = self.cards > 0 && rng.random_bool(0.05);
+        let job = NewJob {
+            id,
+            endpoint,
+            input: PayloadRef {
+                handle: 1,
+                bytes: if is_big { 12_000_000 } else { 100 },
+            },
+            execution_timeout: rng.random_bool(0.05).then(|| DurationMs::from_secs(10)),
+            ttl: has_short_ttl.then(|| DurationMs::from_secs(30)),
+            low_priority: is_low,
+            webhook: None,
+            class: rng.random_range(0..3),
+            extras: None,
+            idempotency: None,
+        };
+        self.plans.insert(id, plan);
+        scene.arrive(
+            Event::Submitted {
+                request: RequestId(0),
+                job,
+            },
+            Some(Asker::Submit(id)),
+        );
+    }
+
+    /// Cancels, retries, purges, and new limits.
+    fn meddle(&mut self, scene: &mut Scene, store: &Store, topology: &Topology) {
+        let request = RequestId(0);
+        if scene.chance(0.3)
+            && let Some(job) = some(scene, self.plans.keys().copied())
+        {
+            scene.arrive(Event::CancelAsked { request, job }, Some(Asker::Other));
+        }
+        if scene.chance(0.2) {
+            let failed = store.ended.values().filter(|ended| {
+                ended.state != FinalState::Completed
+                    && !store.live.jobs.contains_key(&ended.id)
+                    && !store.ended.contains_key(&(ended.id, ended.generation + 1))
+            });
+            let failed: Vec<_> = failed
+                .map(|ended| (ended.id, ended.endpoint, ended.generation))
+                .collect();
+            if let Some((id, endpoint, generation)) = some(scene, failed.into_iter()) {
+                let job = NewJob {
+                    id,
+                    endpoint,
+                    input: PayloadRef {
+                        handle: 0,
+                        bytes: 100,
+                    },
+                    execution_timeout: None,
+                    ttl: None,
+                    low_priority: false,
+                    webhook: None,
+                    class: 0,
+                    extras: None,
+                    idempotency: None,
+                };
+                scene.arrive(
+                    Event::RetryAsked {
+                        request,
+                        job,
+                        generation,
+                    },
+                    Some(Asker::Retry(id)),
+                );
+            }
+        }
+        let endpoint = self.endpoint(scene);
+        if scene.chance(0.03) {
+            scene.arrive(Event::PurgeAsked { request, endpoint }, Some(Asker::Other));
+        }
+        if scene.chance(0.1) {
+            let max = scene.rng.random_range(0..5);
+            let min = scene.rng.random_range(0..=max.min(1));
+            self.limit(scene, endpoint, Limits { min, max });
+        }
+        if scene.chance(0.05) {
+            let topology = Box::new(self.changed(scene, topology));
+            scene.arrive(Event::Configured { topology }, None);
+        }
+    }
+
+    fn limit(&self, scene: &mut Scene, endpoint: EndpointId, limits: Limits) {
+        let request = RequestId(0);
+        let by = "storm".to_owned();
+        let event = Event::LimitsSet {
+            request,
+            endpoint,
+            limits,
+            by,
+        };
+        scene.arrive(event, Some(Asker::Other));
+    }
+
+    /// After the storm: everything configured, none warm, some allowed.
+    pub(crate) fn calm_down(&self, scene: &mut Scene) {
+        let topology = Box::new(self.base.clone());
+        scene.arrive(Event::Configured { topology }, None);
+        for endpoint in 0..self.endpoints {
+            self.limit(scene, EndpointId(endpoint), Limits { min: 0, max: 3 });
+        }
+    }
+
+    fn first_topology(&self, scene: &mut Scene) -> Topology {
+        let devices: Vec<DeviceSpec> = (0..self.cards)
+            .map(|index| DeviceSpec {
+                id: DeviceId(index),
+                name: format!("nominal {index}"),
+                memory_bytes: 24 << 30,
+            })
+            .collect();
+        let vram_bytes = scene.chance(0.3).then_some(10 << 30);
+        let endpoints = (0..self.endpoints).map(|index| {
+            let scaler = match scene.rng.random_range(0..4) {
+                0 => ScalerSpec::QueueDelay {
+                    delay: scene.ms(0, 8_000),
+                },
+                1 => ScalerSpec::RequestCount { per_worker: 2 },
+                2 => ScalerSpec::Ladder,
+                _ => ScalerSpec::CostAware,
+            };
+            let command = PoolSpec {
+                key: "local".into(),
+                slots: self.slots,
+                kind: PoolKind::Command {
+                    devices: devices.iter().map(|device| device.id).collect(),
+                    vram_bytes,
+                },
+            };
+            let mut pools = vec![command];
+            for cloud in 0..scene.rng.random_range(1..=2) {
+                let key = format!("cloud{index}{cloud}");
+                pools.push(PoolSpec {
+                    key: key.clone(),
+                    slots: self.slots,
+                    kind: PoolKind::RunPod(RunPodSpec {
+                        endpoint: key,
+                        price: NanoUsd::parse_usd("0.44").map(RatePerHour::new),
+                        max: None,
+                        manage: true,
+                        idle_timeout: DurationMs::from_secs(5),
+                        init_timeout: DurationMs::from_secs(420),
+                    }),
+                });
+            }
+            EndpointSpec {
+                name: format!("e{index}"),
+                execution_timeout: DurationMs::from_secs(120),
+                ttl: DurationMs::from_secs(86_400),
+                retention: DurationMs::from_secs(1_800),
+                max_attempts: 3,
+                max_wait: scene.ms(2_000, 90_000),
+                expected_execution: DurationMs::from_secs(30),
+                limits: Limits {
+                    min: 0,
+                    max: scene.rng.random_range(1..5),
+                },
+                scaler,
+                pools,
+            }
+        });
+        let endpoints = endpoints.collect();
+        Topology {
+            endpoints,
+            devices,
+            account_workers_max: scene.chance(0.5).then_some(5),
+            cancel_grace: DurationMs::from_secs(5),
+        }
+    }
+
+    /// A reload with a change or two.
+    fn changed(&self, scene: &mut Scene, topology: &Topology) -> Topology {
+        let mut topology = topology.clone();
+        for endpoint in &mut topology.endpoints {
+            match scene.rng.random_range(0..4) {
+                0 => endpoint.limits.max = scene.rng.random_range(1..5),
+                1 => endpoint.max_wait = scene.ms(2_000, 90_000),
+                2 => {
+                    for pool in &mut endpoint.pools {
+                        if let PoolKind::Command { devices, .. } = &mut pool.kind {
+                            let all = topology.devices.iter().map(|device| device.id);
+                            *devices = all.filter(|_| scene.rng.random_bool(0.8)).collect();
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        topology
+    }
+}
+
+fn some<T>(scene: &mut Scene, items: impl Iterator<Item = T>) -> Option<T> {
+    let mut items: Vec<T> = items.collect();
+    if items.is_empty() {
+        return None;
+    }
+    let index = scene.rng.random_range(0..items.len());
+    Some(items.swap_remove(index))
+}

@@ -1,0 +1,4 @@
+//! The worlds around the core: this host's processes and workers, and RunPod's cloud.
+
+pub(crate) mod cloud;
+pub(crate) mod local;
