@@ -208,6 +208,11 @@ impl CloudModel {
         let Some(worker) = endpoint.worker_mut(worker_id) else {
             return;
         };
+        if worker.is_draining {
+            // It got well, or ready, after it was told to go.
+            self.stop_worker(endpoint_id, worker_id, StopReason::Ordered);
+            return;
+        }
         let since_ms = *worker.idle_since_ms.get_or_insert(now_ms);
         worker.idle_epoch += 1;
         let epoch = worker.idle_epoch;
