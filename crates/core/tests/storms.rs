@@ -6,7 +6,7 @@ use overspill_core::event::{
 };
 use overspill_core::id::AttemptId;
 use overspill_core::time::DurationMs;
-use overspill_core::topology::Limits;
+use overspill_core::topology::{Limits, PoolKind};
 
 use crate::rig::{Rig, TTS, cloud_pool};
 
@@ -190,6 +190,27 @@ fn a_worker_that_stops_asking_is_replaced() {
         _ => None,
     });
     assert_eq!(stopped, Some(worker));
+}
+
+#[test]
+fn a_draining_worker_whose_job_hangs_is_killed() {
+    let mut rig = Rig::new(1);
+    let worker = rig.start_workers()[0];
+    rig.poll(worker, true);
+    rig.submit();
+    rig.delivered(worker).expect("a delivery");
+    // A reload takes the card away: the worker drains, and its job never returns.
+    let mut topology = crate::rig::topology(1);
+    let PoolKind::Command { devices, .. } = &mut topology.endpoints[0].pools[0].kind else {
+        panic!("the first pool is of processes");
+    };
+    devices.clear();
+    rig.event(Event::Configured {
+        topology: Box::new(topology),
+    });
+    // Its execution time-out, the job's grace and the process's.
+    rig.secs(600 + 5 + 5 + 1);
+    assert!(rig.effects.contains(&Effect::KillWorker { worker }));
 }
 
 #[test]

@@ -237,7 +237,7 @@ impl Core {
     /// A worker must end now: its held polls are released first, then it is asked, then killed.
     pub(crate) fn stop_worker(&mut self, id: WorkerId, out: &mut Out) {
         let grace = self.cancel_grace;
-        if self.begin_stop(id, grace, out) {
+        if self.begin_stop(id, grace, out) || self.hurry_stop(id, grace, out) {
             out.effect(Effect::StopWorker { worker: id });
         } else {
             self.on_worker_due(id, out);
@@ -262,6 +262,26 @@ impl Core {
             out.effect(Effect::TakeEmpty { poll });
         }
         out.effect(Effect::ReleasePolls { worker: id });
+        self.timers.set(kill_at, Timer::Worker(id));
+        true
+    }
+
+    /// Whether it was stopping, and had more time than `grace` left: a draining worker whose job
+    /// hangs must not go on for as long as it may drain.
+    fn hurry_stop(&mut self, id: WorkerId, grace: DurationMs, out: &mut Out) -> bool {
+        let sooner = self.now + grace;
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return false;
+        };
+        let WorkerState::Stopping { pid, kill_at } = worker.record.state else {
+            return false;
+        };
+        if kill_at <= sooner {
+            return false;
+        }
+        let kill_at = sooner;
+        worker.record.state = WorkerState::Stopping { pid, kill_at };
+        out.change(Change::WorkerPut(worker.record.clone()));
         self.timers.set(kill_at, Timer::Worker(id));
         true
     }
