@@ -7,7 +7,8 @@ PAUSE_S = 0.05
 
 
 def until(condition, what, within_s=30.0, pause_s=PAUSE_S):
-    """The first truthy value of `condition()`; fails, saying `what` and the last value, after `within_s`."""
+    """The first truthy value of `condition()`; fails after `within_s`, saying `what` (text, or what
+    makes it) and the last value."""
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while True:
@@ -15,6 +16,7 @@ def until(condition, what, within_s=30.0, pause_s=PAUSE_S):
         if value:
             return value
         if time.monotonic() >= deadline:
+            what = what() if callable(what) else what
             raise AssertionError(f"not within {within_s} s: {what}; last seen: {value!r}")
         pause.wait(pause_s)
 

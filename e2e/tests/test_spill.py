@@ -62,11 +62,17 @@ def test_after_the_wave_the_cloud_is_at_zero_and_the_bill_stops(server, emulator
 
 
 def test_scale_is_seen_in_the_cloud_within_a_second_and_no_job_is_lost(server, emulator, cloud_id):
-    jobs = [server.submit("tts", {"seconds": 1, "nonce": n}) for n in range(12)]
-    until(lambda: emulator.limits(cloud_id)["max"] >= 1, "the cloud is in use", 30)
-    server.cli("scale", "tts", "--max", "1")
-    until(lambda: emulator.limits(cloud_id)["max"] <= 1, "max 1 reaches the cloud", within_s=1)
-    server.cli("scale", "tts", "--max", "3")
+    jobs = [server.submit("tts", {"seconds": 1, "nonce": n}) for n in range(40)]
+    until(lambda: emulator.health(cloud_id)["workers"]["running"] >= 1, "the cloud is in use", 30)
+    for most in (1, 3):
+        server.cli("scale", "tts", "--max", most)
+        seen = []
+
+        def is_seen(most=most, seen=seen):
+            seen.append(emulator.limits(cloud_id)["max"])
+            return seen[-1] <= 1 if most == 1 else seen[-1] > 1
+
+        until(is_seen, lambda most=most, seen=seen: f"max {most} in {seen}", within_s=1)
     for job in jobs:
         assert server.wait_final("tts", job, 120)["status"] == "COMPLETED"
 

@@ -86,7 +86,10 @@ fn run_step(name: &str) -> Result<String> {
         "doctests" => cargo(&["test", "--workspace", "--doc"], &["test result"]),
         "storms" => storms::short(),
         "setup" => python::install(),
-        "e2e" => step::watch(e2e::suite(&[])?, &["passed", "failed", "error"]),
+        "e2e" => {
+            let whole = e2e::suite(&["--compatibility", "check"])?;
+            step::watch(whole, &["passed", "failed", "error"])
+        }
         "crash" => step::watch(crash::short()?, &["lost"]),
         unknown => bail!("no step is called {unknown:?}"),
     }
