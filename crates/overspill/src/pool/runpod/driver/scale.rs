@@ -1,11 +1,15 @@
 //! The limits of one pool's workers on their way to `RunPod`. Pure: takes the time, says what to send.
 //!
-//! The first change goes at once; then at most one per [`APART_MS`], always the newest wish. A wish that `RunPod` has
+//! The first [`AT_ONCE`] changes go at once, so that a limit set and set back has its effect within a second; on
+//! average there is at most one per [`APART_MS`], always the newest wish. A wish that `RunPod` has
 //! confirmed is not sent again until something casts doubt on it: a refused submission, or a reading that differs
 //! (`RunPod` lowers limits by itself: to 2 after three days without a request, to 0 after seven).
 
-/// The least time between two changes of one endpoint, in milliseconds.
+/// The least time between two changes of one endpoint on average, in milliseconds.
 pub const APART_MS: i64 = 2_000;
+
+/// Changes that may follow each other without a pause after a quiet time.
+pub const AT_ONCE: i64 = 3;
 
 /// How often the limits that `RunPod` really has are read, in milliseconds.
 pub const RECONCILE_MS: i64 = 300_000;
@@ -26,6 +30,8 @@ pub struct ScaleLane {
     confirmed: Option<WorkerRange>,
     is_sending: bool,
     not_before_ms: i64,
+    /// When the average allows the next change; up to [`AT_ONCE`] may run ahead of it.
+    paid_until_ms: Option<i64>,
     failures: u32,
 }
 
@@ -50,7 +56,9 @@ impl ScaleLane {
             .wanted
             .filter(|wanted| Some(*wanted) != self.confirmed)?;
         self.is_sending = true;
-        self.not_before_ms = now_ms + APART_MS;
+        let paid = self.paid_until_ms.map_or(now_ms, |paid| paid.max(now_ms)) + APART_MS;
+        self.paid_until_ms = Some(paid);
+        self.not_before_ms = paid - (AT_ONCE - 1) * APART_MS;
         Some(wanted)
     }
 
@@ -155,24 +163,26 @@ mod tests {
     }
 
     #[test]
-    fn the_first_goes_at_once_and_later_ones_are_merged() {
+    fn the_first_go_at_once_and_later_ones_are_merged() {
         let mut lane = ScaleLane::default();
-        lane.want(range(1));
-        assert_eq!(lane.take(100), Some(range(1)));
-        lane.want(range(2));
-        lane.want(range(3));
-        assert_eq!(lane.take(100), None, "one is on its way");
-        lane.on_confirmed(range(1));
+        for max in 1..=3 {
+            lane.want(range(max));
+            assert_eq!(lane.take(100), Some(range(max)), "change {max} goes at once");
+            assert_eq!(lane.take(100), None, "one is on its way");
+            lane.on_confirmed(range(max));
+        }
+        lane.want(range(4));
+        lane.want(range(5));
         assert_eq!(lane.next_ms(), Some(2_100));
         assert_eq!(lane.take(2_099), None);
-        assert_eq!(lane.take(2_100), Some(range(3)));
-        lane.on_confirmed(range(3));
+        assert_eq!(lane.take(2_100), Some(range(5)), "the newest wish alone");
+        lane.on_confirmed(range(5));
         assert_eq!(lane.next_ms(), None);
-        lane.want(range(3));
-        assert_eq!(lane.take(9_000), None, "it holds already");
+        lane.want(range(5));
+        assert_eq!(lane.take(90_000), None, "it holds already");
         lane.want(range(0));
         assert_eq!(
-            lane.take(9_000),
+            lane.take(90_000),
             Some(range(0)),
             "after a quiet time the next goes at once"
         );
