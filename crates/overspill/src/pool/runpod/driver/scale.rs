@@ -167,7 +167,11 @@ mod tests {
         let mut lane = ScaleLane::default();
         for max in 1..=3 {
             lane.want(range(max));
-            assert_eq!(lane.take(100), Some(range(max)), "change {max} goes at once");
+            assert_eq!(
+                lane.take(100),
+                Some(range(max)),
+                "change {max} goes at once"
+            );
             assert_eq!(lane.take(100), None, "one is on its way");
             lane.on_confirmed(range(max));
         }
