@@ -69,6 +69,23 @@ pub struct EndedJob {
     pub expires_at: Timestamp,
     /// Where to report the end.
     pub webhook: Option<String>,
+    /// What a retry of it is submitted with, where that is not the endpoint's default.
+    pub terms: Option<Box<Terms>>,
+}
+
+/// What a job was submitted with beside its input: a retry has the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// How long an attempt may run.
+    pub execution_timeout: DurationMs,
+    /// How long the job may exist, from its submission or its retry on.
+    pub ttl: DurationMs,
+    /// Label by which durations are learned.
+    pub class: u32,
+    /// It never causes a scale-up.
+    pub low_priority: bool,
+    /// What the worker must see beside `input`, as the gateway gave it.
+    pub extras: Option<String>,
 }
 
 /// One line of a job's story: an attempt that is over.

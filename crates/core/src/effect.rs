@@ -98,6 +98,8 @@ pub enum Effect {
         ttl: DurationMs,
         /// What the worker must see beside `input`, as JSON text.
         extras: Option<String>,
+        /// `policy.lowPriority`: RunPod starts no worker for it.
+        low_priority: bool,
     },
     /// Poll a cloud job until it ends.
     CloudWatch {
@@ -118,6 +120,17 @@ pub enum Effect {
         cloud_job: String,
         /// Only if it has not begun to run (a take-back).
         only_if_queued: bool,
+    },
+    /// Set what is left of a cloud job's time to live.
+    CloudTtl {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Where.
+        pool: PoolId,
+        /// RunPod's job id.
+        cloud_job: String,
+        /// From now on.
+        ttl: DurationMs,
     },
     /// Set a pool's limits at RunPod.
     CloudScale {
@@ -175,7 +188,7 @@ pub enum Answer {
         /// In words.
         reason: String,
     },
-    /// A chunk or a progress update was taken.
+    /// A chunk, a progress update or a new time to live was taken.
     Noted,
     /// The result was recorded.
     Recorded,

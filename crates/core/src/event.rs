@@ -40,7 +40,8 @@ pub struct NewJob {
     pub webhook: Option<String>,
     /// Label by which durations are learned (image size, model); 0 when the app gives none.
     pub class: u32,
-    /// Everything else of the request that the worker must see (`s3Config`, …), as JSON text.
+    /// Everything else of the request that the worker must see (`s3Config`, …); sealed at the edge, a
+    /// text without meaning here.
     pub extras: Option<String>,
     /// `Idempotency-Key`, with the hash of the canonical body.
     pub idempotency: Option<Idempotency>,
@@ -119,6 +120,8 @@ pub enum CloudRefusal {
     EndpointGone,
     /// 402, or a body that speaks of balance.
     NoBalance,
+    /// More workers than the account may have over all its endpoints.
+    Quota,
     /// 400, 413, 422: this job will never be accepted there.
     BadJob,
     /// Nothing was sent: DNS, connection refused, breaker open.
@@ -173,6 +176,15 @@ pub enum Event {
         request: RequestId,
         /// Which job.
         job: JobId,
+    },
+    /// `/status?ttl=`: the job may exist for so long from now on.
+    TtlSet {
+        /// Gets `Noted` or `NotLive`.
+        request: RequestId,
+        /// Which job.
+        job: JobId,
+        /// What is left of its time to live.
+        ttl: DurationMs,
     },
     /// `/purge-queue`.
     PurgeAsked {

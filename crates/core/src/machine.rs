@@ -158,6 +158,7 @@ impl Core {
             }
             Event::Submitted { request, job } => self.on_submitted(request, job, out),
             Event::CancelAsked { request, job } => self.on_cancel_asked(request, job, out),
+            Event::TtlSet { request, job, ttl } => self.on_ttl_set(request, job, ttl, out),
             Event::PurgeAsked { request, endpoint } => {
                 self.on_purge_asked(request, endpoint, out);
             }

@@ -133,6 +133,11 @@ impl World {
                     by: "p".into(),
                 });
             }
+            (26, _, Some(job), _) => {
+                let request = self.rig.request();
+                let ttl = DurationMs::from_millis(10_000 + length);
+                self.rig.event(Event::TtlSet { request, job, ttl });
+            }
             (25, ..) => {
                 let request = self.rig.request();
                 self.rig.event(Event::PurgeAsked {

@@ -9,6 +9,7 @@ mod cli_help;
 mod cloud_pool;
 mod keeper;
 mod reference;
+mod serving;
 mod support;
 
 /// A file that nobody lists here would never run.

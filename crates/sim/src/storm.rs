@@ -330,6 +330,7 @@ impl Storm {
             Effect::CloudSubmit { .. }
             | Effect::CloudWatch { .. }
             | Effect::CloudCancel { .. }
+            | Effect::CloudTtl { .. }
             | Effect::CloudScale { .. } => {
                 let wrong = self.cloud.carry_out(scene, &self.driver.store, effect);
                 self.oracle.violations.extend(wrong);

@@ -7,7 +7,7 @@
 )]
 
 use overspill_core::attempt::{CloudPhase, Fence, Place};
-use overspill_core::change::{Change, EndedJob, FinalState, Snapshot};
+use overspill_core::change::{Change, EndedJob, FinalState, Snapshot, Terms};
 use overspill_core::endpoint::{EndpointRecord, LimitsOverride};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{EndpointId, PoolId};
@@ -313,14 +313,26 @@ fn retry_replaces_the_end(driver: &mut dyn Driver) {
     let rows = reader.jobs(&JobFilter::default(), None, 10).unwrap();
     assert_eq!(rows.len(), 1);
     // It ends again, and once more within one batch.
+    let terms = Terms {
+        execution_timeout: DurationMs::from_secs(7),
+        ttl: DurationMs::from_secs(60),
+        class: 3,
+        low_priority: true,
+        extras: Some("seal1:\u{1F600}\u{0}".into()),
+    };
     commit(driver, |work| {
         let output = work.payload("second");
         work.change(Change::JobEnded(EndedJob {
             generation: 1,
             output,
+            webhook: Some("https://app.example/{x}".into()),
+            terms: Some(Box::new(terms.clone())),
             ..ended(4)
         }));
     });
+    let kept = reader.ended(job_id(4)).unwrap().unwrap();
+    assert_eq!(kept.terms.as_deref(), Some(&terms));
+    assert_eq!(kept.webhook.as_deref(), Some("https://app.example/{x}"));
     assert_eq!(reader.output(job_id(4), 1).unwrap().unwrap(), "second");
     assert_eq!(reader.input(job_id(4)).unwrap().unwrap(), input(4));
     commit(driver, |work| {

@@ -1,14 +1,15 @@
 //! Results, progress and chunks; and how attempts and jobs end.
 
 use crate::attempt::{Attempt, CloudPhase, Place};
-use crate::change::{Change, EndedAttempt, EndedJob, FinalState};
+use crate::change::{Change, EndedAttempt, EndedJob, FinalState, Terms};
 use crate::effect::{Answer, Out, Stale};
 use crate::event::{Outcome, PayloadRef};
 use crate::id::{AttemptId, JobId, RequestId, WorkerId};
-use crate::job::JobState;
+use crate::job::{Job, JobState};
 use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
 use crate::time::DurationMs;
+use crate::topology::EndpointSpec;
 
 /// How a job ends, on its way into its record.
 pub(crate) struct Ending {
@@ -208,12 +209,16 @@ impl Core {
         };
         let retention = DurationMs::from_secs(24 * 3_600);
         let mut keep = retention;
+        let mut terms = None;
         if let Some(endpoint) = self.endpoints.get_mut(&job.endpoint) {
             endpoint.queue.remove(&job.queue_key());
             keep = endpoint
                 .spec
                 .as_ref()
                 .map_or(retention, |spec| spec.retention);
+            if matches!(ending.state, FinalState::Failed | FinalState::TimedOut) {
+                terms = terms_of(&job, endpoint.spec.as_ref());
+            }
         }
         let (attempt, execution) = last.unzip();
         let started_at = attempt.and_then(|attempt| attempt.started_at);
@@ -235,6 +240,7 @@ impl Core {
             body_sha256: ending.body_sha256,
             expires_at: self.now + keep,
             webhook: job.webhook().map(Into::into),
+            terms,
         }));
         self.dirty.insert(job.endpoint);
     }
@@ -367,6 +373,28 @@ impl Core {
             amount: crate::money::NanoUsd::from_nanos(nanos),
         }));
     }
+}
+
+/// What a retry needs to be submitted as this job was; none where the endpoint's defaults say it.
+fn terms_of(job: &Job, spec: Option<&EndpointSpec>) -> Option<Box<Terms>> {
+    let terms = Terms {
+        execution_timeout: job.execution_timeout,
+        ttl: job.expires_at.since(job.submitted_at),
+        class: job.class,
+        low_priority: job.low_priority,
+        extras: job.extras.as_ref().and_then(|e| e.worker.clone()),
+    };
+    let is_default = spec.is_some_and(|spec| {
+        let default = Terms {
+            execution_timeout: spec.execution_timeout,
+            ttl: spec.ttl,
+            class: 0,
+            low_priority: false,
+            extras: None,
+        };
+        terms == default
+    });
+    (!is_default).then(|| Box::new(terms))
 }
 
 fn worker_name(attempt: &Attempt) -> Option<String> {

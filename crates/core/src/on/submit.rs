@@ -3,10 +3,10 @@
 use crate::change::Change;
 use crate::effect::{Answer, Out, SubmitRefusal};
 use crate::event::NewJob;
-use crate::id::RequestId;
+use crate::id::{EndpointId, RequestId};
 use crate::job::{Job, JobExtras, JobState};
 use crate::machine::Core;
-use crate::topology::CLOUD_INPUT_BYTES_MAX;
+use crate::topology::{CLOUD_INPUT_BYTES_MAX, PoolKind};
 
 impl Core {
     pub(crate) fn on_submitted(&mut self, request: RequestId, job: NewJob, out: &mut Out) {
@@ -86,6 +86,23 @@ impl Core {
         if self.is_draining {
             return Some(SubmitRefusal::Draining);
         }
+        if self.is_paused(new.endpoint) {
+            return Some(SubmitRefusal::Paused);
+        }
         None
+    }
+
+    /// Whether an endpoint can run nothing: no card of ours serves it, and its maximum of cloud
+    /// workers is 0. What is queued there waits, and goes on when the maximum is raised.
+    pub(crate) fn is_paused(&self, id: EndpointId) -> bool {
+        let Some(endpoint) = self.endpoints.get(&id) else {
+            return false;
+        };
+        let mut pools = endpoint.pools.iter().filter_map(|id| self.pools.get(id));
+        let has_local = pools.any(|pool| match pool.spec.as_ref().map(|spec| &spec.kind) {
+            Some(PoolKind::RunPod(_)) | None => false,
+            Some(PoolKind::Command { devices, .. }) => !devices.is_empty(),
+        });
+        endpoint.limits().max == 0 && !has_local
     }
 }

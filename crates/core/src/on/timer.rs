@@ -2,13 +2,58 @@
 
 use crate::attempt::{CloudPhase, Fence, Place};
 use crate::change::{Change, FinalState};
-use crate::effect::Out;
-use crate::id::AttemptId;
+use crate::effect::{Answer, Effect, Out};
+use crate::id::{AttemptId, JobId, RequestId};
+use crate::job::JobState;
 use crate::jobs::Slot;
 use crate::machine::Core;
 use crate::on::finish::Ending;
+use crate::time::DurationMs;
 
 impl Core {
+    /// Sets what is left of a live job's time to live; where RunPod has it, there too.
+    pub(crate) fn on_ttl_set(
+        &mut self,
+        request: RequestId,
+        id: JobId,
+        ttl: DurationMs,
+        out: &mut Out,
+    ) {
+        let now = self.now;
+        let (Some(slot), Some(job)) = (self.jobs.slot(id), self.jobs.get_mut(id)) else {
+            return out.answer(request, Answer::NotLive);
+        };
+        job.expires_at = now + ttl;
+        out.change(Change::JobPut {
+            job: job.clone(),
+            input: None,
+            idempotency: None,
+        });
+        self.timers.set_ttl(now + ttl, slot);
+        out.answer(request, Answer::Noted);
+        let (JobState::Attempted { number }, generation) = (job.state, job.generation) else {
+            return;
+        };
+        let attempt_id = AttemptId {
+            job: id,
+            generation,
+            number,
+        };
+        let Some(attempt) = self.attempts.get(&attempt_id) else {
+            return;
+        };
+        if let Some(cloud_job) = attempt.cloud_job().map(str::to_owned) {
+            // Never for longer than any of our submissions may stay there.
+            let most = self.cloud_ttl(attempt_id);
+            out.effect(Effect::CloudTtl {
+                attempt: attempt_id,
+                pool: attempt.pool,
+                cloud_job,
+                ttl: ttl.min(most),
+            });
+        }
+    }
+
     pub(crate) fn on_ttl_due(&mut self, slot: Slot, out: &mut Out) {
         let Some(job) = self.jobs.at(slot) else {
             return;

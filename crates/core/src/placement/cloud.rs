@@ -60,6 +60,7 @@ impl Core {
         );
         self.scale(id, &wish, &projection, &picture, out);
         self.submit_spill(id, wish.spill, out);
+        self.submit_low_priority(id, picture.local.is_empty(), out);
         let is_active = picture.waiting_total > 0
             || cloud
                 != Cloud {
@@ -326,9 +327,39 @@ impl Core {
         let mut left = spill;
         for pool_id in self.cloud_pools(id) {
             let room = self.submission_room(pool_id).min(left);
-            for slot in self.spill_candidates(id, room as usize) {
+            for slot in self.spill_candidates(id, room as usize, false) {
                 self.submit_to_cloud(slot, pool_id, out);
                 left -= 1;
+            }
+        }
+    }
+
+    /// Low-priority jobs cause no worker, but they use those that there are: without local cards any
+    /// that is ready, else the ones that are always on and paid for anyway. All others go first.
+    fn submit_low_priority(&mut self, id: EndpointId, is_cloud_only: bool, out: &mut Out) {
+        let Some(endpoint) = self.endpoints.get(&id) else {
+            return;
+        };
+        let min = endpoint.limits().min;
+        if !self.spill_candidates(id, 1, false).is_empty() {
+            return;
+        }
+        for pool_id in self.cloud_pools(id) {
+            let Some(pool) = self.pools.get(&pool_id) else {
+                continue;
+            };
+            let ready = pool
+                .cloud
+                .workers
+                .map_or(0, |workers| workers.idle + workers.running);
+            let workers = if is_cloud_only { ready } else { ready.min(min) };
+            let outstanding = u32::try_from(pool.outstanding.len()).unwrap_or(u32::MAX);
+            let free = workers
+                .saturating_mul(pool.slots())
+                .saturating_sub(outstanding);
+            let room = self.submission_room(pool_id).min(free);
+            for slot in self.spill_candidates(id, room as usize, true) {
+                self.submit_to_cloud(slot, pool_id, out);
             }
         }
     }
@@ -347,14 +378,18 @@ impl Core {
             .saturating_sub(outstanding)
     }
 
-    fn spill_candidates(&self, id: EndpointId, count: usize) -> Vec<Slot> {
+    /// The first waiting jobs that the cloud may have, of low priority or of all others.
+    fn spill_candidates(&self, id: EndpointId, count: usize, low_priority: bool) -> Vec<Slot> {
         let Some(endpoint) = self.endpoints.get(&id) else {
             return Vec::new();
         };
+        if count == 0 {
+            return Vec::new();
+        }
         let may_go = |slot: &Slot| {
             self.jobs
                 .at(*slot)
-                .is_some_and(|job| !job.local_only && !job.low_priority)
+                .is_some_and(|job| !job.local_only && job.low_priority == low_priority)
         };
         endpoint
             .queue
@@ -378,6 +413,7 @@ impl Core {
             return;
         };
         let (execution_timeout, extras) = (job.execution_timeout, job.extras.as_deref());
+        let low_priority = job.low_priority;
         let extras = extras.and_then(|extras| extras.worker.clone());
         out.effect(Effect::CloudSubmit {
             attempt: id,
@@ -385,6 +421,7 @@ impl Core {
             execution_timeout,
             ttl: self.cloud_ttl(id),
             extras,
+            low_priority,
         });
     }
 }

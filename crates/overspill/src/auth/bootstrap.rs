@@ -107,7 +107,7 @@ pub async fn ensure_first_key(
 }
 
 /// Writes a file that only its owner can read, from its first byte on.
-fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}

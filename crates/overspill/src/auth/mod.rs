@@ -10,4 +10,5 @@ pub mod key_text;
 pub mod keyring;
 pub mod keys;
 pub mod scope;
+pub mod seal;
 pub mod worker_key;

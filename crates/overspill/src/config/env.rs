@@ -17,6 +17,8 @@ pub const OVERSPILL_CONFIG: &str = "OVERSPILL_CONFIG";
 pub const OVERSPILL_URL: &str = "OVERSPILL_URL";
 /// What the server logs, in `tracing` filter syntax.
 pub const OVERSPILL_LOG: &str = "OVERSPILL_LOG";
+/// Key under which the secrets of jobs are sealed in the store.
+pub const OVERSPILL_SEAL_KEY: &str = "OVERSPILL_SEAL_KEY";
 /// Key of the RunPod account.
 pub const RUNPOD_API_KEY: &str = "RUNPOD_API_KEY";
 /// Base address of RunPod's job API.
@@ -57,6 +59,12 @@ pub const DOCUMENTED: &[Variable] = &[
     Variable {
         name: OVERSPILL_LOG,
         doc: "What is logged, such as `info` or `warn,overspill::engine=debug`.",
+    },
+    Variable {
+        name: OVERSPILL_SEAL_KEY,
+        doc: "For `serve`: the key under which secrets that jobs carry (`s3Config`) are sealed in the \
+              database, as the base64 of 32 random bytes. Without it one is made and kept in \
+              `seal.key` of the data folder. `OVERSPILL_SEAL_KEY_FILE` names a file that holds it.",
     },
     Variable {
         name: RUNPOD_API_KEY,

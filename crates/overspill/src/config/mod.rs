@@ -41,7 +41,9 @@ pub use interpolate::Strictness;
 pub use local::{Devices, LocalPool};
 pub use locate::{LocateError, locate};
 pub use problem::{Problem, Severity};
-pub use settings::{Auth, Budget, Config, Regions, Runpod, RunpodAccess, TimeZone, Url, Webhooks};
+pub use settings::{
+    Auth, Budget, Config, RateLimits, Regions, Runpod, RunpodAccess, TimeZone, Url, Webhooks,
+};
 pub use show::key_docs;
 pub use units::MemorySize;
 

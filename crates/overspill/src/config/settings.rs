@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use overspill_core::money::NanoUsd;
 use secrecy::SecretString;
 
-use super::decode::{Check, Decoder, defaults, from_text, section};
+use super::decode::{Check, Decoder, choice, defaults, from_text, section};
 use super::endpoint::Endpoint;
 use super::env::{self, Environment};
 use super::node::Node;
@@ -34,6 +34,8 @@ section! {
         pub trusted_proxies: Vec<IpNet> = Vec::new(),
         /// Who may call.
         pub auth: Auth = defaults(),
+        /// Whose calls RunPod's rate limits hold for.
+        pub rate_limits: RateLimits = RateLimits::Remote,
         /// The RunPod account. Left out: local workers only.
         pub runpod: Option<Runpod> = None,
         /// Caps on cloud spending for everything together.
@@ -52,6 +54,19 @@ section! {
     pub struct Auth in "[auth]" {
         /// Whether every call needs a key, loopback included.
         pub required: bool = true,
+    }
+}
+
+choice! {
+    /// Whose calls RunPod's rate limits (requests in 10 s, and at once, per key, endpoint and
+    /// operation) hold for. `/purge-queue` is limited for all.
+    pub enum RateLimits {
+        /// Callers from other machines; programs on this one are not limited.
+        Remote = "remote",
+        /// Every caller, as at RunPod.
+        All = "all",
+        /// Nobody.
+        Off = "off",
     }
 }
 

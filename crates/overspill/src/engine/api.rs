@@ -41,7 +41,7 @@ pub struct TakenJob {
     pub attempt: AttemptId,
     /// The input's bytes.
     pub input: Bytes,
-    /// A JSON object whose members the worker sees beside `input`.
+    /// A JSON object whose members the worker sees beside `input`; sealed, as the gateway gave it.
     pub extras: Option<String>,
     /// Where the job's end is reported.
     pub webhook: Option<String>,
@@ -198,6 +198,8 @@ pub struct JobStory {
 pub enum RetryAnswer {
     /// It is queued, under its old id.
     Queued,
+    /// Another retry of the same end came first.
+    Overtaken,
     /// It is in a state from which nothing is retried.
     NotRetryable(Box<JobView>),
     /// Nobody knows it (any more).

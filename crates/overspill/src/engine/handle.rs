@@ -357,6 +357,7 @@ impl Handle {
         let (Some(ended), Some(input)) = stored else {
             return Ok(RetryAnswer::NotFound);
         };
+        let terms = ended.terms.map(|terms| *terms);
         let job = NewJob {
             id,
             endpoint: ended.endpoint,
@@ -364,12 +365,12 @@ impl Handle {
                 handle: 0,
                 bytes: input.len() as u64,
             },
-            execution_timeout: None,
-            ttl: None,
-            low_priority: false,
+            execution_timeout: terms.as_ref().map(|terms| terms.execution_timeout),
+            ttl: terms.as_ref().map(|terms| terms.ttl),
+            low_priority: terms.as_ref().is_some_and(|terms| terms.low_priority),
             webhook: ended.webhook,
-            class: 0,
-            extras: None,
+            class: terms.as_ref().map_or(0, |terms| terms.class),
+            extras: terms.and_then(|terms| terms.extras),
             idempotency: None,
         };
         let generation = ended.generation;
@@ -380,7 +381,7 @@ impl Handle {
         });
         match self.ask(Vec::new(), make).await {
             Answer::Submitted { .. } => Ok(RetryAnswer::Queued),
-            Answer::SubmitRefused(SubmitRefusal::DuplicateId) => Ok(RetryAnswer::Queued),
+            Answer::SubmitRefused(SubmitRefusal::DuplicateId) => Ok(RetryAnswer::Overtaken),
             Answer::SubmitRefused(refusal) => Ok(RetryAnswer::Refused(refusal)),
             _ => Err(Unavailable),
         }

@@ -14,8 +14,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use bytes::Bytes;
-use overspill_core::change::Change;
-use overspill_core::effect::{Answer, Delivery, Effect, Out};
+use overspill_core::change::{Change, FinalState};
+use overspill_core::effect::{Answer, Delivery, Effect, Out, SubmitRefusal};
 use overspill_core::event::Event;
 use overspill_core::id::{JobId, PollId, RequestId, WorkerId};
 use overspill_core::machine::Core;
@@ -99,6 +99,8 @@ struct Pending {
     uses: Vec<StoreUse>,
     stop: Option<oneshot::Sender<()>>,
     keys: Vec<(overspill_core::id::EndpointId, String, JobId)>,
+    /// Ended jobs that this batch brings back.
+    retried: Vec<JobId>,
 }
 
 /// What the engine is made of.
@@ -210,7 +212,10 @@ impl Engine {
                 self.next_request += 1;
                 let request = RequestId(self.next_request);
                 let event = make(request);
-                if let Some(answer) = self.known_submission(&event, pending) {
+                let answer = self
+                    .known_submission(&event, pending)
+                    .or_else(|| self.overtaken_retry(&event, pending));
+                if let Some(answer) = answer {
                     let _ = reply.send(answer);
                     return;
                 }
@@ -280,6 +285,34 @@ impl Engine {
         }
     }
 
+    /// A retry of a generation that is not the job's last any more: someone else was first. The core
+    /// does not hold ended jobs, so the store is asked, and what this batch retries is remembered.
+    fn overtaken_retry(&self, event: &Event, pending: &mut Pending) -> Option<Answer> {
+        let Event::RetryAsked {
+            job, generation, ..
+        } = event
+        else {
+            return None;
+        };
+        if pending.retried.contains(&job.id) {
+            return Some(Answer::SubmitRefused(SubmitRefusal::DuplicateId));
+        }
+        match self.reader.ended(job.id) {
+            Ok(Some(ended))
+                if ended.generation == *generation
+                    && matches!(ended.state, FinalState::Failed | FinalState::TimedOut) =>
+            {
+                pending.retried.push(job.id);
+                None
+            }
+            Ok(_) => Some(Answer::SubmitRefused(SubmitRefusal::DuplicateId)),
+            Err(error) => {
+                warn!(%error, "a job to be retried could not be looked up");
+                Some(Answer::Unavailable)
+            }
+        }
+    }
+
     fn batch(&mut self, pending: Pending) {
         let mut out = Out::default();
         let now = self.clock.now();
@@ -338,7 +371,10 @@ impl Engine {
         for fed in pending.events {
             let is_submission = matches!(
                 fed.event,
-                Event::Submitted { .. } | Event::RetryAsked { .. } | Event::LimitsSet { .. }
+                Event::Submitted { .. }
+                    | Event::RetryAsked { .. }
+                    | Event::TtlSet { .. }
+                    | Event::LimitsSet { .. }
             );
             if is_submission {
                 if let Some(reply) = fed.request.and_then(|id| self.replies.remove(&id)) {

@@ -28,7 +28,7 @@ pub struct Body {
     /// Jobs that this answer hands to a worker: told of, if it is not written whole.
     delivery: Option<Delivery>,
     /// Dropped with the body: the request is over then, not when its handler returns.
-    lasts: Option<Box<dyn std::any::Any + Send + Sync>>,
+    lasts: Vec<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Body {
@@ -59,7 +59,7 @@ impl Body {
     /// The same body; `guard` is dropped when it was written, or given up.
     #[must_use]
     pub fn lasting(mut self, guard: impl std::any::Any + Send + Sync) -> Self {
-        self.lasts = Some(Box::new(guard));
+        self.lasts.push(Box::new(guard));
         self
     }
 }

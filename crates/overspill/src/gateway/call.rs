@@ -284,16 +284,22 @@ impl Gateway {
                 self.failures.note(address, now);
                 unauthenticated(is_missing)
             })?;
-        if !caller.may(scope) {
-            return Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "scope_missing",
-                format!("this key may not do that: it lacks the scope `{scope}`"),
-            )
-            .hint("use a key that has it, or make one with `overspill keys create`"));
-        }
+        require(&caller, scope)?;
         Ok(caller)
     }
+}
+
+/// 403 where a caller lacks a scope.
+pub(super) fn require(caller: &Caller, scope: Scope) -> Result<(), ApiError> {
+    if caller.may(scope) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "scope_missing",
+        format!("this key may not do that: it lacks the scope `{scope}`"),
+    )
+    .hint("use a key that has it, or make one with `overspill keys create`"))
 }
 
 /// 401; the two have equally long bodies, so that they tell nothing apart but what was asked.

@@ -49,7 +49,7 @@ pub struct Gateway {
     keyring: Keyring,
     failures: Failures,
     ids: ids::Ids,
-    purges: limits::Purges,
+    limits: limits::Limits,
     readers: clients::stream::Readers,
     submissions: clients::idempotency::InFlight,
     strangers: workers::Strangers,
@@ -70,7 +70,7 @@ impl Gateway {
             keyring: Keyring::default(),
             failures: Failures::default(),
             ids: ids::Ids::default(),
-            purges: limits::Purges::default(),
+            limits: limits::Limits::default(),
             readers: clients::stream::Readers::default(),
             submissions: clients::idempotency::InFlight::default(),
             strangers: workers::Strangers::default(),
@@ -152,7 +152,12 @@ impl Gateway {
         if let Access::Key(scope) = route.access {
             call.caller = Some(self.authorise(&call, scope)?);
         }
-        self.operate(route.operation, call).await
+        let open = limits::admit(self, &call, route.operation).await?;
+        let reply = self.operate(route.operation, call).await?;
+        Ok(match open {
+            Some(open) => reply.map(|body| body.lasting(open)),
+            None => reply,
+        })
     }
 
     async fn operate(

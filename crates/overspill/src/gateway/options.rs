@@ -6,7 +6,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use overspill_wire::management::endpoint::Scaling;
 
+pub use crate::config::RateLimits;
+
 use super::host::HostRules;
+use crate::auth::seal::Sealer;
 
 /// How long requests are held, and how slowly errors are answered.
 #[derive(Debug, Clone)]
@@ -81,6 +84,10 @@ pub struct GatewayOptions {
     pub connections_per_address_max: usize,
     /// What RunPod's management API shows of endpoints beside their limits, by name.
     pub shown: BTreeMap<String, ShownEndpoint>,
+    /// Whose calls RunPod's rate limits hold for.
+    pub rate_limits: RateLimits,
+    /// Seals what jobs bring for their workers.
+    pub sealer: Sealer,
     /// How long things take.
     pub holds: Holds,
 }
@@ -121,6 +128,8 @@ impl Default for GatewayOptions {
             connections_max: 65_536,
             connections_per_address_max: 4_096,
             shown: BTreeMap::new(),
+            rate_limits: RateLimits::Remote,
+            sealer: Sealer::fresh(),
             holds: Holds::default(),
         }
     }

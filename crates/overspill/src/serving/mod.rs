@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::auth::bootstrap::{self, BootstrapError, FirstKey};
+use crate::auth::seal::{SealKeyError, Sealer};
 use crate::clock::ServerClock;
 use crate::config::{Config, Environment, Loaded, Runpod, RunpodAccess, env};
 use crate::engine::api::Engine as _;
@@ -76,6 +77,9 @@ pub enum StartError {
     /// The first key.
     #[error(transparent)]
     Key(#[from] BootstrapError),
+    /// The key that seals secrets.
+    #[error(transparent)]
+    Seal(#[from] SealKeyError),
     /// The cloud's address is this server's own.
     #[error(transparent)]
     Loop(#[from] GuardError),
@@ -98,8 +102,12 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Store { .. } | Self::System(_) => 74,
-            Self::Key(_) | Self::Loop(_) | Self::Account(_) | Self::Environment(_) => 78,
+            Self::Store { .. } | Self::System(_) | Self::Seal(SealKeyError::File { .. }) => 74,
+            Self::Seal(SealKeyError::Malformed { .. })
+            | Self::Key(_)
+            | Self::Loop(_)
+            | Self::Account(_)
+            | Self::Environment(_) => 78,
             Self::KeeperGone => 69,
         }
     }
@@ -147,6 +155,11 @@ impl Server {
         let mut store = SqliteStore::open(&data_dir).map_err(store_error)?;
         let secret = server_secret(&mut store).map_err(store_error)?;
         let keys = store.keys().map_err(store_error)?;
+        let own = options
+            .environment
+            .secret(env::OVERSPILL_SEAL_KEY)
+            .map_err(StartError::Environment)?;
+        let sealer = Sealer::load(own.as_ref(), &data_dir)?;
 
         let gpus = gpu::detect().unwrap_or_else(|error| {
             info!(%error, "no GPU driver");
@@ -188,6 +201,7 @@ impl Server {
             cloud_known: BTreeSet::new(),
             server: format!("http://{}", reachable(address)),
             secret,
+            sealer: sealer.clone(),
             logs,
             secret_variables: Vec::new(),
         };
@@ -222,7 +236,11 @@ impl Server {
         let first_key = bootstrap::ensure_first_key(&as_engine, own.as_deref(), &data_dir).await?;
 
         let drain = CancellationToken::new();
-        let gateway = Gateway::new(as_engine, gateway_options(config, &options.installation));
+        let gateway_options = GatewayOptions {
+            sealer,
+            ..gateway_options(config, &options.installation)
+        };
+        let gateway = Gateway::new(as_engine, gateway_options);
         let serving = server::serve(gateway, options.listener, drain.clone());
         let gateway = tokio::spawn(serving);
         std::fs::write(data_dir.join("listen"), format!("http://{address}\n"))?;
@@ -475,6 +493,7 @@ fn gateway_options(config: &Config, installation: &str) -> GatewayOptions {
         installation: installation.to_owned(),
         webhooks_allowed: config.webhooks.allow.clone(),
         shown: config.endpoint.iter().map(shown).collect(),
+        rate_limits: config.rate_limits,
         ..GatewayOptions::default()
     }
 }

@@ -14,6 +14,7 @@ use rand::Rng as _;
 use tracing::{error, warn};
 
 use super::cloud::Cloud;
+use crate::auth::seal::Sealer;
 use crate::auth::worker_key;
 use crate::engine::live::Live;
 use crate::engine::message::Message;
@@ -39,6 +40,8 @@ pub struct Drivers {
     /// The server as local workers reach it.
     pub(super) server: String,
     pub(super) secret: [u8; 32],
+    /// Opens what jobs bring for their workers.
+    pub(super) sealer: Sealer,
     pub(super) logs: PathBuf,
     /// Variables that hold our secrets.
     pub(super) secret_variables: Vec<String>,
@@ -76,7 +79,9 @@ impl World for Drivers {
             Effect::CloudSubmit { pool, .. }
             | Effect::CloudWatch { pool, .. }
             | Effect::CloudCancel { pool, .. }
+            | Effect::CloudTtl { pool, .. }
             | Effect::CloudScale { pool, .. } => {
+                let effect = self.opened(effect);
                 let Some(cloud) = self.cloud(pool) else {
                     return;
                 };
@@ -84,8 +89,8 @@ impl World for Drivers {
                     input: input.unwrap_or_default(),
                     ..Submission::default()
                 };
-                if let Err(effect) = cloud.driver.carry_out(effect, submission) {
-                    error!(?effect, "this is no effect of the cloud");
+                if cloud.driver.carry_out(effect, submission).is_err() {
+                    error!(%pool, "this is no effect of the cloud");
                 }
             }
             Effect::Answer { .. }
@@ -99,6 +104,17 @@ impl World for Drivers {
 }
 
 impl Drivers {
+    /// A submission with what the worker must see, opened; any other effect as it is.
+    fn opened(&self, mut effect: Effect) -> Effect {
+        if let Effect::CloudSubmit {
+            attempt, extras, ..
+        } = &mut effect
+        {
+            *extras = self.sealer.open_for_worker(attempt.job, extras.as_deref());
+        }
+        effect
+    }
+
     fn tell(&self, event: Event) {
         // A stopped engine needs no facts.
         let _ = self.inbox.send(Message::Tell {

@@ -172,6 +172,19 @@ impl CloudWorld {
                 let wait = scene.ms(20, 200);
                 scene.after(wait, Action::Cloud(Cloud::Cancel { process, attempt }));
             }
+            Effect::CloudTtl {
+                attempt: _,
+                pool,
+                cloud_job,
+                ttl,
+            } => {
+                let endpoint = endpoint_of(store, pool)?;
+                let now = scene.now.as_millis();
+                // A job that is over there has no time left to live; the watch sees that.
+                let _ =
+                    self.model
+                        .set_ttl(now, &endpoint, &JobId::from(cloud_job), ttl.as_millis());
+            }
             Effect::CloudScale { pool, min, max } => {
                 let waits = self.scales.insert(pool, (min, max)).is_some();
                 if !waits {
@@ -488,7 +501,7 @@ impl CloudWorld {
         };
         let answer = match self.model.update_endpoint(now, &endpoint, settings) {
             Ok(()) => Event::CloudScaled { pool, max },
-            Err(_) => failed(CloudRefusal::NoBalance),
+            Err(_) => failed(CloudRefusal::Quota),
         };
         scene.after(back, Action::Inner(process, answer));
     }

@@ -1,7 +1,7 @@
 //! Records as rows, and back.
 
 use overspill_core::attempt::{Attempt, CloudPhase, Fence, Place};
-use overspill_core::change::{EndedAttempt, EndedJob, FinalState};
+use overspill_core::change::{EndedAttempt, EndedJob, FinalState, Terms};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
 use overspill_core::job::{Job, JobExtras, JobState};
@@ -355,9 +355,27 @@ pub(super) fn put_ended(
     put.opt_text(job.error_code.as_deref())?;
     put.opt_text(job.body_sha256.as_deref())?;
     put.int(job.expires_at.as_millis())?;
-    put.opt_text(job.webhook.as_deref())?;
+    match &job.terms {
+        None => put.opt_text(job.webhook.as_deref())?,
+        Some(terms) => put.text(&with_terms(job.webhook.as_deref(), terms))?,
+    }
     put.opt_int(input)?;
     put.opt_int(output)
+}
+
+/// The column `webhook` of `ended`, where a job has terms: a JSON object, which no URL can be.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct WithTerms {
+    webhook: Option<String>,
+    terms: Box<Terms>,
+}
+
+fn with_terms(webhook: Option<&str>, terms: &Terms) -> String {
+    let both = WithTerms {
+        webhook: webhook.map(str::to_owned),
+        terms: Box::new(terms.clone()),
+    };
+    serde_json::to_string(&both).expect("texts and numbers are JSON")
 }
 
 /// The columns of `ended` with the rows of its payloads.
@@ -366,6 +384,13 @@ pub(super) const ENDED_INPUT: usize = 17;
 pub(super) const ENDED_OUTPUT: usize = 18;
 
 pub(super) fn get_ended(row: &Checked<'_, '_>) -> Result<EndedJob, StoreError> {
+    let (webhook, terms) = match row.opt_text(16)? {
+        Some(text) if text.starts_with('{') => {
+            let both: WithTerms = row.json(16)?;
+            (both.webhook, Some(both.terms))
+        }
+        webhook => (webhook, None),
+    };
     Ok(EndedJob {
         id: row.job_id(0)?,
         endpoint: row.endpoint(1)?,
@@ -395,7 +420,8 @@ pub(super) fn get_ended(row: &Checked<'_, '_>) -> Result<EndedJob, StoreError> {
         error_code: row.opt_text(13)?,
         body_sha256: row.opt_text(14)?,
         expires_at: row.time(15)?,
-        webhook: row.opt_text(16)?,
+        webhook,
+        terms,
     })
 }
 

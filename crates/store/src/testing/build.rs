@@ -169,6 +169,7 @@ pub fn ended(n: u64) -> EndedJob {
         body_sha256: None,
         expires_at: at(1_000_000 + n.cast_signed()),
         webhook: None,
+        terms: None,
     }
 }
 

@@ -315,8 +315,10 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Vec<Cpu>>,
     /// Limits on workers; `min` and `max` are always there.
+    #[serde(deserialize_with = "shown::workers")]
     pub workers: WorkerLimits,
     /// Scaling rule.
+    #[serde(deserialize_with = "shown::scaling")]
     pub scaling: Scaling,
     /// Execution time-out of a job, in milliseconds.
     pub timeout: u64,
@@ -362,6 +364,46 @@ fn one() -> u32 {
     1
 }
 
+/// What bodies of requests must not hold, answers may: a field that RunPod adds is no error.
+mod shown {
+    use serde::{Deserialize, Deserializer};
+
+    use super::{Scaling, WorkerLimits};
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Limits {
+        min: Option<u32>,
+        max: Option<u32>,
+        idle_timeout: Option<u32>,
+    }
+
+    pub(super) fn workers<'de, D: Deserializer<'de>>(from: D) -> Result<WorkerLimits, D::Error> {
+        let limits = Limits::deserialize(from)?;
+        Ok(WorkerLimits {
+            min: limits.min,
+            max: limits.max,
+            idle_timeout: limits.idle_timeout,
+        })
+    }
+
+    #[derive(Deserialize)]
+    #[serde(tag = "type")]
+    enum Rule {
+        #[serde(rename = "QUEUE_DELAY", rename_all = "camelCase")]
+        QueueDelay { queue_delay: f64 },
+        #[serde(rename = "REQUEST_COUNT", rename_all = "camelCase")]
+        RequestCount { request_count: u32 },
+    }
+
+    pub(super) fn scaling<'de, D: Deserializer<'de>>(from: D) -> Result<Scaling, D::Error> {
+        Ok(match Rule::deserialize(from)? {
+            Rule::QueueDelay { queue_delay } => Scaling::QueueDelay { queue_delay },
+            Rule::RequestCount { request_count } => Scaling::RequestCount { request_count },
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,6 +423,18 @@ mod tests {
         let body = r#"{"name":"a","type":"QUEUE","scaling":{"type":"QUEUE_DELAY","queueDelay":4},"gpuIds":"x"}"#;
         let error = serde_json::from_str::<CreateEndpoint>(body).expect_err("unknown field");
         assert!(error.to_string().contains("gpuIds"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_may_hold_fields_that_are_new() {
+        let body = r#"{"id":"a","name":"a","timeout":1,"createdAt":"2026-01-01T00:00:00Z","new":1,
+            "workers":{"min":0,"max":3,"idleTimeout":5,"burst":2},
+            "scaling":{"type":"QUEUE_DELAY","queueDelay":4,"window":9}}"#;
+        let endpoint: Endpoint = serde_json::from_str(body).expect("new fields are no error");
+        assert_eq!(endpoint.workers.max, Some(3));
+        assert_eq!(endpoint.scaling, Scaling::QueueDelay { queue_delay: 4.0 });
+        let patch = r#"{"workers":{"max":3,"burst":2}}"#;
+        serde_json::from_str::<UpdateEndpoint>(patch).expect_err("a request may not");
     }
 
     #[test]

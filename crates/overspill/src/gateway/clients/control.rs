@@ -54,6 +54,12 @@ pub(crate) async fn retry(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, A
     }
     match gateway.engine().retry(job.id).await {
         Ok(RetryAnswer::Queued) => Ok(short(&job.id.to_string(), JobStatus::InQueue, None)),
+        Ok(RetryAnswer::Overtaken) => Err(ApiError::new(
+            StatusCode::CONFLICT,
+            "job_not_retryable",
+            "another /retry of the job came first",
+        )
+        .hint("ask /status how that one goes")),
         Ok(RetryAnswer::NotRetryable(job)) => Err(not_retryable(job.state)),
         Ok(RetryAnswer::NotFound) => Err(job_not_found()),
         Ok(RetryAnswer::Refused(refusal)) => Err(submit_refused(refusal)),
@@ -76,16 +82,6 @@ fn not_retryable(state: JobState) -> ApiError {
 /// POST `/purge-queue`: removes what is queued, and nothing else.
 pub(crate) async fn purge_queue(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
     let endpoint = call.endpoint(gateway)?;
-    let now = gateway.engine().now();
-    if let Err(seconds) = gateway.purges.admit(endpoint.id, now) {
-        return Err(ApiError::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "rate_limited",
-            "a queue is purged at most twice in 10 seconds",
-        )
-        .hint(format!("try again in {seconds} seconds"))
-        .retry_after(seconds));
-    }
     let id = endpoint.id;
     let ask = move |request| Event::PurgeAsked {
         request,

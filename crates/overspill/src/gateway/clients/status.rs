@@ -4,22 +4,51 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use overspill_core::effect::Answer;
+use overspill_core::event::Event;
 use overspill_core::id::JobId;
+use overspill_core::time::DurationMs;
 use overspill_wire::job::{JobStatus, StatusBody, TTL_MS, WAIT_DEFAULT_MS};
 use overspill_wire::json;
 use tokio::time::Instant;
 
+use crate::auth::scope::Scope;
 use crate::engine::api::{JobState, JobVersion, JobView, Unavailable};
 use crate::gateway::Gateway;
 use crate::gateway::body::{self, Body, Reply};
-use crate::gateway::call::{Call, job_not_found};
+use crate::gateway::call::{Call, job_not_found, require};
 use crate::gateway::error::ApiError;
 
 /// GET `/status/{id}`; with `?wait=` it is held as `/status-sync` is.
 pub(crate) async fn status(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
-    check_ttl(&call)?;
+    let ttl = ttl_of(&call)?;
     let hold = call.wait(1_000)?;
+    if let Some(ttl) = ttl {
+        set_ttl(gateway, &call, ttl).await?;
+    }
     held(gateway, call, hold.unwrap_or(Duration::ZERO)).await
+}
+
+/// Gives a live job this much time from now on; one that has ended is kept for its retention,
+/// whatever is asked. It can end a job, so it needs the right to.
+async fn set_ttl(gateway: &Arc<Gateway>, call: &Call, ttl: DurationMs) -> Result<(), ApiError> {
+    if let Some(caller) = &call.caller {
+        require(caller, Scope::JobsCancel)?;
+    }
+    let endpoint = call.endpoint(gateway)?;
+    let job = call.job(gateway, &endpoint).await?;
+    if job.state.is_final() {
+        return Ok(());
+    }
+    let ask = move |request| Event::TtlSet {
+        request,
+        job: job.id,
+        ttl,
+    };
+    match gateway.engine().ask(Vec::new(), Box::new(ask)).await {
+        Answer::Noted | Answer::NotLive => Ok(()),
+        _ => Err(ApiError::unavailable()),
+    }
 }
 
 /// GET `/status-sync/{id}`: held until the job ends. The JavaScript SDK asks with what is left of
@@ -47,13 +76,13 @@ async fn held(gateway: &Arc<Gateway>, call: Call, hold: Duration) -> Result<Repl
     }
 }
 
-/// `?ttl=` is checked, so that a typing error shows.
-fn check_ttl(call: &Call) -> Result<(), ApiError> {
+/// `?ttl=`, in milliseconds.
+fn ttl_of(call: &Call) -> Result<Option<DurationMs>, ApiError> {
     let Some(text) = call.query.get("ttl") else {
-        return Ok(());
+        return Ok(None);
     };
     match text.parse::<u64>() {
-        Ok(ttl) if TTL_MS.contains(&ttl) => Ok(()),
+        Ok(ttl) if TTL_MS.contains(&ttl) => Ok(Some(DurationMs::from_millis(ttl))),
         _ => Err(ApiError::bad_request(
             "ttl_invalid",
             format!(

@@ -155,8 +155,10 @@ pub(super) async fn put(
         }
     };
     let Payload { reference, bytes } = engine.keep(new.input);
+    let id = ids::job_id(engine.now(), is_sync);
+    let sealer = &gateway.options().sealer;
     let job = NewJob {
-        id: ids::job_id(engine.now(), is_sync),
+        id,
         endpoint: endpoint.id,
         input: reference,
         execution_timeout: new.execution_timeout,
@@ -164,10 +166,9 @@ pub(super) async fn put(
         low_priority: new.low_priority,
         webhook: new.webhook,
         class: 0,
-        extras: new.extras,
+        extras: new.extras.map(|text| sealer.seal(id, &text)),
         idempotency: new.idempotency,
     };
-    let id = job.id;
     let answer = engine
         .ask(
             vec![Payload { reference, bytes }],

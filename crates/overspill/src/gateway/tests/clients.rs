@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::rig::Rig;
+use crate::auth::scope::Scope;
+use crate::gateway::options::RateLimits;
 
 #[tokio::test]
 async fn a_job_from_run_to_status() {
@@ -293,4 +295,52 @@ async fn openai_streams_raw_events_and_frames_objects() {
     let (answer, ()) = tokio::join!(rig.post(chat, "{\"stream\":true}"), work);
     assert_eq!(answer.status, 500);
     assert_eq!(answer.json()["error"]["message"], "boom");
+}
+
+#[tokio::test]
+async fn a_time_to_live_needs_the_right_to_end_jobs() {
+    let rig = Rig::start().await;
+    let id = rig.submit("1").await;
+    let path = format!("/v2/tts/status/{id}?ttl=60000");
+    let reader = rig.mint_scope(Scope::JobsRead).await;
+    let answer = rig
+        .send("GET", &path, &[("Authorization", &reader)], b"")
+        .await;
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(answer.text().contains("jobs:cancel"), "{}", answer.text());
+    assert_eq!(rig.get(&path).await.field("status"), "IN_QUEUE");
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_429_with_retry_after() {
+    let rig = Rig::with(|options| options.rate_limits = RateLimits::All).await;
+    for _ in 0..10 {
+        assert_eq!(rig.get("/v2/tts/requests").await.status, 200);
+    }
+    let answer = rig.get("/v2/abc123def456/requests").await;
+    assert_eq!(
+        (answer.status, answer.field("code")),
+        (429, "rate_limited".into())
+    );
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=10).contains(&wait), "{wait}");
+    // Each endpoint, each operation and each key has its own.
+    assert_eq!(rig.get("/v2/sdxl/requests").await.status, 200);
+    assert_eq!(rig.get("/v2/tts/health").await.status, 200);
+    let other = rig.mint_scope(Scope::JobsRead).await;
+    let answer = rig
+        .send("GET", "/v2/tts/requests", &[("Authorization", &other)], b"")
+        .await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn programs_on_this_machine_are_not_limited_but_in_purging() {
+    let rig = Rig::start().await;
+    for _ in 0..12 {
+        assert_eq!(rig.get("/v2/tts/requests").await.status, 200);
+    }
+    for status in [200, 200, 429] {
+        assert_eq!(rig.post("/v2/tts/purge-queue", "").await.status, status);
+    }
 }

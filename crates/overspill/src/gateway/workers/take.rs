@@ -7,6 +7,7 @@ use overspill_core::id::JobId;
 use overspill_wire::worker::job_object;
 
 use super::{living, pause};
+use crate::auth::seal::Sealer;
 use crate::engine::api::TakenJob;
 use crate::gateway::Gateway;
 use crate::gateway::body::{self, Body, Reply};
@@ -66,17 +67,18 @@ async fn take(
     let owed = call.closes.then(|| Arc::clone(&call.peer.owed));
     let delivery = Delivery::new(Arc::clone(gateway.engine()), worker, ids, owed);
     Ok(body::json(
-        Body::pieces(objects(jobs, is_batch)).delivering(delivery),
+        Body::pieces(objects(jobs, is_batch, &gateway.options().sealer)).delivering(delivery),
     ))
 }
 
 /// Job objects around the bytes of their inputs.
-fn objects(jobs: Vec<TakenJob>, is_batch: bool) -> Vec<Bytes> {
+fn objects(jobs: Vec<TakenJob>, is_batch: bool, sealer: &Sealer) -> Vec<Bytes> {
     let mut pieces = Vec::with_capacity(jobs.len() * 3 + 1);
     for (i, job) in jobs.into_iter().enumerate() {
+        let id = job.attempt.job;
         let (head, tail) = job_object(
-            &job.attempt.job.to_string(),
-            job.extras.as_deref(),
+            &id.to_string(),
+            sealer.open_for_worker(id, job.extras.as_deref()).as_deref(),
             job.webhook.as_deref(),
         );
         let opening = match (is_batch, i) {

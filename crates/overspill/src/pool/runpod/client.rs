@@ -244,6 +244,24 @@ impl DataPlane {
         answer::read_status(job, &body).map_err(CloudError::Protocol)
     }
 
+    /// Sets what is left of a job's time to live, in milliseconds (10 s to 7 d; clamped), and says its state.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    pub async fn set_ttl(
+        &self,
+        endpoint_id: &str,
+        job: &CloudJobId,
+        ttl_ms: u64,
+    ) -> Result<CloudStatus, CloudError> {
+        let ttl_ms = ttl_ms.clamp(10_000, 604_800_000);
+        let path = format!("/{}/status/{job}?ttl={ttl_ms}", segment(endpoint_id));
+        let body = self
+            .ask(endpoint_id, Operation::Status, Method::GET, &path)
+            .await?;
+        answer::read_status(job, &body).map_err(CloudError::Protocol)
+    }
+
     /// Takes the chunks that came since the last call; the cloud holds an empty poll for up to `wait`.
     ///
     /// The cloud forgets what it gives out: chunks of an answer that is lost on the way are lost.

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The key that an empty input gets, because the cloud drops `{}`.
 pub const EMPTY_INPUT_KEY: &str = "overspill_empty_input";
@@ -16,7 +17,7 @@ pub const EMPTY_INPUT_KEY: &str = "overspill_empty_input";
 pub const BODY_BYTES_MAX: usize = 10_000_000;
 
 /// What a submission says beside its input. Times in milliseconds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Submission {
     /// The input as JSON text.
     pub input: Bytes,
@@ -31,6 +32,16 @@ pub struct Submission {
     /// Further keys that the worker must see (`s3Config`), as the text of a JSON object. Keys that a submission has
     /// itself are left out.
     pub extras: Option<String>,
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The extras hold keys of object stores, an input whatever people send.
+        f.debug_struct("Submission")
+            .field("input_bytes", &self.input.len())
+            .field("has_extras", &self.extras.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Keys of a submission that no extra may double.

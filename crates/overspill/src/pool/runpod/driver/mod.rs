@@ -106,6 +106,11 @@ enum Order {
         cloud_job: CloudJobId,
         only_if_queued: bool,
     },
+    Ttl {
+        pool: PoolId,
+        cloud_job: CloudJobId,
+        ttl: DurationMs,
+    },
     Scale {
         pool: PoolId,
         min: u32,
@@ -147,7 +152,7 @@ impl Driver {
     /// the effect is a submission. An effect that is not of the cloud is given back.
     ///
     /// # Errors
-    /// The effect, if it is not one of `CloudSubmit`, `CloudWatch`, `CloudCancel` and `CloudScale`.
+    /// The effect, if it is not one of `CloudSubmit`, `CloudWatch`, `CloudCancel`, `CloudTtl` and `CloudScale`.
     pub fn carry_out(
         &self,
         effect: Effect,
@@ -160,12 +165,14 @@ impl Driver {
                 execution_timeout,
                 ttl,
                 extras,
+                low_priority,
             } => {
                 let millis = |length: DurationMs| i64::try_from(length.as_millis()).ok();
                 let submission = Submission {
                     execution_timeout_ms: millis(execution_timeout),
                     ttl_ms: millis(ttl),
                     extras,
+                    is_low_priority: low_priority,
                     ..submission(attempt)
                 };
                 self.submit(attempt, pool, submission);
@@ -183,6 +190,12 @@ impl Driver {
             } => {
                 self.cancel(attempt, pool, &cloud_job, only_if_queued);
             }
+            Effect::CloudTtl {
+                attempt: _,
+                pool,
+                cloud_job,
+                ttl,
+            } => self.set_ttl(pool, &cloud_job, ttl),
             Effect::CloudScale { pool, min, max } => self.scale(pool, min, max),
             other => return Err(Box::new(other)),
         }
@@ -223,6 +236,18 @@ impl Driver {
                 pool,
                 cloud_job,
                 only_if_queued,
+            });
+        }
+    }
+
+    /// Sets what is left of a job's time to live at `RunPod`. A call that fails is tried again a few times; beyond that
+    /// the job may end there sooner, and is then run again.
+    pub fn set_ttl(&self, pool: PoolId, cloud_job: &str, ttl: DurationMs) {
+        if let Some(cloud_job) = CloudJobId::parse(cloud_job) {
+            self.order(Order::Ttl {
+                pool,
+                cloud_job,
+                ttl,
             });
         }
     }

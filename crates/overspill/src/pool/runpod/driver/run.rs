@@ -51,6 +51,7 @@ pub(super) enum Done {
         cloud_job: CloudJobId,
         is_known: bool,
     },
+    TtlSet,
 }
 
 /// Everything that the task owns.
@@ -142,6 +143,11 @@ impl Runner {
                 self.schedule.watch(attempt, pool, cloud_job, wish, now_ms);
                 self.schedule.wish(attempt, wish, now_ms);
             }
+            Order::Ttl {
+                pool,
+                cloud_job,
+                ttl,
+            } => self.start_ttl(pool, cloud_job, ttl),
             Order::Scale { pool, min, max } => {
                 if let Some(state) = self.pools.get_mut(&pool) {
                     state.lane.want(WorkerRange { min, max });
@@ -228,6 +234,7 @@ impl Runner {
                 sent,
                 outcome,
             } => self.on_scaled(pool, sent, outcome, now_ms),
+            Done::TtlSet => {}
             Done::Read { pool, outcome } => self.on_read(pool, outcome, now_ms),
             Done::Found {
                 attempt,

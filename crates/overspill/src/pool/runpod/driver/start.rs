@@ -108,6 +108,31 @@ impl Runner {
         });
     }
 
+    /// Sets a job's time to live there, with a few tries.
+    pub(super) fn start_ttl(&mut self, pool: PoolId, cloud_job: CloudJobId, ttl: DurationMs) {
+        let Some(state) = self.pools.get(&pool) else {
+            return;
+        };
+        let access = state.access.clone();
+        let clock = Arc::clone(&self.clock);
+        self.calls.spawn(async move {
+            for tries in 0..3 {
+                let answer = access
+                    .data_plane
+                    .set_ttl(&access.endpoint_id, &cloud_job, ttl.as_millis())
+                    .await;
+                match answer {
+                    Ok(_status) => break,
+                    Err(error) => {
+                        tracing::warn!(%cloud_job, %error, "a time to live could not be set at the cloud");
+                    }
+                }
+                clock.sleep_until(clock.now_ms() + (1_000 << tries)).await;
+            }
+            Done::TtlSet
+        });
+    }
+
     /// Starts every call whose time has come.
     pub(super) fn start_due(&mut self) {
         let now_ms = self.clock.now_ms();

@@ -124,8 +124,14 @@ pub fn pool_failed(error: &CloudError) -> Option<CloudRefusal> {
         }
         CloudError::Unauthorized { .. } => Some(CloudRefusal::Unauthorized),
         CloudError::Gone { .. } => Some(CloudRefusal::EndpointGone),
-        // A quota on workers goes by the balance: "Your worker concurrency cannot go beyond …".
-        CloudError::Rejected { .. } | CloudError::Conflict { .. } => Some(CloudRefusal::NoBalance),
+        CloudError::Rejected { detail, .. } | CloudError::Conflict { detail, .. }
+            if speaks_of_balance(detail) && !speaks_of_quota(detail) =>
+        {
+            Some(CloudRefusal::NoBalance)
+        }
+        // "Your worker concurrency cannot go beyond the maximum limit of (5)": new limits are refused for
+        // nothing else that we send.
+        CloudError::Rejected { .. } | CloudError::Conflict { .. } => Some(CloudRefusal::Quota),
         CloudError::RateLimited { .. }
         | CloudError::Protocol(_)
         | CloudError::Unavailable { .. }
@@ -136,6 +142,13 @@ pub fn pool_failed(error: &CloudError) -> Option<CloudRefusal> {
 fn speaks_of_balance(detail: &str) -> bool {
     let detail = detail.to_ascii_lowercase();
     ["balance", "insufficient funds", "credit", "payment"]
+        .iter()
+        .any(|word| detail.contains(word))
+}
+
+fn speaks_of_quota(detail: &str) -> bool {
+    let detail = detail.to_ascii_lowercase();
+    ["worker concurrency", "maximum limit", "quota"]
         .iter()
         .any(|word| detail.contains(word))
 }
