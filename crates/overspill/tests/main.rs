@@ -7,7 +7,10 @@ mod cli_check;
 mod cli_client;
 mod cli_help;
 mod cloud_pool;
+#[path = "../../emulator/tests/emulator/document.rs"]
+mod document;
 mod keeper;
+mod management_document;
 mod reference;
 mod serving;
 mod support;

@@ -8,6 +8,7 @@
 
 mod control;
 mod data_plane;
+mod document;
 mod faults;
 mod legacy;
 mod management;

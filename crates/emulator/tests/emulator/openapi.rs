@@ -3,108 +3,11 @@
 //! The document is no part of the project. It is looked for in the folder that `OVERSPILL_SHARED` names (default: `shared`
 //! beside the workspace); without it this test says so and checks only that every served route answers.
 
-use std::path::PathBuf;
-
-use serde_json::{Value, json};
-
 use overspill_emulator::Emulator;
+use serde_json::json;
 
+use crate::document::{document, matches, validate};
 use crate::rig::{Answer, Rig, creation};
-
-fn document() -> Option<Value> {
-    let root = std::env::var_os("OVERSPILL_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let path = root.join("runpod-api-v2.openapi.json");
-    match std::fs::read(&path) {
-        Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
-        Err(error) => {
-            println!("not validated against OpenAPI: {}: {error}", path.display());
-            None
-        }
-    }
-}
-
-fn matches(template: &str, path: &str) -> bool {
-    let path = path.split('?').next().unwrap();
-    let (template, path): (Vec<&str>, Vec<&str>) =
-        (template.split('/').collect(), path.split('/').collect());
-    template.len() == path.len()
-        && template
-            .iter()
-            .zip(&path)
-            .all(|(t, p)| t.starts_with('{') || t == p)
-}
-
-/// The schema with the document's components beside it, so that its references resolve.
-fn check(document: &Value, schema: &Value, instance: &Value, what: &str) {
-    let schema = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "allOf": [schema],
-        "components": document["components"],
-    });
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> = validator
-        .iter_errors(instance)
-        .map(|error| format!("{error} at {}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{what}: {errors:#?}\n{instance:#}");
-}
-
-fn validate(document: &Value, answer: &Answer) {
-    let what = format!("{} {} -> {}", answer.method, answer.path, answer.status);
-    let paths = document["paths"].as_object().unwrap();
-    let mut found: Vec<&String> = paths
-        .keys()
-        .filter(|path| matches(path, &answer.path))
-        .collect();
-    // The one with the fewest placeholders is meant.
-    found.sort_by_key(|path| path.matches('{').count());
-    let path = found
-        .first()
-        .unwrap_or_else(|| panic!("{what}: no such path"));
-    let operation = &paths[*path][answer.method.to_lowercase()];
-    if !operation.is_object() {
-        assert_eq!(answer.status, 405, "{what}: no such method");
-        return;
-    }
-    let responses = &operation["responses"];
-    let mut response = responses
-        .get(answer.status.to_string())
-        .unwrap_or_else(|| &responses["default"]);
-    if let Some(reference) = response["$ref"].as_str() {
-        response = document.pointer(&reference[1..]).unwrap();
-    }
-    assert!(response.is_object(), "{what}: status is not documented");
-    for name in response["headers"]
-        .as_object()
-        .into_iter()
-        .flat_map(|headers| headers.keys())
-    {
-        assert!(
-            answer.headers.contains_key(name.as_str()) || name == "Connection" || name == "Allow",
-            "{what}: header {name} is missing"
-        );
-    }
-    let content = response["content"].as_object();
-    let Some(content) = content else {
-        assert!(answer.text.is_empty(), "{what}: no body is documented");
-        return;
-    };
-    let kind = answer.header("content-type");
-    let schema = &content
-        .get(kind)
-        .unwrap_or_else(|| panic!("{what}: content type {kind}"))["schema"];
-    if kind == "text/event-stream" {
-        return;
-    }
-    check(document, schema, &answer.json(), &what);
-    let request = &operation["requestBody"]["content"]["application/json"]["schema"];
-    if let Some(sent) = answer.sent.as_ref().filter(|_| answer.status < 300) {
-        check(document, request, sent, &format!("request of {what}"));
-    }
-}
 
 /// One exchange or more on every served route, good and bad.
 async fn exchanges(rig: &Rig) -> Vec<Answer> {

@@ -8,28 +8,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// What was answered.
-#[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) sent: Option<Value>,
-    pub(crate) status: u16,
-    pub(crate) headers: http::HeaderMap,
-    pub(crate) text: String,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-    }
-}
+/// What was answered, with what was asked.
+pub(crate) use crate::document::Exchange as Answer;
 
 /// An emulator that serves until the rig is dropped.
 pub(crate) struct Rig {

@@ -156,12 +156,7 @@ pub(super) async fn admit(
         return Ok(None);
     };
     // Emptying a queue is limited whatever the configuration: it cannot be undone.
-    let applies = operation == Operation::PurgeQueue
-        || match gateway.options.rate_limits {
-            RateLimits::Off => false,
-            RateLimits::All => true,
-            RateLimits::Remote => !is_loopback(call.client_address(gateway)),
-        };
+    let applies = operation == Operation::PurgeQueue || applies_to(gateway, call);
     // What names no endpoint gets its 404 further on.
     let (true, Ok(endpoint)) = (applies, call.endpoint(gateway)) else {
         return Ok(None);
@@ -200,6 +195,15 @@ pub(super) async fn admit(
                 at_once.unwrap_or_default()
             ),
         )),
+    }
+}
+
+/// Whether this caller is limited, as the configuration has it.
+pub(super) fn applies_to(gateway: &Gateway, call: &Call) -> bool {
+    match gateway.options.rate_limits {
+        RateLimits::Off => false,
+        RateLimits::All => true,
+        RateLimits::Remote => !is_loopback(call.client_address(gateway)),
     }
 }
 

@@ -50,6 +50,7 @@ pub struct Gateway {
     failures: Failures,
     ids: ids::Ids,
     limits: limits::Limits,
+    windows: management::windows::Windows,
     readers: clients::stream::Readers,
     submissions: clients::idempotency::InFlight,
     strangers: workers::Strangers,
@@ -71,6 +72,7 @@ impl Gateway {
             failures: Failures::default(),
             ids: ids::Ids::default(),
             limits: limits::Limits::default(),
+            windows: management::windows::Windows::default(),
             readers: clients::stream::Readers::default(),
             submissions: clients::idempotency::InFlight::default(),
             strangers: workers::Strangers::default(),
@@ -89,10 +91,13 @@ impl Gateway {
             ErrorForm::Flat
         };
         let is_head = request.method() == Method::HEAD;
-        let mut access = None;
-        let result = self.routed(request, peer, &request_id, &mut access).await;
+        let mut marks = Marks::default();
+        let result = self.routed(request, peer, &request_id, &mut marks).await;
         let mut reply = result.unwrap_or_else(|error| error.reply(form, &request_id));
         let headers = reply.headers_mut();
+        if is_serverless {
+            marks.windows.unwrap_or_default().state_in(headers);
+        }
         headers.insert(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
@@ -100,7 +105,7 @@ impl Gateway {
         headers
             .entry(header::CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));
-        if access == Some(ClosesConnection) {
+        if marks.closes_connection {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if is_head {
@@ -114,7 +119,7 @@ impl Gateway {
         request: Request<Incoming>,
         peer: Peer,
         request_id: &str,
-        closes: &mut Option<ClosesConnection>,
+        marks: &mut Marks,
     ) -> Result<Reply, ApiError> {
         let (parts, body) = request.into_parts();
         self.options.hosts.check(&parts.headers, peer.local.ip())?;
@@ -135,7 +140,7 @@ impl Gateway {
             Found::Nothing => return Err(no_route()),
         };
         if route.access == Access::Worker && workers::is_runpod_sdk(&parts.headers) {
-            *closes = Some(ClosesConnection);
+            marks.closes_connection = true;
         }
         let mut call = Call {
             query: query::Query::parse(parts.uri.query().unwrap_or_default()),
@@ -146,11 +151,20 @@ impl Gateway {
             caller: None,
             path_key,
             peer,
-            closes: closes.is_some(),
+            closes: marks.closes_connection,
             request_id: request_id.to_owned(),
         };
         if let Access::Key(scope) = route.access {
             call.caller = Some(self.authorise(&call, scope)?);
+        }
+        if let Some(caller) = &call.caller
+            && route.path.starts_with("/v2/serverless")
+        {
+            let state = self.windows.count(&caller.key_id, self.engine.now());
+            let state = marks.windows.insert(state);
+            if limits::applies_to(self, &call) {
+                state.check()?;
+            }
         }
         let open = limits::admit(self, &call, route.operation).await?;
         let reply = self.operate(route.operation, call).await?;
@@ -235,9 +249,14 @@ impl Gateway {
     }
 }
 
-/// The answer closes its connection: its worker would lose a result on a stale one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ClosesConnection;
+/// What an answer must carry whatever becomes of its request.
+#[derive(Default)]
+struct Marks {
+    /// It closes its connection: its worker would lose a result on a stale one.
+    closes_connection: bool,
+    /// What remains of the caller's calls of RunPod's management API.
+    windows: Option<management::windows::State>,
+}
 
 /// Longer paths lead nowhere.
 const PATH_LENGTH_MAX: usize = 4_096;

@@ -11,7 +11,7 @@ use overspill_wire::management::endpoint::{
     Endpoint, EndpointList, EndpointType, FlashBoot, QueueUrls, RequestUrls, Scaling,
     UpdateEndpoint, WorkerLimits,
 };
-use overspill_wire::management::release::{ReleaseList, Rollout};
+use overspill_wire::management::release::{Release, ReleaseList, ReleaseSource, Rollout};
 use overspill_wire::management::worker::{Worker, WorkerList, WorkerStatus, WorkerSummary};
 
 use super::endpoints::{set_limits, view};
@@ -116,7 +116,16 @@ pub(crate) async fn releases(gateway: &Arc<Gateway>, call: Call) -> Result<Reply
             workers_total: view.local.workers,
             percent_on_latest: 100,
         },
-        releases: Vec::new(),
+        releases: vec![Release {
+            id: format!("{}-1", view.name),
+            version: Some(1),
+            source: ReleaseSource::Manual,
+            build_id: None,
+            created_by_user_id: None,
+            worker_count: view.local.workers,
+            created_at: rfc3339(gateway.started_at),
+            diff: Vec::new(),
+        }],
     }))
 }
 
