@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::step::{self, Outcome};
 use crate::storms;
-use crate::{crash, e2e, python, tidy, workspace};
+use crate::{crash, e2e, python, schemathesis, tidy, workspace};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -22,8 +22,18 @@ pub(crate) struct TestArgs {
 }
 
 /// Names of the steps, in the order in which they run.
-const STEPS: [&str; 10] = [
-    "format", "tidy", "clippy", "build", "tests", "doctests", "storms", "setup", "e2e", "crash",
+const STEPS: [&str; 11] = [
+    "format",
+    "tidy",
+    "clippy",
+    "build",
+    "tests",
+    "doctests",
+    "storms",
+    "setup",
+    "e2e",
+    "schemathesis",
+    "crash",
 ];
 
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
@@ -43,7 +53,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     {
         let word = step::word(*is_passed);
         println!(
-            "  {name:<9} {word:<6} {:>7.1} s  {closing}",
+            "  {name:<12} {word:<6} {:>7.1} s  {closing}",
             took.as_secs_f64()
         );
     }
@@ -90,6 +100,7 @@ fn run_step(name: &str) -> Result<String> {
             let whole = e2e::suite(&["--compatibility", "check"])?;
             step::watch(whole, &["passed", "failed", "error"])
         }
+        "schemathesis" => step::watch(schemathesis::short()?, &["schemathesis"]),
         "crash" => step::watch(crash::short()?, &["lost"]),
         unknown => bail!("no step is called {unknown:?}"),
     }

@@ -14,6 +14,7 @@ mod e2e;
 mod faults;
 mod gate;
 mod python;
+mod schemathesis;
 mod score;
 mod step;
 mod storms;
@@ -42,6 +43,8 @@ enum Task {
     E2e(e2e::E2eArgs),
     /// Kill the server at random moments under load, then count lost and doubled jobs
     Crash(crash::CrashArgs),
+    /// Make up requests from RunPod's OpenAPI document, against the emulator and the server
+    Schemathesis(schemathesis::SchemathesisArgs),
     /// Damage the store's files as power cuts, bad disks and torn writes do, then open them
     Faults(faults::FaultsArgs),
     /// Run the core in virtual time through faults, by seed, each seed twice
@@ -68,6 +71,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::E2e(args) => e2e::run(&args),
         Task::Crash(args) => crash::run(&args),
+        Task::Schemathesis(args) => schemathesis::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),
         Task::Demo(args) => demo::run(&args),

@@ -25,6 +25,8 @@ use crate::state::Shared;
 type Answer = Result<Response, Failure>;
 type Params = HashMap<String, String>;
 
+/// The first moment that RFC 3339 can say, in milliseconds since the epoch.
+const YEAR_0_MS: i64 = -62_167_219_200_000;
 /// The most buckets of one answer.
 const BUCKETS_MAX: usize = 100_000;
 
@@ -85,6 +87,11 @@ impl Buckets {
             for _ in 0..last.min(BUCKETS_MAX) {
                 borders.push(border);
                 border = floor(border - 1, size);
+                if border < YEAR_0_MS {
+                    return Err(Failure::bad_request(format!(
+                        "lastN {last} reaches back beyond the year 0"
+                    )));
+                }
             }
             borders.reverse();
         } else {

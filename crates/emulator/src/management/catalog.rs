@@ -82,13 +82,24 @@ fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').filter(|word| !word.is_empty())
 }
 
-/// Refuses a parameter with a word that is not in `known`.
+/// Refuses a parameter with a word that is not in `known`, without any, or (`include`) with one too many.
 fn check_words(params: &Params, name: &str, known: &[&str]) -> Result<(), Failure> {
-    let mut words = params.get(name).into_iter().flat_map(|text| words_of(text));
-    match words.find(|word| !known.contains(word)) {
-        Some(word) => Err(invalid(name, word, &format!("one of {}", known.join(", ")))),
-        None => Ok(()),
+    let Some(text) = params.get(name) else {
+        return Ok(());
+    };
+    let rule = format!("one of {}", known.join(", "));
+    let mut words = text.split(',');
+    if let Some(word) = words.find(|word| !known.contains(word)) {
+        return Err(invalid(name, word, &rule));
     }
+    if name == "include" && text.split(',').count() > known.len() {
+        return Err(invalid(
+            name,
+            text,
+            &format!("at most {} values", known.len()),
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses a number below `least`.

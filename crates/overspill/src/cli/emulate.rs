@@ -34,6 +34,9 @@ pub struct EmulateArgs {
     /// modelled, and a job says by `input.seconds` how long it runs
     #[arg(long, value_name = "COMMAND")]
     pub worker_cmd: Option<String>,
+    /// Answer however often it is asked: no 429 of its own, on either API
+    #[arg(long)]
+    pub no_rate_limits: bool,
 }
 
 impl EmulateArgs {
@@ -46,6 +49,7 @@ impl EmulateArgs {
                     self.cold_start.most.as_millis(),
                 ),
                 real_workers: self.worker_cmd.is_some(),
+                has_rate_limits: !self.no_rate_limits,
                 ..CloudOptions::default()
             },
             idle_timeout_s: u32::try_from(self.idle_timeout.as_millis() / 1_000).ok(),

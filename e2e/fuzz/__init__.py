@@ -1,0 +1,1 @@
+"""Requests made up from RunPod's OpenAPI document, against the emulator and the server."""
