@@ -9,6 +9,7 @@
 mod control;
 mod data_plane;
 mod document;
+mod fault_effects;
 mod faults;
 mod legacy;
 mod management;
