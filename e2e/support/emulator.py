@@ -4,6 +4,7 @@ import re
 
 import requests
 
+from support import document
 from support.processes import Child, binary, environment
 from support.wait import until
 
@@ -64,7 +65,20 @@ class Emulator:
         workers = self.health(endpoint)["workers"]
         return workers["running"] + workers["idle"] + workers["initializing"]
 
+    def check_exchanges(self):
+        """Every exchange so far on a management route is as RunPod's OpenAPI document says."""
+        if document.document() is None or self.child.process.poll() is not None:
+            return
+        for exchange in self.call("GET", "/emulator/exchanges"):
+            document.validate(exchange)
+
     def stop(self):
+        try:
+            self.check_exchanges()
+        finally:
+            self._end()
+
+    def _end(self):
         left = self.child.kill()
         print(f"--- the end of {self.child.log.name}\n{self.child.tail()}")
         assert not left, f"processes outlived the emulator: {left}"

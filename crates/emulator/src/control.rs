@@ -22,6 +22,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/emulator/bill", get(bill))
         .route("/emulator/executions", get(executions))
         .route("/emulator/requests", get(requests))
+        .route("/emulator/exchanges", get(exchanges))
         .route("/emulator/endpoints/{id}", post(endpoint))
         .route("/emulator/faults", get(faults).post(inject).delete(clear))
         .route("/emulator/faults/{id}", axum::routing::delete(clear_one))
@@ -75,6 +76,10 @@ async fn bill(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn executions(State(shared): State<Arc<Shared>>) -> Response {
     ok(&shared.call(|model, now_ms| model.executions(now_ms).to_vec()))
+}
+
+async fn exchanges(State(shared): State<Arc<Shared>>) -> Response {
+    ok(&shared.exchanges.all())
 }
 
 async fn requests(State(shared): State<Arc<Shared>>) -> Response {

@@ -11,6 +11,7 @@ use overspill_sim::cloud::{CloudModel, Effect, EndpointId, JobId, Operation, Wor
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::management::Exchanges;
 use crate::options::Options;
 use crate::processes::Processes;
 use crate::templates::Templates;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) work: Waiters<EndpointId>,
     pub(crate) workers: Waiters<WorkerId>,
     requests: Mutex<BTreeMap<String, u64>>,
+    pub(crate) exchanges: Exchanges,
     open: Mutex<HashMap<(EndpointId, Operation), u64>>,
     pub(crate) templates: Mutex<Templates>,
     pub(crate) processes: Processes,
@@ -50,6 +52,7 @@ impl Shared {
             work: Waiters::default(),
             workers: Waiters::default(),
             requests: Mutex::default(),
+            exchanges: Exchanges::default(),
             open: Mutex::default(),
             templates: Mutex::default(),
             processes: Processes::default(),

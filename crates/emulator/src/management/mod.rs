@@ -4,6 +4,7 @@
 
 mod billing;
 mod catalog;
+mod exchanges;
 mod problem;
 mod serverless;
 mod translate;
@@ -22,6 +23,7 @@ use overspill_wire::management::limits::{
 };
 
 use crate::state::Shared;
+pub(crate) use exchanges::Exchanges;
 use problem::Failure;
 pub(crate) use translate::rfc3339;
 
@@ -76,6 +78,10 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(shared),
             limit,
+        ))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(shared),
+            exchanges::keep,
         ))
 }
 

@@ -108,11 +108,11 @@ async fn bad_values_are_named() {
 #[tokio::test]
 async fn the_clock_runs_at_its_scale() {
     let mut options = options();
-    options.time_scale = 10_000.0;
+    options.time_scale = 100.0;
     let rig = Rig::with(options).await;
     let endpoint = rig.endpoint(json!({"max": 1})).await;
     let path = format!("/v2/{endpoint}/runsync?wait=300000");
-    // A cold start of ten seconds and more, in a few milliseconds.
+    // A cold start of ten seconds and more, in a tenth of a second.
     let answer = rig.post(&path, json!({"input": {"seconds": 2}})).await;
     assert_eq!(answer.json()["status"], "COMPLETED");
 }
@@ -132,4 +132,36 @@ async fn two_patches_at_once_do_not_undo_each_other() {
         (&body["workers"]["max"], &body["name"]),
         (&json!(7), &json!("other"))
     );
+}
+
+#[tokio::test]
+async fn exchanges_on_management_routes_are_kept_whole() {
+    let rig = Rig::start().await;
+    let endpoint = rig.warm_endpoint().await;
+    let change = json!({"workers": {"max": 2}});
+    let path = format!("/v2/serverless/{endpoint}");
+    let answer = rig.send("PATCH", &path, Some(change.clone())).await;
+    rig.get(&format!("{path}/workers?x=1")).await;
+    rig.get(&format!("/v2/{endpoint}/health")).await;
+    let kept = rig.get("/emulator/exchanges").await.json();
+    let kept = kept.as_array().unwrap();
+    let seen: Vec<(&str, &str)> = kept
+        .iter()
+        .map(|exchange| {
+            let text = |name: &str| exchange[name].as_str().unwrap();
+            (text("method"), text("path"))
+        })
+        .collect();
+    let workers = format!("{path}/workers?x=1");
+    assert_eq!(
+        seen,
+        [
+            ("POST", "/v2/serverless"),
+            ("PATCH", path.as_str()),
+            ("GET", workers.as_str())
+        ]
+    );
+    assert_eq!(kept[1]["sent"], change.to_string());
+    assert_eq!(kept[1]["received"], answer.text);
+    assert_eq!(kept[1]["headers"]["content-type"], "application/json");
 }

@@ -6,7 +6,7 @@ use crate::rig::{Answer, Rig, options};
 
 async fn call(method: &str, route: &str, body: Option<serde_json::Value>) -> Answer {
     let mut options = options();
-    options.time_scale = 10_000.0;
+    options.time_scale = 100.0;
     let rig = Rig::with(options).await;
     let endpoint = rig.endpoint(json!({"min": 1, "max": 1})).await;
     rig.send(method, &format!("/v2/{endpoint}/openai{route}"), body)
