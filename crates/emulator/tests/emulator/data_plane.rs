@@ -397,3 +397,70 @@ async fn a_webhook_carries_the_envelope() {
     );
     assert_eq!(body["input"], json!({"seconds": 1}));
 }
+
+/// One line a state of `runpod-protocol.md` A4: what is submitted, how long is waited, and the whole set of fields.
+#[tokio::test]
+async fn every_state_has_exactly_its_fields() {
+    let ran = ["delayTime", "executionTime", "id", "status", "workerId"];
+    let with = |more: &[&'static str]| {
+        let mut all: Vec<&str> = ran.iter().chain(more).copied().collect();
+        all.sort_unstable();
+        all
+    };
+    let input = |input: Value| json!({"input": input});
+    let short = json!({"input": {"seconds": 100}, "policy": {"executionTimeout": 5_000}});
+    for (state, body, wait_ms, fields) in [
+        (
+            "IN_PROGRESS",
+            input(json!({"seconds": 9})),
+            1_000,
+            vec!["delayTime", "id", "status", "workerId"],
+        ),
+        (
+            "IN_PROGRESS",
+            input(json!({"seconds": 9, "progress": 2})),
+            4_000,
+            with(&["output"]),
+        ),
+        (
+            "COMPLETED",
+            input(json!({"seconds": 1})),
+            1_000,
+            with(&["output"]),
+        ),
+        (
+            "FAILED",
+            input(json!({"seconds": 1, "error": "x"})),
+            1_000,
+            with(&["error"]),
+        ),
+        ("FAILED", short, 20_000, with(&["error"])),
+    ] {
+        let rig = Rig::start().await;
+        let endpoint = rig.warm_endpoint().await;
+        let job = run(&rig, &endpoint, body.clone()).await;
+        rig.skip(wait_ms);
+        let shown = status(&rig, &endpoint, &job).await;
+        assert_eq!(
+            (&shown["status"], keys(&shown)),
+            (&json!(state), fields),
+            "{body}"
+        );
+    }
+    // Without a worker: in the queue, cancelled there, and over its time to live there.
+    let rig = Rig::start().await;
+    let endpoint = rig.endpoint(json!({"min": 0, "max": 1})).await;
+    let job = run(&rig, &endpoint, input(json!({}))).await;
+    let waits = status(&rig, &endpoint, &job).await;
+    assert_eq!(
+        (&waits["status"], keys(&waits)),
+        (&json!("IN_QUEUE"), vec!["id", "status"])
+    );
+    rig.post(&format!("/v2/{endpoint}/cancel/{job}"), json!({}))
+        .await;
+    let over = status(&rig, &endpoint, &job).await;
+    assert_eq!(
+        (&over["status"], keys(&over)),
+        (&json!("CANCELLED"), vec!["id", "status"])
+    );
+}
