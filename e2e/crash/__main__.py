@@ -1,26 +1,22 @@
-"""The run: load, kills, the end, the verdict."""
+"""The command: legs, the state between runs, the verdict over all of them."""
 
 import argparse
-import os
-import random
-import signal
+import hashlib
+import json
+import shutil
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from pathlib import Path
 
-from crash.load import Load
-from crash.oracle import judge
-from support.processes import children
-from support.server import Server, endpoint, scripted_pool
-from support.wait import until
+from crash.leg import run_leg
+from support.processes import binary
 
-DEVICES = 4
+# Kills of one leg. Small enough that little is lost when a run is stopped within one.
+LEG_CYCLES = 50
 # The share of kills that must fall between a 200 and the end of that job.
 SHARE_MIN = 0.30
-DRAIN_S = 180
+COUNTS = ("cycles", "keeper", "inside", "jobs", "submissions", "executions", "again", "charges", "hooks")
 
 
 def arguments():
@@ -28,101 +24,98 @@ def arguments():
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=None)
+    parser.add_argument("--state", type=Path, default=None, help="where a run goes on from")
     return parser.parse_args()
 
 
-def serving_process(server):
-    """The keeper's child that serves: the one that runs no handler."""
-    workers = set(server.workers())
-    return next((pid for pid in children(server.child.pid) if pid not in workers), None)
+def build_id():
+    """Names the binary that is killed: verdicts of two builds do not add up unseen."""
+    return hashlib.sha256(Path(binary()).read_bytes()).hexdigest()[:12]
 
 
-def kill_keeper(server):
-    os.kill(server.child.pid, signal.SIGKILL)
-    at = time.time()
-    server.child.process.wait()
-    until(lambda: not server.child.descendants(), "all that the keeper started is gone", 10)
-    server.start(f"127.0.0.1:{server.port}")
-    return at
+def load_state(options):
+    if options.state and options.state.exists():
+        legs = json.loads(options.state.read_text())["legs"]
+        done = sum(leg["cycles"] for leg in legs)
+        print(f"going on from {options.state}: {done} of {options.cycles} cycles are done", flush=True)
+        return legs
+    return []
 
 
-def kill_serving(server):
-    pid = until(lambda: serving_process(server), "there is a serving process", 30)
-    os.kill(pid, signal.SIGKILL)
-    at = time.time()
-    until(lambda: serving_process(server) not in (None, pid), "a new serving process", 30)
-    server.wait_ready(60)
-    return at
+def save_state(options, legs):
+    if options.state:
+        options.state.parent.mkdir(parents=True, exist_ok=True)
+        new = options.state.with_suffix(".new")
+        new.write_text(json.dumps({"seed": options.seed, "legs": legs}, indent=1))
+        new.replace(options.state)
 
 
-def run(options, folder):
-    pool = scripted_pool(devices=DEVICES)
-    load_endpoint = endpoint("load", pool, max_attempts=100, execution_timeout='"60s"')
-    server = Server(folder, [load_endpoint], name="crash").start()
-    dice = random.Random(options.seed)
-    load = Load(server, options.seed)
-    load.start()
-    kills = []
-    pause = threading.Event()
-    deadline = time.monotonic() + options.minutes * 60 if options.minutes else None
-    try:
-        for cycle in range(options.cycles):
-            if deadline and time.monotonic() >= deadline:
-                break
-            pause.wait(dice.uniform(0.05, 2.5))
-            what, kill = ("keeper", kill_keeper) if cycle % 2 else ("serving", kill_serving)
-            started = time.monotonic()
-            at = kill(server)
-            kills.append((at, what))
-            back = time.monotonic() - started
-            print(
-                f"cycle {cycle + 1}/{options.cycles}: killed {what}, back after {back:.1f} s, "
-                f"{load.open_jobs()} jobs open, {len(load.notes)} submissions",
-                flush=True,
-            )
-        is_drained = load.stop(DRAIN_S)
-        server.child.process.terminate()
-        server.child.process.wait(timeout=60)
-    except BaseException:
-        load.stop(0)
-        print(server.child.tail(), file=sys.stderr)
-        raise
-    finally:
-        server.child.kill()
-    return report(server, load, kills, is_drained)
-
-
-def report(server, load, kills, is_drained):
-    store = next(iter(sorted(server.data_dir.glob("*.db"))), None)
-    assert store is not None, f"no store in {sorted(p.name for p in server.data_dir.iterdir())}"
-    executions = server.executions()
-    verdict, ended = judge(load.notes, executions, store)
-    acked = [note for note in load.notes if note.job]
-    spans = [
-        (note.acked_at, ended[note.job]["ended_at"] / 1000) for note in acked if note.job in ended
-    ]
-    inside = sum(1 for at, _ in kills if any(start <= at <= end for start, end in spans))
-    share = inside / len(kills) if kills else 0.0
-    again = sum(1 for count in Counter(job for job, _, _ in executions).values() if count > 1)
-    for kind in ("lost", "duplicated", "wrong"):
-        for finding in getattr(verdict, kind)[:20]:
-            print(f"{kind}: {finding}")
-    if not is_drained:
-        print(f"not every job ended within {DRAIN_S} s of the last kill")
-    print(
-        f"{len(kills)} kills ({sum(w == 'keeper' for _, w in kills)} of the keeper), "
-        f"{len(acked)} jobs acknowledged of {len(load.notes)} submissions, "
-        f"{len(executions)} executions, {again} jobs ran again"
-    )
-    print(f"kills between a 200 and the job's end: {inside} of {len(kills)} ({share:.0%})")
-    print(verdict.summary(), flush=True)
-    return verdict.is_clean() and is_drained and share >= SHARE_MIN
+def judged_leg(options, number, cycles, deadline):
+    """One leg in a folder of its own, which stays when something was wrong."""
+    folder = Path(tempfile.mkdtemp(prefix="overspill-crash-"))
+    leg, findings = run_leg(folder, cycles, f"{options.seed}/{number}", deadline)
+    if findings:
+        kept = folder
+        if options.state:
+            kept = options.state.parent / f"failed-{options.seed}-{number}"
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(folder, kept, symlinks=True, ignore=shutil.ignore_patterns("*.reserve"))
+        print(f"leg {number} of seed {options.seed} failed; its files are in {kept}")
+    else:
+        shutil.rmtree(folder)
+    return leg, findings
 
 
 def main():
     options = arguments()
-    with tempfile.TemporaryDirectory(prefix="overspill-crash-") as folder:
-        sys.exit(0 if run(options, Path(folder)) else 1)
+    build = build_id()
+    legs = load_state(options)
+    begun = sum(leg["cycles"] for leg in legs)
+    start = time.monotonic()
+    deadline = start + options.minutes * 60 if options.minutes else None
+    failed = False
+    while (done := sum(leg["cycles"] for leg in legs)) < options.cycles and not failed:
+        if deadline and time.monotonic() >= deadline:
+            break
+        cycles = min(LEG_CYCLES, options.cycles - done)
+        leg, findings = judged_leg(options, len(legs), cycles, deadline)
+        leg["build"] = build
+        for kind, what in findings[:40]:
+            print(f"{kind}: {what}")
+        failed = bool(findings)
+        legs.append(leg)
+        if not failed:
+            save_state(options, legs)
+        print(
+            f"leg {len(legs)}: {leg['cycles']} kills, {leg['jobs']} jobs, lost {leg['lost']}, "
+            f"duplicated {leg['duplicated']}; {sum(leg['cycles'] for leg in legs)} of "
+            f"{options.cycles} cycles",
+            flush=True,
+        )
+    sys.exit(0 if report(options, legs, build, begun, start) and not failed else 1)
+
+
+def report(options, legs, build, begun, start):
+    """The lines at the end; whether all legs were clean."""
+    total = {name: sum(leg.get(name, 0) for leg in legs) for name in COUNTS}
+    sums = {name: sum(leg[name] for leg in legs) for name in ("lost", "duplicated", "wrong")}
+    minutes = max((time.monotonic() - start) / 60, 1e-9)
+    share = total["inside"] / total["cycles"] if total["cycles"] else 0.0
+    elsewhere = sum(leg["cycles"] for leg in legs if leg["build"] != build)
+    if elsewhere:
+        print(f"{elsewhere} of the cycles were run with another build; remove {options.state} to begin anew")
+    if total["cycles"] < options.cycles:
+        print(f"stopped after {total['cycles']} of {options.cycles} cycles; the same command goes on from there")
+    print(
+        f"{total['cycles']} kills ({total['keeper']} of the keeper), {total['jobs']} jobs acknowledged of "
+        f"{total['submissions']} submissions, {total['executions']} executions, {total['again']} jobs ran "
+        f"again, {total['charges']} charges, {total['hooks']} webhooks; "
+        f"{(total['cycles'] - begun) / minutes:.0f} cycles a minute"
+    )
+    print(f"kills between a 200 and the job's end: {total['inside']} of {total['cycles']} ({share:.0%})")
+    wrong = f", wrong {sums['wrong']}" if sums["wrong"] else ""
+    print(f"lost {sums['lost']}, duplicated {sums['duplicated']}{wrong}", flush=True)
+    return not any(sums.values()) and share >= SHARE_MIN
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import requests
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 CLIENTS = 10
 PAUSE_S = 0.05
+# How long a job runs at most: about as long as the time between two kills.
+SECONDS_MAX = 0.4
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Load:
         self.pause = threading.Event()
         self.numbers = itertools.count()
         self.threads = [
-            threading.Thread(target=self._client, args=(number, random.Random(seed * 1000 + number)))
+            threading.Thread(target=self._client, args=(number, random.Random(f"{seed}/{number}")))
             for number in range(CLIENTS)
         ]
 
@@ -70,7 +72,7 @@ class Load:
             note = Note(nonce=f"{number}-{next(self.numbers)}", sent_at=time.time())
             with self.lock:
                 self.notes.append(note)
-            seconds = round(dice.uniform(0.0, 0.8), 3)
+            seconds = round(dice.uniform(0.0, SECONDS_MAX), 3)
             self._submit(note, seconds, is_stubborn)
             if note.job:
                 self._follow(note)

@@ -23,6 +23,8 @@ class Verdict:
     duplicated: list = field(default_factory=list)
     # Neither lost nor doubled, and wrong all the same.
     wrong: list = field(default_factory=list)
+    # Entries of the ledger that name a job.
+    charges: int = 0
 
     def is_clean(self):
         return not (self.lost or self.duplicated or self.wrong)
@@ -38,7 +40,7 @@ def job_id(raw):
 
 
 def read_store(path):
-    """Ended jobs by id, nonces of all stored jobs, and the completed attempts of each job."""
+    """Ended jobs by id, nonces of all stored jobs, completed attempts and ledger entries of each job."""
     store = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         check = store.execute("PRAGMA integrity_check").fetchone()[0]
@@ -65,16 +67,19 @@ def read_store(path):
         completions = Counter(
             job_id(raw) for (raw,) in store.execute("SELECT id FROM story WHERE outcome = 'completed'")
         )
+        charges = Counter(
+            job_id(raw) for (raw,) in store.execute("SELECT job FROM ledger WHERE job IS NOT NULL")
+        )
     finally:
         store.close()
-    return ended, live, nonces, completions
+    return ended, live, nonces, completions, charges
 
 
 def judge(notes, executions, store_path):
     """The verdict, and the ended jobs of the store for the statistics."""
-    ended, live, nonces, completions = read_store(store_path)
+    ended, live, nonces, completions, charges = read_store(store_path)
     ran = {(job, incarnation) for job, incarnation, _ in executions}
-    verdict = Verdict()
+    verdict = Verdict(charges=charges.total())
     for note in notes:
         if note.job is None:
             continue
@@ -102,4 +107,12 @@ def judge(notes, executions, store_path):
     for job, count in completions.items():
         if count > 1:
             verdict.duplicated.append(f"{job}: {count} attempts were recorded as completed")
+    for job, count in charges.items():
+        if count > 1:
+            verdict.duplicated.append(f"{job}: {count} charges in the ledger")
+    if charges:
+        # Where runs are priced at all, each that is recorded has its charge in the same transaction.
+        for job, record in ended.items():
+            if record["status"] == "COMPLETED" and job not in charges:
+                verdict.lost.append(f"{job}: recorded without its charge")
     return verdict, ended

@@ -99,3 +99,13 @@ def test_two_recorded_results_are_duplicated(store):
         attempt = RAW + bytes(4) + number.to_bytes(4, "big")
         insert(store[0], "story", id=attempt, outcome="completed")
     assert len(judge([note()], RAN, store[1])[0].duplicated) == 1
+
+
+def test_a_second_charge_is_duplicated_and_a_missing_one_lost(store):
+    other = uuid.UUID(int=3).bytes + b"\x00"
+    insert(store[0], "ledger", row=1, job=other)
+    assert len(judge([note()], RAN, store[1])[0].lost) == 1
+    insert(store[0], "ledger", row=2, job=RAW)
+    assert judge([note()], RAN, store[1])[0].is_clean()
+    insert(store[0], "ledger", row=3, job=RAW)
+    assert len(judge([note()], RAN, store[1])[0].duplicated) == 1

@@ -1,11 +1,13 @@
 //! `cargo xtask crash`: kills under load, and an oracle that counts what was lost or doubled.
 //!
 //! The driver and its oracle are Python, apart from the server in language and in connection:
-//! `e2e/crash/` holds them.
+//! `e2e/crash/` holds them. What a run has judged stands in the build folder, and the next run of the
+//! same seed goes on from there.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::{python, workspace};
@@ -25,14 +27,29 @@ pub(crate) struct CrashArgs {
     /// Stop after so many minutes, even if cycles are left
     #[arg(long)]
     minutes: Option<f64>,
+    /// Begin at the first cycle, whatever an earlier run of this seed has done
+    #[arg(long)]
+    anew: bool,
 }
 
 pub(crate) fn run(args: &CrashArgs) -> Result<()> {
     python::install()?;
     workspace::built_binary()?;
-    let status = command(args)?.status()?;
+    let state = state_file(args.seed)?;
+    if args.anew && state.exists() {
+        std::fs::remove_file(&state).with_context(|| format!("removing {}", state.display()))?;
+    }
+    let mut crash = command(args)?;
+    crash.arg("--state").arg(&state);
+    let status = crash.status()?;
     ensure!(status.success(), "the crash run failed: {status}");
     Ok(())
+}
+
+/// Where a run of this seed goes on from.
+fn state_file(seed: u64) -> Result<PathBuf> {
+    let folder = workspace::target_dir()?.join("crash");
+    Ok(folder.join(format!("seed-{seed}.json")))
 }
 
 /// The short form as a command; needs the environment and the binary of the dev profile.
@@ -41,6 +58,7 @@ pub(crate) fn short() -> Result<Command> {
         cycles: SHORT_CYCLES,
         seed: 1,
         minutes: None,
+        anew: true,
     })
 }
 
