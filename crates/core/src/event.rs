@@ -359,6 +359,13 @@ pub enum Event {
         /// The workers.
         workers: CloudWorkerCounts,
     },
+    /// How many jobs RunPod has at a pool's endpoint, queued and running, ours or not.
+    CloudJobsCounted {
+        /// Which pool.
+        pool: PoolId,
+        /// All of them.
+        live: u32,
+    },
     /// RunPod confirmed the limits we asked for.
     CloudScaled {
         /// Which pool.

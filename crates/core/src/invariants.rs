@@ -21,6 +21,7 @@ pub fn check(core: &Core) -> Vec<Violation> {
     attempted_jobs_have_their_attempt(core, &mut found);
     leases_are_held_by_live_workers(core, &mut found);
     slots_are_not_overfilled(core, &mut found);
+    suspects_run_alone(core, &mut found);
     cards_are_not_shared_beyond_memory(core, &mut found);
     money_is_reserved_before_it_is_spent(core, &mut found);
     limits_hold(core, &mut found);
@@ -137,6 +138,21 @@ fn slots_are_not_overfilled(core: &Core, found: &mut Vec<Violation>) {
             let detail = format!("{id} holds {} with {slots} slots", worker.held.len());
             found.push(Violation {
                 name: "slots_are_not_overfilled",
+                detail,
+            });
+        }
+    }
+}
+
+fn suspects_run_alone(core: &Core, found: &mut Vec<Violation>) {
+    for (id, worker) in &core.workers {
+        if worker.held.len() > 1 && core.holds_suspect(worker) {
+            let detail = format!(
+                "{id} holds {} jobs, one of them a suspect",
+                worker.held.len()
+            );
+            found.push(Violation {
+                name: "suspects_run_alone",
                 detail,
             });
         }

@@ -34,7 +34,8 @@ pub struct Job {
     pub attempts: u32,
     /// Attempts that vanished with their worker; at the endpoint's `max_attempts` the job fails.
     pub lost: u16,
-    /// Attempts in a row whose worker dropped the job without a result.
+    /// Weight of the attempts whose worker dropped the job without a result: 2 where a heartbeat
+    /// had listed it, else 1.
     pub no_result: u16,
     /// Never causes a scale-up.
     pub low_priority: bool,
@@ -71,6 +72,13 @@ impl Job {
     #[must_use]
     pub const fn queue_key(&self) -> u64 {
         ((self.low_priority as u64) << 63) | self.seq
+    }
+
+    /// Whether a worker ended under it: on workers of ours it runs alone from then on, so that jobs
+    /// beside it are not taken along again and again.
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        self.lost > 0
     }
 
     /// Where its end is reported.

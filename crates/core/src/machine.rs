@@ -244,7 +244,8 @@ impl Core {
                 self.on_cloud_progress(attempt, progress, out);
             }
             Event::CloudHealth { pool, workers } => self.on_cloud_health(pool, workers),
-            Event::CloudScaled { pool, max } => self.on_cloud_scaled(pool, max),
+            Event::CloudJobsCounted { pool, live } => self.on_cloud_jobs_counted(pool, live, out),
+            Event::CloudScaled { pool, max } => self.on_cloud_scaled(pool, max, out),
             Event::CloudFailed {
                 pool,
                 refusal,
@@ -310,6 +311,7 @@ impl Core {
     /// Hands out what can be handed out, and lets each touched endpoint be scaled.
     fn settle(&mut self, out: &mut Out) {
         while let Some(endpoint) = self.dirty.pop_first() {
+            self.close_retired(endpoint, out);
             self.place_local(endpoint, out);
             self.place_cloud(endpoint, out);
         }

@@ -58,6 +58,11 @@ pub struct CloudSide {
     pub not_before: Timestamp,
     /// Take-backs and cancels that were asked for and not yet answered.
     pub cancelling: BTreeSet<AttemptId>,
+    /// Since when RunPod counts no job there at all; a submission begins it anew.
+    pub empty_since: Option<Timestamp>,
+    /// The configuration no longer names it, and RunPod has not confirmed yet that it may start
+    /// no worker there.
+    pub is_closing: bool,
 }
 
 impl Pool {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, WorkerId};
 use crate::time::{DurationMs, Timestamp};
 
-/// A job whose attempt ended on a worker without a result is not given to it again for this long: a
-/// late post could not be told from a post of the new attempt.
+/// A job whose attempt ended on a worker is not given to it again for this long after its last word
+/// on it, in this generation or the next: a late or repeated post could not be told from a post of
+/// the new attempt.
 pub const SAME_WORKER_PAUSE: DurationMs = DurationMs::from_secs(10);
 
 /// A worker may take this long from its start to its first job-take.
@@ -26,8 +27,10 @@ pub struct Worker {
     pub poll: Option<PollId>,
     /// The attempts it holds, fenced ones included: each fills a slot.
     pub held: BTreeMap<AttemptId, Held>,
-    /// Jobs it was rid of lately without a result.
+    /// Jobs it was rid of lately that may come back, each with its last word on them.
     pub dropped: Vec<(JobId, Timestamp)>,
+    /// Jobs that its heartbeats list and that it does not hold by our books, each since when.
+    pub ghosts: BTreeMap<JobId, Timestamp>,
     /// When it first asked for a job: it is ready since then.
     pub ready_at: Option<Timestamp>,
     /// When it last held a job or a job-take; its start when it never did.
@@ -55,6 +58,7 @@ impl Worker {
             poll: None,
             held: BTreeMap::new(),
             dropped: Vec::new(),
+            ghosts: BTreeMap::new(),
             ready_at: None,
             heard_at: record.minted_at,
             record,
@@ -79,6 +83,20 @@ impl Worker {
         };
         let is_busy = self.poll.is_some() || !self.held.is_empty();
         (!is_busy).then(|| self.heard_at + patience)
+    }
+
+    /// It is rid of a job that may come back.
+    pub fn drop_job(&mut self, job: JobId, now: Timestamp) {
+        self.dropped
+            .retain(|&(id, at)| id != job && now.since(at) < SAME_WORKER_PAUSE);
+        self.dropped.push((job, now));
+    }
+
+    /// It posts something of a job that it was rid of: the pause begins anew.
+    pub fn heard_of(&mut self, job: JobId, now: Timestamp) {
+        if self.dropped.iter().any(|(id, _)| *id == job) {
+            self.drop_job(job, now);
+        }
     }
 
     /// Until when a job must not be given to it again.

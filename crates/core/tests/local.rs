@@ -91,6 +91,11 @@ fn a_result_that_never_comes_is_tried_once_more_and_then_named() {
     rig.poll(worker, true);
     let job = rig.submit();
     rig.delivered(worker).expect("a delivery");
+    let listed = Event::Pinged {
+        worker,
+        jobs: vec![job],
+    };
+    rig.event(listed.clone());
     // The handler returned bytes: the worker asks again and says that it holds nothing.
     rig.poll(worker, true);
     assert_eq!(
@@ -100,6 +105,7 @@ fn a_result_that_never_comes_is_tried_once_more_and_then_named() {
     );
     rig.secs(10);
     rig.delivered(worker).expect("tried once more");
+    rig.event(listed);
     rig.poll(worker, true);
     let ended = rig.ended(job);
     assert_eq!(ended.len(), 1);

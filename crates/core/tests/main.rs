@@ -6,4 +6,5 @@ mod cloud;
 mod local;
 mod property;
 mod rig;
+mod semantics;
 mod storms;

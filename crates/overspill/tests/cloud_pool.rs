@@ -102,7 +102,13 @@ impl Rig {
                 .await
                 .expect("a fact comes within 30 s")
                 .expect("the driver runs");
-            if !matches!(fact.0, Event::CloudHealth { .. } | Event::CloudSpent { .. }) {
+            let is_count = matches!(
+                fact.0,
+                Event::CloudHealth { .. }
+                    | Event::CloudJobsCounted { .. }
+                    | Event::CloudSpent { .. }
+            );
+            if !is_count {
                 return fact;
             }
         }

@@ -105,9 +105,9 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Draws the faults of a seed; with `only`, that one alone.
+    /// Draws the faults of a seed; with `only`, that one alone, and none of `without`.
     #[must_use]
-    pub fn new(seed: u64, only: Option<Fault>) -> Self {
+    pub fn new(seed: u64, only: Option<Fault>, without: &[Fault]) -> Self {
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         rng.set_stream(7);
         // From a fair-weather day with a fault or two to everything at once.
@@ -117,7 +117,7 @@ impl Faults {
             .map(|&fault| {
                 let has = rng.random::<f64>() < share;
                 let strength: f64 = rng.random_range(0.3..2.0);
-                let has = only.map_or(has, |only| only == fault);
+                let has = only.map_or(has, |only| only == fault) && !without.contains(&fault);
                 if has {
                     (fault.chance() * strength).min(0.9)
                 } else {

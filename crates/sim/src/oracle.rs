@@ -136,10 +136,9 @@ impl Oracle {
                     .push(format!("job {job} never ended in generation {generation}")),
                 Some(end) => {
                     let handle = end.output.handle;
-                    let is_ours = self
-                        .begun
-                        .get(&handle)
-                        .is_some_and(|attempt| attempt.job == job);
+                    let is_ours = self.begun.get(&handle).is_some_and(|attempt| {
+                        (attempt.job, attempt.generation) == (job, generation)
+                    });
                     let was_run = is_ours && self.done.contains(&handle);
                     if end.state == FinalState::Completed && handle != 0 && !was_run {
                         self.violations.push(format!(
@@ -158,8 +157,8 @@ impl Oracle {
                     if end.error_code.as_deref() == Some("no_result")
                         && !self.unsendable.contains(&job)
                         && !ran
-                        // Twice unseen on its way looks like an output that cannot be sent.
-                        && self.undelivered.get(&job).is_none_or(|&count| count < 2)
+                        // Four times unseen on its way looks like an output that cannot be sent.
+                        && self.undelivered.get(&job).is_none_or(|&count| count < 4)
                     {
                         self.violations.push(format!(
                             "job {job} failed for want of a result, and never ran"

@@ -10,6 +10,7 @@ use crate::faults::{Fault, Faults};
 use crate::oracle::Oracle;
 use crate::report::Outcome;
 use crate::scene::{Action, Asker, Cloud, Local, Scene};
+use crate::storms::Options;
 use crate::workload::Workload;
 use crate::world::cloud::CloudWorld;
 use crate::world::local::Host;
@@ -32,14 +33,16 @@ struct Storm {
     cloud: CloudWorld,
     load: Workload,
     oracle: Oracle,
+    /// How many times as long as usual it lasts.
+    scale: u64,
 }
 
 /// Runs one seed and keeps the last `keep` lines of its trace.
-pub(crate) fn run(seed: u64, only: Option<Fault>, keep: usize) -> Outcome {
-    let faults = Faults::new(seed, only);
+pub(crate) fn run(seed: u64, options: &Options, keep: usize) -> Outcome {
+    let faults = Faults::new(seed, options.only, &options.without);
     let names = faults.names();
     let mut scene = Scene::new(seed, faults, keep);
-    let load = Workload::new(&mut scene);
+    let load = Workload::new(&mut scene, options.scale);
     let cloud = CloudWorld::new(&mut scene, seed, &load);
     let driver = Driver::new(load.topology());
     let mut storm = Storm {
@@ -49,6 +52,7 @@ pub(crate) fn run(seed: u64, only: Option<Fault>, keep: usize) -> Outcome {
         cloud,
         load,
         oracle: Oracle::default(),
+        scale: options.scale.max(1).into(),
     };
     storm.weather();
     let mut violations = std::mem::take(&mut storm.oracle.violations);
@@ -78,7 +82,8 @@ impl Storm {
     fn weather(&mut self) {
         self.scene.agenda.at(Timestamp::ZERO, Action::Boot);
         self.scene.after(DurationMs::from_secs(1), Action::Client);
-        self.scene.after(STORM_MAX, Action::Calm);
+        let longest = DurationMs::from_millis(STORM_MAX.as_millis() * self.scale);
+        self.scene.after(longest, Action::Calm);
         self.scene.after(DurationMs::from_secs(2), Action::Crash);
         let misfortune = DurationMs::from_secs(3);
         self.scene
@@ -96,8 +101,8 @@ impl Storm {
             if !self.driver.violations.is_empty() || !self.oracle.violations.is_empty() {
                 return;
             }
-            if steps > STEPS_MAX {
-                return self.broken(format!("{at}: no end after {STEPS_MAX} steps"));
+            if steps > STEPS_MAX * self.scale {
+                return self.broken(format!("{at}: no end after {steps} steps"));
             }
             if !self.scene.faults.is_calm() {
                 continue;

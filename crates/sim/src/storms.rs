@@ -7,6 +7,7 @@
 //! done and the cloud must go back to zero.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::faults::Fault;
 use crate::report::{Outcome, Report};
@@ -17,6 +18,12 @@ use crate::storm;
 pub struct Options {
     /// This fault alone, in every seed.
     pub only: Option<Fault>,
+    /// These never, in no seed; all others strike as they would.
+    pub without: Vec<Fault>,
+    /// A storm, its jobs and its weather last so many times as long; at least 1.
+    pub scale: u32,
+    /// Begin no further seed once one has failed.
+    pub stop_at_first: bool,
     /// Lines of the trace that a failing seed prints.
     pub keep: usize,
     /// Seeds at the same time, at least 1.
@@ -27,6 +34,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             only: None,
+            without: Vec::new(),
+            scale: 1,
+            stop_at_first: false,
             keep: 30,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
@@ -38,6 +48,7 @@ impl Default for Options {
 pub fn run(seeds: Range<u64>, options: &Options) -> Report {
     let threads = options.threads.max(1) as u64;
     let mut report = Report::default();
+    let has_failed = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         let parts: Vec<_> = (0..threads)
             .map(|part| {
@@ -45,7 +56,14 @@ pub fn run(seeds: Range<u64>, options: &Options) -> Report {
                 scope.spawn(move || {
                     let mut report = Report::default();
                     for seed in seeds.filter(|seed| seed % threads == part) {
-                        report.add(run_seed(seed, options));
+                        if options.stop_at_first && has_failed.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let outcome = run_seed(seed, options);
+                        if !outcome.violations.is_empty() {
+                            has_failed.store(true, Ordering::Relaxed);
+                        }
+                        report.add(outcome);
                     }
                     report
                 })
@@ -64,14 +82,14 @@ pub fn run(seeds: Range<u64>, options: &Options) -> Report {
 /// Runs one seed twice.
 #[must_use]
 pub fn run_seed(seed: u64, options: &Options) -> Outcome {
-    let first = storm::run(seed, options.only, 0);
+    let first = storm::run(seed, options, 0);
     // The second run keeps the trace: nobody reads that of a seed where all is well.
     let keep = if first.violations.is_empty() {
         0
     } else {
         options.keep
     };
-    let mut second = storm::run(seed, options.only, keep);
+    let mut second = storm::run(seed, options, keep);
     if first.hash != second.hash {
         let (a, b) = (&first.hash, &second.hash);
         second

@@ -39,7 +39,7 @@ pub(crate) struct Workload {
 
 impl Workload {
     /// Draws the clients of a seed.
-    pub(crate) fn new(scene: &mut Scene) -> Self {
+    pub(crate) fn new(scene: &mut Scene, scale: u32) -> Self {
         let rng = &mut scene.rng;
         let mut load = Self {
             slots: if rng.random_bool(0.3) {
@@ -48,8 +48,8 @@ impl Workload {
                 1
             },
             plans: BTreeMap::new(),
-            left: rng.random_range(10..70),
-            pause_ms: rng.random_range(500..60_000),
+            left: rng.random_range(10..70) * scale.max(1),
+            pause_ms: rng.random_range(500..60_000) * if scale > 1 { 8 } else { 1 },
             wave_max: rng.random_range(1..12),
             longest_ms: rng.random_range(1_000..90_000),
             endpoints: rng.random_range(1..=2),

@@ -1,6 +1,6 @@
 //! `/cancel` and `/purge-queue`: fence first, signal second, kill after a grace.
 
-use crate::attempt::{Fence, Place};
+use crate::attempt::{Attempt, Fence, Place};
 use crate::change::{Change, FinalState};
 use crate::effect::{Answer, Effect, Out};
 use crate::id::{AttemptId, EndpointId, JobId, RequestId};
@@ -30,13 +30,23 @@ impl Core {
             return out.answer(request, Answer::NotFound);
         };
         let slots = endpoint.queue.values();
-        let queued: Vec<JobId> = slots
+        let mut queued: Vec<JobId> = slots
             .filter_map(|&s| self.jobs.at(s))
             .map(|j| j.id)
             .collect();
+        // What waits at RunPod waits, as far as its client can see.
+        let waits = |attempt: &&Attempt| {
+            attempt.endpoint == id && attempt.is_cloud() && attempt.started_at.is_none()
+        };
+        let there = self.attempts.values().filter(waits);
+        queued.extend(
+            there
+                .filter(|attempt| self.counts(attempt.id))
+                .map(|attempt| attempt.id.job),
+        );
         for &job in &queued {
             let ending = Ending::ours(FinalState::Cancelled, "purged", None);
-            self.record_end(job, None, ending, out);
+            self.end_early(job, Fence::Cancelled, ending, out);
         }
         out.answer(
             request,

@@ -1,11 +1,11 @@
 //! What RunPod says of jobs, workers and limits.
 
-use crate::attempt::{CloudPhase, Place};
+use crate::attempt::{Attempt, CloudPhase, Place};
 use crate::change::{Change, FinalState};
 use crate::effect::{Effect, Out};
 use crate::event::{CloudJobState, CloudRefusal, CloudWorkerCounts, PayloadRef};
 use crate::explain::Reason;
-use crate::id::{AttemptId, PoolId};
+use crate::id::{AttemptId, EndpointId, PoolId};
 use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
 use crate::money::NanoUsd;
@@ -259,13 +259,85 @@ impl Core {
         }
     }
 
-    pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, max: u32) {
+    pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, max: u32, out: &mut Out) {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
         pool.cloud.confirmed_max = Some(max);
         pool.cloud.failures = 0;
         self.dirty.insert(pool.record.endpoint);
+        if pool.cloud.is_closing && max == 0 {
+            pool.cloud.is_closing = false;
+            self.release(id, out);
+        }
+    }
+
+    /// RunPod cannot be asked for a job by anything but its own id; but it counts them. Once it has
+    /// counted none for a while, a submission whose answer was lost is not there, or not any more,
+    /// and its place is free before its time to live is over.
+    pub(crate) fn on_cloud_jobs_counted(&mut self, id: PoolId, live: u32, out: &mut Out) {
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        if live > 0 {
+            pool.cloud.empty_since = None;
+            return;
+        }
+        let since = *pool.cloud.empty_since.get_or_insert(now);
+        if now.since(since) < VISIBLE_LATE {
+            return;
+        }
+        let is_absent = |attempt: &Attempt| {
+            let place = &attempt.place;
+            let unknown =
+                matches!(place, Place::Cloud(CloudPhase::Unknown { since: at }) if *at <= since);
+            unknown && attempt.fenced.is_some()
+        };
+        let absent: Vec<AttemptId> = pool
+            .outstanding
+            .iter()
+            .filter(|id| self.attempts.get(id).is_some_and(is_absent))
+            .copied()
+            .collect();
+        for attempt in absent {
+            self.end_attempt(attempt, "not_there", out);
+        }
+        self.release(id, out);
+    }
+
+    /// A pool that the configuration no longer names, and for which RunPod may have limits of ours,
+    /// must not start workers any more: that is asked for until it is confirmed.
+    pub(crate) fn close_retired(&mut self, endpoint: EndpointId, out: &mut Out) {
+        let now = self.now;
+        let closing = self.pools.values_mut().filter(|pool| {
+            pool.record.endpoint == endpoint
+                && pool.cloud.is_closing
+                && pool.cloud.asked.is_none()
+                && pool.cloud.not_before <= now
+        });
+        for pool in closing {
+            pool.cloud.asked = Some((0, 0));
+            pool.cloud.confirmed_max = None;
+            out.effect(Effect::CloudScale {
+                pool: pool.record.id,
+                min: 0,
+                max: 0,
+            });
+        }
+    }
+
+    /// Gives back what is set aside for a pool that is out of the configuration and at zero.
+    fn release(&mut self, id: PoolId, out: &mut Out) {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        let needed = pool.workers_caused();
+        let is_done = pool.spec.is_none() && !pool.cloud.is_closing;
+        if is_done && needed < pool.record.reserved_workers {
+            pool.record.reserved_workers = needed;
+            out.change(Change::PoolPut(pool.record.clone()));
+        }
     }
 
     /// A scaling call failed, or nothing works there.

@@ -154,8 +154,21 @@ impl Core {
                 .endpoints
                 .get(&pool.record.endpoint)
                 .is_some_and(|e| e.spec.is_some() && e.pools.contains(id));
+            let is_managed = pool.runpod().is_some_and(|spec| spec.manage);
             if !is_named {
+                if is_managed && pool.was_scaled() {
+                    pool.cloud.is_closing = true;
+                    pool.cloud.asked = None;
+                }
+                if pool.record.wanted > 0 {
+                    pool.record.wanted = 0;
+                    out.change(Change::PoolPut(pool.record.clone()));
+                }
                 pool.spec = None;
+            } else if pool.cloud.is_closing {
+                // It is back before RunPod confirmed: what holds there is unknown.
+                pool.cloud.is_closing = false;
+                pool.cloud.asked = None;
             }
             let devices = match pool.spec.as_ref().map(|spec| &spec.kind) {
                 Some(PoolKind::Command { devices, .. }) => devices.as_slice(),

@@ -11,6 +11,12 @@ use crate::machine::Core;
 use crate::time::DurationMs;
 use crate::topology::EndpointSpec;
 
+/// The error code of a job whose attempts vanished too often: it may be what ends its workers.
+const QUARANTINED: &str = "worker_lost";
+/// Such a job stays, with its input and the story of its attempts, for at least this long, so that it
+/// can be looked at and retried.
+const QUARANTINE: DurationMs = DurationMs::from_secs(7 * 24 * 3_600);
+
 /// How a job ends, on its way into its record.
 pub(crate) struct Ending {
     pub(crate) state: FinalState,
@@ -71,7 +77,12 @@ impl Core {
     ) {
         let held = match self.holder(worker, job) {
             Ok(held) => held,
-            Err(stale) => return self.answer_stale(request, worker, job, stale, out),
+            Err(stale) => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.heard_of(job, self.now);
+                }
+                return self.answer_stale(request, worker, job, stale, out);
+            }
         };
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.results += 1;
@@ -210,6 +221,7 @@ impl Core {
         let retention = DurationMs::from_secs(24 * 3_600);
         let mut keep = retention;
         let mut terms = None;
+        let is_quarantined = ending.error_code == Some(QUARANTINED);
         if let Some(endpoint) = self.endpoints.get_mut(&job.endpoint) {
             endpoint.queue.remove(&job.queue_key());
             keep = endpoint
@@ -238,7 +250,12 @@ impl Core {
             error: ending.error,
             error_code: ending.error_code.map(Into::into),
             body_sha256: ending.body_sha256,
-            expires_at: self.now + keep,
+            expires_at: self.now
+                + if is_quarantined {
+                    keep.max(QUARANTINE)
+                } else {
+                    keep
+                },
             webhook: job.webhook().map(Into::into),
             terms,
         }));
@@ -271,12 +288,17 @@ impl Core {
                 if let Some(worker) = self.workers.get_mut(&worker) {
                     worker.held.remove(&id);
                     worker.heard_at = self.now;
+                    // What was recorded never comes back, and what was not delivered was never there.
+                    if outcome != "completed" && outcome != "not_delivered" {
+                        worker.drop_job(id.job, self.now);
+                    }
                     let (device, worker_id) = (worker.record.device, worker.record.id);
                     if let Some(device) = self.devices.get_mut(&device) {
                         device.leave(worker_id);
                     }
                     self.touch_device(device);
                 }
+                self.hurry_if_done(worker, out);
             }
             Place::Cloud(_) => {
                 if let Some(pool) = self.pools.get_mut(&attempt.pool) {
@@ -343,8 +365,11 @@ impl Core {
             u32::from(job.lost)
         });
         if lost >= max {
-            let error = format!("{outcome}: {lost} of at most {max} attempts vanished");
-            self.fail_job(id, error, "worker_lost", out);
+            let error = format!(
+                "{outcome}: {lost} of at most {max} attempts vanished; the job is set aside with \
+                 their story, and runs again only when it is retried by hand"
+            );
+            self.fail_job(id, error, QUARANTINED, out);
         } else {
             self.requeue(id, out);
         }

@@ -7,6 +7,11 @@ use crate::machine::{Core, Poll};
 use crate::time::Timestamp;
 use crate::timers::Timer;
 
+/// A job whose attempts without a result weigh this much fails: see [`Core::on_no_result`].
+const NO_RESULT_MAX: u16 = 4;
+/// What an attempt weighs that a heartbeat listed; others weigh 1.
+const WEIGHT_LISTED: u16 = 2;
+
 impl Core {
     pub(crate) fn on_take_waiting(
         &mut self,
@@ -107,15 +112,16 @@ impl Core {
         }
     }
 
-    /// A worker is rid of an attempt and has posted nothing: once it is tried again, twice in a row
-    /// means that the output cannot be sent.
+    /// A worker is rid of an attempt and has posted nothing. Where a heartbeat listed the job, the
+    /// worker had it: twice means that the output cannot be sent. Where none did, the job may never
+    /// have got there, or have ended between two heartbeats: that weighs half.
     pub(crate) fn on_no_result(&mut self, id: crate::id::AttemptId, out: &mut Out) {
         let Some(attempt) = self.attempts.get(&id) else {
             return;
         };
         let is_fenced = attempt.fenced.is_some();
         // Nobody knows that it got there: that is no word on the job.
-        let mut may_be_undelivered = false;
+        let (mut may_be_undelivered, mut was_listed) = (false, false);
         if let Some(worker) = attempt.local_worker()
             && let Some(worker) = self.workers.get_mut(&worker)
         {
@@ -123,10 +129,8 @@ impl Core {
                 .held
                 .get(&id)
                 .is_some_and(|held| held.is_doubtful && !held.was_listed);
-            worker
-                .dropped
-                .retain(|(_, at)| self.now.since(*at) < crate::worker::SAME_WORKER_PAUSE);
-            worker.dropped.push((id.job, self.now));
+            was_listed = worker.held.get(&id).is_some_and(|held| held.was_listed);
+            worker.drop_job(id.job, self.now);
         }
         if is_fenced {
             return self.end_attempt(id, "stopped", out);
@@ -136,11 +140,11 @@ impl Core {
             return self.requeue(id, out);
         }
         let no_result = self.jobs.get_mut(id.job).map_or(0, |job| {
-            job.no_result += 1;
+            job.no_result += if was_listed { WEIGHT_LISTED } else { 1 };
             job.no_result
         });
         self.end_attempt(id, "no_result", out);
-        if no_result >= 2 {
+        if no_result >= NO_RESULT_MAX {
             let error = "worker finished without sending a result; its output is probably not \
                          JSON (bytes?)";
             self.fail_job(id, error.into(), "no_result", out);

@@ -1,5 +1,7 @@
 //! Processes of ours come and go; heartbeats say what they hold.
 
+use std::collections::BTreeSet;
+
 use crate::change::Change;
 use crate::effect::{Effect, Out};
 use crate::explain::Reason;
@@ -13,6 +15,9 @@ use crate::worker::{READY_MAX, SILENT_MAX, Worker, WorkerRecord, WorkerState};
 
 /// Heartbeats in a row that may miss a job before its attempt counts as dropped.
 const MISSED_MAX: u8 = 2;
+/// A job that heartbeats list although the worker does not hold it by our books is thought to hang
+/// after this long: its list runs behind by a heartbeat or two at most.
+const GHOST_MAX: DurationMs = DurationMs::from_secs(60);
 /// A worker that says it ends after a job, or was asked to end, is killed after this long.
 const EXIT_GRACE: DurationMs = DurationMs::from_secs(60);
 
@@ -92,7 +97,7 @@ impl Core {
         &mut self,
         id: WorkerId,
         code: Option<i32>,
-        _reason: Option<String>,
+        reason: Option<String>,
         out: &mut Out,
     ) {
         let Some(worker) = self.workers.get(&id) else {
@@ -102,6 +107,9 @@ impl Core {
         let lived = self.now.since(worker.record.minted_at);
         let is_bad = !was_told && (code != Some(0) || lived < DurationMs::from_secs(1));
         let (pool_id, device) = (worker.record.pool, worker.record.device);
+        if !was_told {
+            self.keep_evidence(id, code, reason.as_deref(), out);
+        }
         self.bury(id, out);
         let Some(pool) = self.pools.get_mut(&pool_id) else {
             return;
@@ -125,6 +133,37 @@ impl Core {
             }
         }
         self.seat_workers(pool_id, out);
+    }
+
+    /// What is known of a worker's end goes on record for each job that it held: if one of them ends
+    /// its workers again and again, this is what there is to look at.
+    fn keep_evidence(&self, id: WorkerId, code: Option<i32>, reason: Option<&str>, out: &mut Out) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let how = match (reason, code) {
+            (Some(reason), _) => reason.to_owned(),
+            (None, Some(code)) => format!("exit code {code}"),
+            (None, None) => "ended by a signal".to_owned(),
+        };
+        let others = worker.held.len() - usize::from(!worker.held.is_empty());
+        for attempt in worker.held.keys().filter(|&&attempt| self.counts(attempt)) {
+            let ran = self
+                .attempts
+                .get(attempt)
+                .map(|a| self.now.since(a.leased_at));
+            let ran = ran.unwrap_or_default();
+            out.change(Change::Audited {
+                at: self.now,
+                what: "worker_died_with_job".into(),
+                object: attempt.job.to_string(),
+                detail: format!(
+                    "attempt {} of generation {} on worker {id}: {how}, {ran} after it was handed \
+                     out; {others} other jobs ran beside it",
+                    attempt.number, attempt.generation
+                ),
+            });
+        }
     }
 
     /// The process host says who lives, after a restart of ours.
@@ -219,6 +258,54 @@ impl Core {
         for attempt in dropped {
             self.on_no_result(attempt, out);
         }
+        self.look_for_ghosts(id, jobs, out);
+    }
+
+    /// A job that the worker runs and that it does not hold by our books fills a slot for nothing. It
+    /// is asked to stop it; if it goes on, the worker finishes what else it has, and ends.
+    fn look_for_ghosts(&mut self, id: WorkerId, jobs: &[JobId], out: &mut Out) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let held: BTreeSet<JobId> = worker.held.keys().map(|attempt| attempt.job).collect();
+        worker
+            .ghosts
+            .retain(|job, _| jobs.contains(job) && !held.contains(job));
+        for &job in jobs.iter().filter(|job| !held.contains(job)) {
+            let since = *worker.ghosts.entry(job).or_insert(now);
+            if since != now && now.since(since) < GHOST_MAX {
+                out.effect(Effect::StopJob { worker: id, job });
+            }
+        }
+        let oldest = worker.ghosts.iter().min_by_key(|&(_, &since)| since);
+        let Some((&job, &since)) = oldest else { return };
+        if now.since(since) < GHOST_MAX || !worker.record.takes_jobs() {
+            return;
+        }
+        out.change(Change::Audited {
+            at: now,
+            what: "job_unaccounted".into(),
+            object: id.to_string(),
+            detail: format!(
+                "its heartbeats list {job} since {}, which it does not hold: it finishes what else \
+                 it has, and is replaced",
+                now.since(since)
+            ),
+        });
+        self.drain_worker(id, out);
+    }
+
+    /// A stopping worker that holds nothing any more ends soon, or is killed: what it still does
+    /// counts for nothing.
+    pub(crate) fn hurry_if_done(&mut self, id: WorkerId, out: &mut Out) {
+        let is_done = self
+            .workers
+            .get(&id)
+            .is_some_and(|worker| worker.held.is_empty() && !worker.record.takes_jobs());
+        if is_done {
+            self.hurry_stop(id, EXIT_GRACE, out);
+        }
     }
 
     /// A worker gets no further jobs and ends by itself.
@@ -231,6 +318,7 @@ impl Core {
         let longest = DurationMs::from_secs(7 * 24 * 3_600);
         if self.begin_stop(id, longest, out) {
             out.effect(Effect::StopWorker { worker: id });
+            self.hurry_if_done(id, out);
         }
     }
 

@@ -289,12 +289,14 @@ impl Core {
             return (0, 0);
         };
         let own = spec.max.unwrap_or(u32::MAX);
-        // A pool that refuses keeps what it has: its workers may still be at work.
+        // A pool that refuses keeps what it has: its workers may still be at work. One that goes on
+        // refusing keeps only those that are, and the others in line get the rest.
         let is_out = pool.cloud.not_before > self.now && pool.cloud.failures > 0;
-        let most = if is_out {
-            pool.record.wanted.min(own)
-        } else {
-            own
+        let has_use = pool.workers_alive(self.now).max(pool.workers_caused());
+        let most = match pool.cloud.failures {
+            FAILURES_MAX.. if is_out => pool.record.wanted.min(own).min(has_use),
+            _ if is_out => pool.record.wanted.min(own),
+            _ => own,
         };
         (rest.min(most), min_rest.min(most))
     }
@@ -409,6 +411,7 @@ impl Core {
             return;
         };
         pool.outstanding.insert(id);
+        pool.cloud.empty_since = None;
         let Some(job) = self.jobs.get(id.job) else {
             return;
         };

@@ -6,13 +6,13 @@ use crate::change::Change;
 use crate::effect::{Delivery, Effect, Out};
 use crate::explain::Reason;
 use crate::id::{AttemptId, EndpointId, JobId, PollId, WorkerId};
-use crate::job::JobState;
+use crate::job::{Job, JobState};
 use crate::jobs::Slot;
 use crate::machine::Core;
 use crate::time::Timestamp;
 use crate::timers::Timer;
 use crate::topology::PoolKind;
-use crate::worker::Held;
+use crate::worker::{Held, Worker};
 
 impl Core {
     pub(crate) fn place_local(&mut self, id: EndpointId, out: &mut Out) {
@@ -77,6 +77,13 @@ impl Core {
         let now = self.now;
         let mut again: Option<Timestamp> = None;
         let mut picked = Vec::new();
+        let is_alone = self
+            .pools
+            .get(&worker.record.pool)
+            .is_none_or(|pool| pool.slots() == 1);
+        if !is_alone && self.holds_suspect(worker) {
+            return Vec::new();
+        }
         for &slot in endpoint.queue.values() {
             if picked.len() == room as usize {
                 break;
@@ -84,15 +91,30 @@ impl Core {
             let Some(job) = self.jobs.at(slot) else {
                 continue;
             };
-            match worker.paused_for(job.id, now) {
-                Some(until) => again = Some(again.map_or(until, |at| at.min(until))),
-                None => picked.push(slot),
+            if let Some(until) = worker.paused_for(job.id, now) {
+                again = Some(again.map_or(until, |at| at.min(until)));
+            } else if is_alone || !job.is_suspect() {
+                picked.push(slot);
+            } else {
+                // It runs alone; nobody overtakes it here until the worker has nothing else.
+                if picked.is_empty() && worker.held.is_empty() {
+                    picked.push(slot);
+                }
+                break;
             }
         }
         if let Some(at) = again {
             self.timers.set(at, Timer::Endpoint(id));
         }
         picked
+    }
+
+    /// Whether a worker runs a job that must run alone.
+    pub(crate) fn holds_suspect(&self, worker: &Worker) -> bool {
+        worker.held.keys().any(|&attempt| {
+            let is_suspect = self.jobs.get(attempt.job).is_some_and(Job::is_suspect);
+            is_suspect && self.counts(attempt)
+        })
     }
 
     /// Gives the job in `slot` to `worker`.

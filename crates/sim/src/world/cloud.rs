@@ -550,6 +550,12 @@ impl CloudWorld {
             wait,
             Action::Inner(process, Event::CloudHealth { pool, workers }),
         );
+        let live = health.jobs.in_queue + health.jobs.in_progress;
+        let live = u32::try_from(live).unwrap_or(u32::MAX);
+        scene.after(
+            wait,
+            Action::Inner(process, Event::CloudJobsCounted { pool, live }),
+        );
     }
 
     /// Something happens at RunPod.

@@ -13,7 +13,7 @@ pub(super) struct PoolState {
     pub(super) access: CloudPool,
     /// Endpoints that this pool had before, each with the time until it was the pool's; oldest first.
     former: Vec<(i64, CloudPool)>,
-    /// No longer configured: only its outstanding jobs are watched.
+    /// No longer configured: its outstanding jobs are watched, and its limits are set to zero.
     pub(super) is_retired: bool,
     pub(super) breaker: Breaker,
     pub(super) lane: ScaleLane,
@@ -80,9 +80,7 @@ impl PoolState {
     }
 
     pub(super) fn can_manage(&self) -> bool {
-        !self.is_retired
-            && self.access.managed != Managed::Nothing
-            && self.access.management.is_some()
+        self.access.managed != Managed::Nothing && self.access.management.is_some()
     }
 
     /// The next moment at which something of this pool besides polls is due.

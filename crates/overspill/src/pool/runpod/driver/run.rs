@@ -179,9 +179,16 @@ impl Runner {
                 }
             }
         }
+        for state in self.pools.values_mut().filter(|state| state.is_retired) {
+            if state.lane.wanted().is_some() {
+                state.lane.want(WorkerRange { min: 0, max: 0 });
+            }
+        }
         let schedule = &self.schedule;
-        self.pools
-            .retain(|id, state| !state.is_retired || schedule.watched(*id) > 0);
+        self.pools.retain(|id, state| {
+            let is_closing = state.can_manage() && state.lane.next_ms().is_some();
+            !state.is_retired || is_closing || schedule.watched(*id) > 0
+        });
     }
 
     fn next_wakeup_ms(&self) -> i64 {

@@ -83,7 +83,13 @@ impl Rig {
     async fn fact(&mut self) -> (Event, Option<Bytes>) {
         loop {
             let fact = self.facts.recv().await.expect("the driver runs");
-            if !matches!(fact.0, Event::CloudHealth { .. } | Event::CloudSpent { .. }) {
+            let is_count = matches!(
+                fact.0,
+                Event::CloudHealth { .. }
+                    | Event::CloudJobsCounted { .. }
+                    | Event::CloudSpent { .. }
+            );
+            if !is_count {
                 return fact;
             }
         }

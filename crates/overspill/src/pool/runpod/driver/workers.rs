@@ -79,6 +79,10 @@ impl Runner {
                         pool,
                         workers: counts,
                     });
+                    self.tell(Event::CloudJobsCounted {
+                        pool,
+                        live: health.jobs_queued.saturating_add(health.jobs_running),
+                    });
                 }
                 if let Some((worker_time, price)) = priced {
                     let amount = price.over(worker_time);
