@@ -8,6 +8,7 @@ use std::ops::Range;
 use anyhow::{Result, bail};
 use clap::Args;
 use overspill_sim::faults::{self, Fault};
+use overspill_sim::report::Report;
 use overspill_sim::storms::{self, Options};
 
 use crate::workspace;
@@ -23,6 +24,19 @@ pub(crate) struct StormsArgs {
     /// This fault alone, in every seed
     #[arg(long, value_name = "NAME", value_parser = fault)]
     fault: Option<Fault>,
+    /// Every seed without this fault (may be repeated); all others strike as they would
+    #[arg(long, value_name = "NAME", value_parser = fault)]
+    without: Vec<Fault>,
+    /// Every storm, its jobs and its weather last so many times as long; 20 gives a simulated year
+    /// over 2000 seeds
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    scale: u32,
+    /// Fail unless every fault struck at least so often over all seeds
+    #[arg(long, value_name = "TIMES")]
+    require_faults: Option<u64>,
+    /// Fail unless at least so many days were simulated
+    #[arg(long, value_name = "DAYS")]
+    require_days: Option<u64>,
     /// Lines of its trace that a failing seed prints
     #[arg(long, value_name = "LINES", default_value_t = 30)]
     trace: usize,
@@ -56,6 +70,8 @@ pub(crate) fn run(args: &StormsArgs) -> Result<()> {
     }
     let options = Options {
         only: args.fault,
+        without: args.without.clone(),
+        scale: args.scale,
         keep: args.trace,
         ..Options::default()
     };
@@ -63,10 +79,29 @@ pub(crate) fn run(args: &StormsArgs) -> Result<()> {
     let report = storms::run(args.seeds.clone(), &options);
     print!("{report}");
     if report.failed.is_empty() {
-        return Ok(());
+        return required(args, &report);
     }
     let seeds: Vec<String> = report.failed.iter().map(|o| o.seed.to_string()).collect();
     bail!("{} seeds failed: {}", seeds.len(), seeds.join(" "))
+}
+
+/// Whether there was as much weather as was asked for.
+fn required(args: &StormsArgs, report: &Report) -> Result<()> {
+    let least = args.require_faults.unwrap_or(0);
+    let rare: Vec<String> = Fault::ALL
+        .iter()
+        .zip(&report.fired)
+        .filter(|&(_, &fired)| fired < least)
+        .map(|(fault, fired)| format!("{} {fired}", fault.name()))
+        .collect();
+    if !rare.is_empty() {
+        bail!("struck less than {least} times: {}", rare.join(", "));
+    }
+    let days = report.lasted.as_millis() / 86_400_000;
+    if let Some(least) = args.require_days.filter(|&least| days < least) {
+        bail!("{days} days were simulated, fewer than {least}");
+    }
+    Ok(())
 }
 
 /// The short form, for the gate: its closing line.
