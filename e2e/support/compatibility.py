@@ -5,6 +5,7 @@ A cell says "yes" when every test that covers it passed. `--compatibility write`
 """
 
 import importlib.metadata
+import json
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
@@ -13,14 +14,38 @@ CLIENT = f"Python client {importlib.metadata.version('runpod')}"
 ASYNC_CLIENT = f"Python async client {importlib.metadata.version('runpod')}"
 WORKER = f"Python worker {importlib.metadata.version('runpod')}"
 HTTP = "plain HTTP"
-COLUMNS = [CLIENT, ASYNC_CLIENT, WORKER, HTTP]
+
+
+def _locked(package):
+    """The version that `package-lock.json` pins."""
+    lock = json.loads((PAGE.parents[1] / "e2e" / "package-lock.json").read_text())
+    return lock["packages"][f"node_modules/{package}"]["version"]
+
+
+JAVASCRIPT = f"runpod-sdk {_locked('runpod-sdk')}"
+AI_SDK = f"@runpod/ai-sdk-provider {_locked('@runpod/ai-sdk-provider')}"
+LANGCHAIN = "langchain-runpod 0.2.0"
+OPENAI = f"openai {importlib.metadata.version('openai')}"
+
+# Each has an environment of its own, `environments/worker-<version>.txt`; oldest first.
+OLD_WORKERS = ["0.5.0", "1.6.2", "1.9.1"]
+
+
+def worker_column(version):
+    """The column of a worker by its version."""
+    return f"Python worker {version}"
+
+
+COLUMNS = [CLIENT, ASYNC_CLIENT, JAVASCRIPT, AI_SDK, LANGCHAIN, OPENAI]
+COLUMNS += [*map(worker_column, OLD_WORKERS), WORKER, HTTP]
 
 HEAD = """\
 # Compatibility
 
 Made by the end-to-end suite (`cargo xtask e2e -- --compatibility write`) from the tests that ran: the published
 packages, unmodified, against the built binary. A cell says yes when every test that covers it passed; an empty cell
-is not part of that client or worker, or not tested yet.
+is not part of that client or worker, or not tested yet. `runpodctl` has no column: no package registry that
+the suite installs from carries it. Workers before 0.5.0 take no handler (`runpod/serverless/modules/inference.py:7`).
 
 """
 

@@ -18,9 +18,9 @@ KEY = "e2e-key-of-the-users-own-making"
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
 
-def local_pool(handler, devices=1, slots=1, **env):
+def local_pool(handler, devices=1, slots=1, python=sys.executable, **env):
     """A local pool of unmodified RunPod workers that run `handlers/<handler>.py`."""
-    command = json.dumps([sys.executable, "-u", str(HANDLERS / f"{handler}.py")])
+    command = json.dumps([python, "-u", str(HANDLERS / f"{handler}.py")])
     variables = "".join(f"{k} = {json.dumps(str(v))}\n" for k, v in env.items())
     return (
         f"[[endpoint.local]]\ncommand = {command}\n"

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use clap::Args;
 
-use crate::{python, workspace};
+use crate::{javascript, python, workspace};
 
 /// Arguments of `cargo xtask e2e`.
 #[derive(Args)]
@@ -18,7 +18,8 @@ pub(crate) struct E2eArgs {
 }
 
 pub(crate) fn run(args: &E2eArgs) -> Result<()> {
-    python::install()?;
+    python::install_all()?;
+    javascript::install()?;
     workspace::built_binary()?;
     let mut extra: Vec<&str> = Vec::new();
     if let Some(filter) = &args.filter {

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::step::{self, Outcome};
 use crate::storms;
-use crate::{crash, e2e, python, schemathesis, tidy, workspace};
+use crate::{crash, e2e, javascript, python, schemathesis, tidy, workspace};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -95,7 +95,10 @@ fn run_step(name: &str) -> Result<String> {
         ),
         "doctests" => cargo(&["test", "--workspace", "--doc"], &["test result"]),
         "storms" => storms::short(),
-        "setup" => python::install(),
+        "setup" => {
+            let packages = javascript::install()?;
+            Ok(format!("{}; {packages}", python::install_all()?))
+        }
         "e2e" => {
             let whole = e2e::suite(&["--compatibility", "check"])?;
             step::watch(whole, &["passed", "failed", "error"])

@@ -13,6 +13,7 @@ mod demo;
 mod e2e;
 mod faults;
 mod gate;
+mod javascript;
 mod python;
 mod schemathesis;
 mod score;

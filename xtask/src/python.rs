@@ -4,7 +4,7 @@
 //! the same clients and workers everywhere. The environment is made anew when that file changed;
 //! a copy of the file inside it, written last, says what is installed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -30,20 +30,47 @@ pub(crate) fn interpreter() -> PathBuf {
     suite_dir().join(".venv").join("bin").join("python")
 }
 
-/// Makes the environment if it is missing or older than `requirements.txt`.
+/// Makes the suite's own environment if it is missing or older than `requirements.txt`.
 pub(crate) fn install() -> Result<String> {
-    let requirements = suite_dir().join("requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements)
+    make(".venv", &suite_dir().join("requirements.txt"))
+}
+
+/// Makes every environment of the suite: its own, and one for each file of `e2e/environments`,
+/// which holds a client or a worker that does not go together with the others.
+pub(crate) fn install_all() -> Result<String> {
+    install()?;
+    let folder = suite_dir().join("environments");
+    let entries =
+        std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "txt")
+            && let Some(name) = path.file_stem().and_then(|name| name.to_str())
+        {
+            names.push((format!(".venvs/{name}"), path.clone()));
+        }
+    }
+    names.sort();
+    for (name, requirements) in &names {
+        make(name, requirements)?;
+    }
+    Ok(format!("{} environments of Python", names.len() + 1))
+}
+
+/// Makes one environment if it is missing or older than its list.
+fn make(name: &str, requirements: &Path) -> Result<String> {
+    let wanted = std::fs::read_to_string(requirements)
         .with_context(|| format!("reading {}", requirements.display()))?;
-    let environment = suite_dir().join(".venv");
+    let environment = suite_dir().join(name);
     let stamp = environment.join("installed.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok("e2e/.venv is up to date".to_owned());
+        return Ok(format!("e2e/{name} is up to date"));
     }
     let mut make = workspace::command(find_interpreter()?);
     make.args(["-m", "venv", "--clear"]).arg(&environment);
     step::watch(make, &[])?;
-    let mut pip = workspace::command(interpreter());
+    let mut pip = workspace::command(environment.join("bin").join("python"));
     pip.args([
         "-m",
         "pip",
@@ -52,10 +79,10 @@ pub(crate) fn install() -> Result<String> {
         "--disable-pip-version-check",
     ])
     .args(["--require-hashes", "--requirement"])
-    .arg(&requirements);
+    .arg(requirements);
     step::watch(pip, &[])?;
     std::fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))?;
-    Ok("e2e/.venv is new".to_owned())
+    Ok(format!("e2e/{name} is new"))
 }
 
 /// A Python of at least 3.10 that can make environments.
