@@ -8,24 +8,31 @@
 //! The core as a whole is not in this loop: it hands jobs to RunPod's queue and learns of starts by
 //! polling, so that its times are never exact, while this model is the one that costs are compared
 //! in. What decides is the same: [`overspill_core::scaler::wish`] over the same picture.
+//!
+//! Every set is kept in order by number, so that one event costs the logarithm of what lives: a
+//! million waiting jobs and ten thousand workers are no ceiling.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 
-use overspill_core::placement::projection::{Picture, WAITING_MAX, Waiting, project};
 use overspill_core::scaler::history::History;
-use overspill_core::scaler::{Cloud, CloudWorker, Phase, View};
 use overspill_core::time::{DurationMs, Timestamp};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::policies::Policy;
-use super::record::{JobRecord, Run, WorkerRecord};
-use super::settings::{Settings, SettingsError};
+use super::record::{AttemptRecord, Run, WorkerRecord};
+use super::settings::{Offer, SLOW_FACTOR, Settings, SettingsError, THROTTLED};
 use super::trace::Trace;
 
 /// Once all jobs have run, workers that a policy keeps are stopped after this long.
 const TAIL: DurationMs = DurationMs::from_secs(3_600);
+/// How often a job is tried before it is given up.
+const ATTEMPTS_MAX: u8 = 3;
+/// An offer that throttled an order is passed over for this long, where another has room.
+const AVOIDED: DurationMs = DurationMs::from_secs(60);
+/// How many jobs end between two calls of the watcher.
+const WATCHED_EVERY: usize = 256;
 
 /// Replays `trace` under `policy`.
 ///
@@ -36,19 +43,34 @@ pub fn simulate(
     settings: &Settings,
     policy: &mut dyn Policy,
 ) -> Result<Run, SettingsError> {
+    simulate_watched(trace, settings, policy, &mut |_| {})
+}
+
+/// The same; `watch` is told now and then how many jobs have ended.
+///
+/// # Errors
+/// When the settings describe no world.
+pub fn simulate_watched(
+    trace: &Trace,
+    settings: &Settings,
+    policy: &mut dyn Policy,
+    watch: &mut dyn FnMut(usize),
+) -> Result<Run, SettingsError> {
     settings.check()?;
     let mut engine = Engine::new(trace, settings);
-    engine.run(policy);
+    engine.run(policy, watch);
     Ok(engine.close())
 }
 
 /// What happens at a moment; the order is that in which things of one moment are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
-    LocalDone { job: usize },
-    CloudDone { worker: usize, job: usize },
+    LocalDone { attempt: usize },
+    CloudDone { worker: usize, attempt: usize },
+    Begun { worker: usize },
     Ready { worker: usize },
     GivenUp { worker: usize },
+    Lost { worker: usize },
     Arrival { job: usize },
     IdleOut { worker: usize, since: Timestamp },
     Tick,
@@ -56,32 +78,46 @@ enum Happening {
 
 /// A cloud worker that lives.
 #[derive(Debug)]
-struct Worker {
-    ordered_at: Timestamp,
-    ready_at: Option<Timestamp>,
-    idle_since: Timestamp,
-    jobs: Vec<usize>,
+pub(super) struct Worker {
+    offer: usize,
+    pub(super) ordered_at: Timestamp,
+    pub(super) ready_at: Option<Timestamp>,
+    pub(super) idle_since: Timestamp,
+    /// Attempts that run on it, in order of start.
+    pub(super) running: Vec<usize>,
 }
 
-struct Engine<'a> {
-    trace: &'a Trace,
-    settings: &'a Settings,
-    now: Timestamp,
+pub(super) struct Engine<'a> {
+    pub(super) trace: &'a Trace,
+    pub(super) settings: &'a Settings,
+    pub(super) offers: Vec<Offer>,
+    /// Workers that live, and until when it is passed over, by offer.
+    offered: Vec<(u32, Timestamp)>,
+    pub(super) now: Timestamp,
     agenda: BinaryHeap<Reverse<(Timestamp, Happening)>>,
     rng: ChaCha8Rng,
-    history: History,
-    queue: VecDeque<usize>,
-    /// Jobs that run on local slots.
-    local: Vec<usize>,
+    /// For what came later than the start-up times, so that these stay as they were.
+    faults: ChaCha8Rng,
+    pub(super) history: History,
+    pub(super) queue: VecDeque<usize>,
+    /// How often each waiting or running job was tried, where that is more than never.
+    tried: Vec<u8>,
+    /// Attempts that run on local slots.
+    pub(super) local: BTreeSet<usize>,
     /// Workers that live, by number, in order of their start.
-    alive: Vec<usize>,
-    workers: Vec<Option<Worker>>,
-    spill: u32,
+    pub(super) alive: BTreeSet<usize>,
+    idle: BTreeSet<usize>,
+    starting: BTreeSet<usize>,
+    /// Ready workers with a free slot: the fullest first, the oldest of equals.
+    open: BTreeSet<(Reverse<usize>, usize)>,
+    pub(super) workers: Vec<Option<Worker>>,
+    pub(super) spill: u32,
     is_ticking: bool,
+    pub(super) arrived: usize,
     left: usize,
-    jobs: Vec<Option<JobRecord>>,
+    pub(super) attempts: Vec<AttemptRecord>,
     records: Vec<WorkerRecord>,
-    decisions: u64,
+    pub(super) decisions: u64,
 }
 
 impl<'a> Engine<'a> {
@@ -90,34 +126,46 @@ impl<'a> Engine<'a> {
         if let Some(first) = trace.jobs.first() {
             agenda.push(Reverse((first.arrival, Happening::Arrival { job: 0 })));
         }
+        let offers = settings.offers();
+        let spill = if settings.local_slots_total() == 0 {
+            u32::MAX
+        } else {
+            0
+        };
         Self {
             trace,
             settings,
+            offered: vec![(0, Timestamp::ZERO); offers.len()],
+            offers,
             now: Timestamp::ZERO,
             agenda,
             rng: ChaCha8Rng::seed_from_u64(settings.seed),
+            faults: ChaCha8Rng::seed_from_u64(settings.seed ^ 0x0066_6175_6c74),
             history: History::default(),
             queue: VecDeque::new(),
-            local: Vec::new(),
-            alive: Vec::new(),
+            tried: vec![0; trace.jobs.len()],
+            local: BTreeSet::new(),
+            alive: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            starting: BTreeSet::new(),
+            open: BTreeSet::new(),
             workers: Vec::new(),
-            spill: 0,
+            spill,
             is_ticking: false,
+            arrived: 0,
             left: trace.jobs.len(),
-            jobs: vec![None; trace.jobs.len()],
+            attempts: Vec::with_capacity(trace.jobs.len()),
             records: Vec::new(),
             decisions: 0,
         }
     }
 
-    fn run(&mut self, policy: &mut dyn Policy) {
-        if self.settings.local_workers == 0 {
-            self.spill = u32::MAX;
-        }
+    fn run(&mut self, policy: &mut dyn Policy, watch: &mut dyn FnMut(usize)) {
         if self.settings.min > 0 || policy.looks_ahead() {
             self.tick_next(policy.period());
         }
         let mut ended_at = None;
+        let mut told = self.left;
         while let Some(Reverse((at, happening))) = self.agenda.pop() {
             self.now = at;
             self.take(happening, policy);
@@ -125,6 +173,10 @@ impl<'a> Engine<'a> {
             let is_quiet = self.queue.is_empty() && self.alive.is_empty() && self.local.is_empty();
             if !self.is_ticking && (!is_quiet || (policy.looks_ahead() && self.left > 0)) {
                 self.tick_next(policy.period());
+            }
+            if told - self.left >= WATCHED_EVERY {
+                told = self.left;
+                watch(self.trace.jobs.len() - self.left);
             }
             if self.left == 0 && self.queue.is_empty() {
                 let end = *ended_at.get_or_insert(self.now);
@@ -141,45 +193,37 @@ impl<'a> Engine<'a> {
     fn take(&mut self, happening: Happening, policy: &mut dyn Policy) {
         match happening {
             Happening::Arrival { job } => {
-                self.history.arrived(self.now);
+                self.arrived = job + 1;
+                if policy.foresight().is_none() {
+                    self.history.arrived(self.now);
+                }
                 self.queue.push_back(job);
                 if let Some(next) = self.trace.jobs.get(job + 1) {
                     self.put(next.arrival, Happening::Arrival { job: job + 1 });
                 }
             }
-            Happening::LocalDone { job } => {
-                self.local.retain(|&other| other != job);
-                self.done(job);
+            Happening::LocalDone { attempt } => {
+                self.local.remove(&attempt);
+                self.done(attempt);
             }
-            Happening::CloudDone { worker, job } => {
-                self.done(job);
-                let now = self.now;
-                let state = self.workers[worker].as_mut().expect("a busy worker lives");
-                state.jobs.retain(|&other| other != job);
-                if state.jobs.is_empty() {
-                    state.idle_since = now;
-                    self.watch_idle(worker, policy);
+            Happening::CloudDone { worker, attempt } => self.cloud_done(worker, attempt, policy),
+            Happening::Begun { worker } => {
+                if self.workers[worker].is_some() {
+                    self.records[worker].billed_from = Some(self.now);
+                    self.begin(worker);
                 }
             }
-            Happening::Ready { worker } => {
-                let now = self.now;
-                let Some(state) = self.workers[worker].as_mut() else {
-                    return;
-                };
-                state.ready_at = Some(now);
-                state.idle_since = now;
-                self.history.started(now.since(state.ordered_at));
-                self.watch_idle(worker, policy);
-            }
+            Happening::Ready { worker } => self.ready(worker, policy),
             Happening::GivenUp { worker } => {
                 if self.workers[worker].is_some() {
                     self.stop(worker);
                 }
             }
+            Happening::Lost { worker } => self.lose(worker),
             Happening::IdleOut { worker, since } => {
                 let is_out = self.workers[worker]
                     .as_ref()
-                    .is_some_and(|w| w.jobs.is_empty() && w.idle_since == since);
+                    .is_some_and(|w| w.running.is_empty() && w.idle_since == since);
                 if is_out && self.alive.len() > self.settings.min as usize {
                     self.stop(worker);
                 }
@@ -194,11 +238,72 @@ impl<'a> Engine<'a> {
             happening,
             Happening::CloudDone { .. } | Happening::Ready { .. }
         ) && policy.decides_at_idle()
-            && self.alive.iter().any(|&worker| self.is_idle(worker))
+            && !self.idle.is_empty()
         {
             self.decide(policy);
             self.hand_out();
         }
+    }
+
+    fn cloud_done(&mut self, worker: usize, attempt: usize, policy: &dyn Policy) {
+        // The attempts of a lost worker ended with it.
+        if self.attempts[attempt].is_lost {
+            return;
+        }
+        self.done(attempt);
+        let now = self.now;
+        let slots = self.settings.slots as usize;
+        let state = self.workers[worker].as_mut().expect("a busy worker lives");
+        let busy = state.running.len();
+        state.running.retain(|&other| other != attempt);
+        if busy < slots {
+            self.open.remove(&(Reverse(busy), worker));
+        }
+        self.open.insert((Reverse(busy - 1), worker));
+        if state.running.is_empty() {
+            state.idle_since = now;
+            self.idle.insert(worker);
+            self.watch_idle(worker, policy);
+        }
+    }
+
+    fn ready(&mut self, worker: usize, policy: &dyn Policy) {
+        let now = self.now;
+        let Some(state) = self.workers[worker].as_mut() else {
+            return;
+        };
+        state.ready_at = Some(now);
+        state.idle_since = now;
+        self.history.started(now.since(state.ordered_at));
+        self.starting.remove(&worker);
+        self.idle.insert(worker);
+        self.open.insert((Reverse(0), worker));
+        self.watch_idle(worker, policy);
+        let every = self.settings.lost_every.as_secs_f64();
+        if every > 0.0 {
+            let luck: f64 = self.faults.random();
+            let life = DurationMs::from_secs_f64(-every * (1.0 - luck).ln());
+            self.put(now + life, Happening::Lost { worker });
+        }
+    }
+
+    /// A worker dies with what it runs: its jobs go back to the front of the queue.
+    fn lose(&mut self, worker: usize) {
+        let Some(state) = self.workers[worker].as_ref() else {
+            return;
+        };
+        let mut back: Vec<usize> = Vec::new();
+        for &attempt in &state.running {
+            let record = &mut self.attempts[attempt];
+            record.ended_at = self.now;
+            (record.is_failed, record.is_lost) = (true, true);
+            back.push(record.job);
+        }
+        back.sort_unstable();
+        for &job in back.iter().rev() {
+            self.queue.push_front(job);
+        }
+        self.stop(worker);
     }
 
     fn put(&mut self, at: Timestamp, happening: Happening) {
@@ -219,35 +324,51 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn done(&mut self, job: usize) {
-        let spec = self.trace.jobs[job];
-        self.history.finished(spec.class, spec.duration);
-        self.left -= 1;
-    }
-
-    fn is_idle(&self, worker: usize) -> bool {
-        self.workers[worker]
-            .as_ref()
-            .is_some_and(|w| w.ready_at.is_some() && w.jobs.is_empty())
+    fn done(&mut self, attempt: usize) {
+        let AttemptRecord {
+            job,
+            started_at,
+            is_failed,
+            ..
+        } = self.attempts[attempt];
+        if !is_failed {
+            let length = self.now.since(started_at);
+            self.history.finished(self.trace.jobs[job].class, length);
+            self.left -= 1;
+        } else if self.tried[job] >= ATTEMPTS_MAX {
+            self.left -= 1;
+        } else {
+            self.queue.push_front(job);
+        }
     }
 
     /// Hands the first jobs of the queue out, in order.
-    fn hand_out(&mut self) {
-        let local_slots = (self.settings.local_workers * self.settings.local_slots) as usize;
+    pub(super) fn hand_out(&mut self) {
+        let local_slots = self.settings.local_slots_total();
         while let Some(&job) = self.queue.front() {
-            let end = self.now + self.trace.jobs[job].duration;
             if self.local.len() < local_slots {
-                self.local.push(job);
-                self.put(end, Happening::LocalDone { job });
-                self.note_start(job, None);
-            } else if let Some(worker) = self.fullest().filter(|_| self.spill > 0) {
+                let attempt = self.note_start(job, None, 1.0);
+                self.local.insert(attempt);
+                let end = self.attempts[attempt].ended_at;
+                self.put(end, Happening::LocalDone { attempt });
+            } else if let Some(&(Reverse(busy), worker)) =
+                self.open.first().filter(|_| self.spill > 0)
+            {
                 self.spill = self.spill.saturating_sub(u32::from(self.spill != u32::MAX));
+                let offer = self.workers[worker].as_ref().map_or(0, |w| w.offer);
+                let speed = self.offers[offer].speed;
+                let attempt = self.note_start(job, Some(worker), speed);
                 let state = self.workers[worker]
                     .as_mut()
                     .expect("chosen among the living");
-                state.jobs.push(job);
-                self.put(end, Happening::CloudDone { worker, job });
-                self.note_start(job, Some(worker));
+                state.running.push(attempt);
+                self.idle.remove(&worker);
+                self.open.remove(&(Reverse(busy), worker));
+                if busy + 1 < self.settings.slots as usize {
+                    self.open.insert((Reverse(busy + 1), worker));
+                }
+                let end = self.attempts[attempt].ended_at;
+                self.put(end, Happening::CloudDone { worker, attempt });
             } else {
                 break;
             }
@@ -255,190 +376,161 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn note_start(&mut self, job: usize, worker: Option<usize>) {
-        let wait = self.now.since(self.trace.jobs[job].arrival);
-        self.history.began(wait > self.settings.max_wait);
-        self.jobs[job] = Some(JobRecord {
-            job,
-            started_at: self.now,
-            worker,
-        });
-    }
-
-    /// The warm worker with a free slot that runs the most; the oldest of equals.
-    fn fullest(&self) -> Option<usize> {
-        let has_room = |&&worker: &&usize| {
-            self.workers[worker].as_ref().is_some_and(|w| {
-                w.ready_at.is_some() && w.jobs.len() < self.settings.slots as usize
-            })
-        };
-        self.alive
-            .iter()
-            .filter(has_room)
-            .copied()
-            .max_by_key(|&worker| {
-                let busy = self.workers[worker].as_ref().map_or(0, |w| w.jobs.len());
-                (busy, Reverse(worker))
-            })
-    }
-
-    fn decide(&mut self, policy: &mut dyn Policy) {
-        self.decisions += 1;
-        let guess = |class, elapsed| {
-            self.history
-                .remaining(class, elapsed, self.settings.expected_execution)
-        };
-        let free_at = |job: usize| {
-            let started = self.jobs[job].map_or(self.now, |record| record.started_at);
-            self.now + guess(self.trace.jobs[job].class, self.now.since(started))
-        };
-        let mut fresh: Vec<(u32, DurationMs)> = Vec::new();
-        let mut waiting = Vec::with_capacity(self.queue.len().min(WAITING_MAX));
-        for &job in self.queue.iter().take(WAITING_MAX) {
-            let spec = self.trace.jobs[job];
-            let known = fresh.iter().find(|(class, _)| *class == spec.class);
-            let execution = known.map_or_else(|| guess(spec.class, DurationMs::ZERO), |k| k.1);
-            if known.is_none() {
-                fresh.push((spec.class, execution));
-            }
-            waiting.push(Waiting {
-                submitted_at: spec.arrival,
-                execution,
-                is_cloudable: true,
-                is_low_priority: false,
-            });
+    /// Writes down that `job` starts now; returns the number of the attempt.
+    fn note_start(&mut self, job: usize, worker: Option<usize>, speed: f64) -> usize {
+        let spec = self.trace.jobs[job];
+        let is_first = self.tried[job] == 0;
+        self.tried[job] = self.tried[job].saturating_add(1);
+        if is_first {
+            let wait = self.now.since(spec.arrival);
+            self.history.began(wait > self.settings.max_wait);
         }
-        let local_slots = (self.settings.local_workers * self.settings.local_slots) as usize;
-        let mut local: Vec<Timestamp> = self.local.iter().map(|&job| free_at(job)).collect();
-        local.resize(local_slots, self.now);
-        let picture = Picture {
-            now: self.now,
-            max_wait: self.settings.max_wait,
-            waiting,
-            waiting_total: self.queue.len(),
-            local,
-        };
-        let fleet: Vec<CloudWorker> = self
-            .alive
-            .iter()
-            .filter_map(|&worker| self.workers[worker].as_ref())
-            .map(|worker| CloudWorker {
-                phase: match worker.ready_at {
-                    None => Phase::Starting {
-                        since: worker.ordered_at,
-                    },
-                    Some(_) => Phase::Ready {
-                        since: worker.idle_since,
-                    },
-                },
-                busy: worker.jobs.iter().map(|&job| free_at(job)).collect(),
-            })
-            .collect();
-        let running: usize = fleet.iter().map(|worker| worker.busy.len()).sum();
-        let running = u32::try_from(running).unwrap_or(u32::MAX);
-        let alive = u32::try_from(fleet.len()).unwrap_or(u32::MAX);
-        let view = View {
-            picture: &picture,
-            projection: if policy.reads_projection() {
-                project(&picture)
-            } else {
-                Default::default()
-            },
-            cloud: Cloud {
-                slots: self.settings.slots,
-                outstanding: running,
-                running,
-                alive,
-                wanted: alive,
-            },
-            fleet: Some(&fleet),
-            history: &self.history,
-            expected: self.settings.expected_execution,
-            max: self.settings.max,
-        };
-        let wish = policy.decide(&view);
-        self.spill = if self.settings.local_workers == 0 {
-            u32::MAX
-        } else {
-            wish.spill
-        };
-        self.hand_out();
-        self.scale(wish.workers.clamp(self.settings.min, self.settings.max));
+        let mut length = spec.duration;
+        if (speed - 1.0).abs() > f64::EPSILON {
+            length = DurationMs::from_secs_f64(length.as_secs_f64() / speed);
+        }
+        let mut is_failed = false;
+        if self.settings.failing_share > 0.0 {
+            let (fails, part): (f64, f64) = (self.faults.random(), self.faults.random());
+            if fails < self.settings.failing_share {
+                is_failed = true;
+                length = DurationMs::from_secs_f64(length.as_secs_f64() * part);
+            }
+        }
+        self.attempts.push(AttemptRecord {
+            job,
+            is_first,
+            started_at: self.now,
+            ended_at: self.now + length,
+            worker,
+            is_failed,
+            is_lost: false,
+        });
+        self.attempts.len() - 1
     }
 
-    /// Starts what is missing; stops idle workers first, then those that start, youngest first.
-    fn scale(&mut self, wanted: u32) {
+    /// Starts what is missing; stops idle workers first, then, where the policy takes starts back,
+    /// those that start, youngest first.
+    pub(super) fn scale(&mut self, wanted: u32, takes_starts_back: bool) {
         let wanted = wanted as usize;
         for _ in self.alive.len()..wanted {
-            self.start();
+            if !self.start() {
+                break;
+            }
         }
         while self.alive.len() > wanted {
-            let idle = self
-                .alive
-                .iter()
-                .rev()
-                .copied()
-                .find(|&worker| self.is_idle(worker));
-            let starting = || {
-                let is_starting = |&worker: &usize| {
-                    self.workers[worker]
-                        .as_ref()
-                        .is_some_and(|w| w.ready_at.is_none())
-                };
-                self.alive.iter().rev().copied().find(is_starting)
-            };
-            let Some(worker) = idle.or_else(starting) else {
+            let starting = || self.starting.last().filter(|_| takes_starts_back);
+            let Some(&worker) = self.idle.last().or_else(starting) else {
                 break;
             };
             self.stop(worker);
         }
     }
 
-    fn start(&mut self) {
+    /// The offer for the next worker: the cheapest for the work it does, of those with room; one
+    /// that throttled lately only where no other has room.
+    fn offer(&self) -> Option<usize> {
+        let price = |at: usize| {
+            let offer = &self.offers[at];
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "prices are compared, not summed"
+            )]
+            let nanos = offer.rate.per_hour().as_nanos() as f64;
+            nanos / offer.speed
+        };
+        (0..self.offers.len())
+            .filter(|&at| self.offered[at].0 < self.offers[at].max)
+            .min_by(|&a, &b| {
+                let key = |at: usize| (self.offered[at].1 > self.now, price(at));
+                key(a)
+                    .partial_cmp(&key(b))
+                    .unwrap_or(std::cmp::Ordering::Equal)
+            })
+    }
+
+    fn start(&mut self) -> bool {
+        let Some(offer) = self.offer() else {
+            return false;
+        };
         let worker = self.workers.len();
+        self.offered[offer].0 += 1;
         self.workers.push(Some(Worker {
+            offer,
             ordered_at: self.now,
             ready_at: None,
             idle_since: self.now,
-            jobs: Vec::new(),
+            running: Vec::new(),
         }));
-        self.alive.push(worker);
+        self.alive.insert(worker);
+        self.starting.insert(worker);
         self.records.push(WorkerRecord {
+            offer,
             ordered_at: self.now,
+            billed_from: Some(self.now),
             ready_at: None,
             stopped_at: self.now,
         });
+        let throttled = self.offers[offer]
+            .throttled_share
+            .unwrap_or(self.settings.throttled_share);
+        if throttled > 0.0 && self.faults.random::<f64>() < throttled {
+            let (from, to) = THROTTLED;
+            let rest = self.faults.random_range(from.as_millis()..=to.as_millis());
+            self.records[worker].billed_from = None;
+            self.offered[offer].1 = self.now + AVOIDED;
+            let at = self.now + DurationMs::from_millis(rest);
+            self.put(at, Happening::Begun { worker });
+        } else {
+            self.begin(worker);
+        }
+        true
+    }
+
+    /// The start-up of a worker begins.
+    fn begin(&mut self, worker: usize) {
+        let offer = self.workers[worker].as_ref().map_or(0, |w| w.offer);
         // Both are drawn each time, so that one option does not shift the other's numbers.
         let (flash, stuck): (f64, f64) = (self.rng.random(), self.rng.random());
         let (from, to) = if flash < self.settings.flash_share {
             (DurationMs::from_secs(1), DurationMs::from_secs(5))
         } else {
-            self.settings.cold_start
+            self.offers[offer]
+                .cold_start
+                .unwrap_or(self.settings.cold_start)
         };
-        let length = self.rng.random_range(from.as_millis()..=to.as_millis());
-        if stuck < self.settings.stuck_share {
-            self.put(
-                self.now + self.settings.start_timeout,
-                Happening::GivenUp { worker },
-            );
+        let mut length = self.rng.random_range(from.as_millis()..=to.as_millis());
+        let slow = self.settings.slow_share;
+        if slow > 0.0 && self.faults.random::<f64>() < slow {
+            length = length.saturating_mul(SLOW_FACTOR);
+        }
+        let is_stuck = stuck < self.settings.stuck_share;
+        let length = DurationMs::from_millis(length);
+        if is_stuck || length > self.settings.start_timeout {
+            let at = self.now + self.settings.start_timeout;
+            self.put(at, Happening::GivenUp { worker });
         } else {
-            let ready_at = self.now + DurationMs::from_millis(length);
-            self.put(ready_at, Happening::Ready { worker });
+            self.put(self.now + length, Happening::Ready { worker });
         }
     }
 
     fn stop(&mut self, worker: usize) {
-        self.alive.retain(|&other| other != worker);
-        if let Some(state) = self.workers[worker].take() {
-            let record = &mut self.records[worker];
-            record.ready_at = state.ready_at;
-            record.stopped_at = self.now;
-        }
+        let Some(state) = self.workers[worker].take() else {
+            return;
+        };
+        self.alive.remove(&worker);
+        self.idle.remove(&worker);
+        self.starting.remove(&worker);
+        self.open.remove(&(Reverse(state.running.len()), worker));
+        self.offered[state.offer].0 -= 1;
+        let record = &mut self.records[worker];
+        record.ready_at = state.ready_at;
+        record.stopped_at = self.now;
     }
 
     fn close(self) -> Run {
         Run {
-            jobs: self.jobs.into_iter().flatten().collect(),
+            attempts: self.attempts,
             workers: self.records,
             decisions: self.decisions,
         }

@@ -4,14 +4,18 @@
 //! [`trace`] is what comes in, [`settings`] the world, [`policies`] what decides, [`engine`] the
 //! event model, [`record`] what is left and must add up, [`score`] the yardstick over known traces.
 
+pub mod bound;
 pub mod engine;
+pub mod load;
 pub mod policies;
 pub mod record;
 pub mod score;
 pub mod settings;
+mod sight;
 pub mod trace;
+pub mod value;
 
-pub use engine::simulate;
+pub use engine::{simulate, simulate_watched};
 pub use record::{Run, Summary};
 pub use settings::Settings;
 pub use trace::Trace;

@@ -1,7 +1,8 @@
 //! What a simulation leaves: every start and every worker, the sums over them, and the identities
 //! that must hold between them.
 
-use overspill_core::time::Timestamp;
+use overspill_core::money::NanoUsd;
+use overspill_core::time::{DurationMs, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
@@ -10,30 +11,43 @@ use super::trace::Trace;
 /// A whole run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Run {
-    /// One for each job that started, by number.
-    pub jobs: Vec<JobRecord>,
+    /// One for each start of a job, in order of start; a job that failed has several.
+    pub attempts: Vec<AttemptRecord>,
     /// One for each cloud worker that was ordered.
     pub workers: Vec<WorkerRecord>,
     /// How often the policy was asked.
     pub decisions: u64,
 }
 
-/// When and where a job started.
+/// When and where a job ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JobRecord {
+pub struct AttemptRecord {
     /// Its number in the trace.
     pub job: usize,
+    /// Whether the job had not run before.
+    pub is_first: bool,
     /// When it started.
     pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
     /// On which cloud worker; on a local one where `None`.
     pub worker: Option<usize>,
+    /// It failed, and the job was tried again if it had tries left.
+    pub is_failed: bool,
+    /// It failed because its worker was lost.
+    pub is_lost: bool,
 }
 
 /// A cloud worker's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerRecord {
-    /// When it was ordered: from here on it is billed.
+    /// Where it came from, as an index of [`Settings::offers()`].
+    pub offer: usize,
+    /// When it was ordered.
     pub ordered_at: Timestamp,
+    /// From when it is billed: the order, but for a throttled one the end of throttling, if that
+    /// ever came.
+    pub billed_from: Option<Timestamp>,
     /// When it was ready, if it ever was.
     pub ready_at: Option<Timestamp>,
     /// When it was stopped.
@@ -69,6 +83,13 @@ pub struct Summary {
     pub local_share: f64,
     /// The most cloud workers that lived at once.
     pub workers_max: usize,
+    /// Attempts that failed, and were tried again.
+    pub failed_attempts: usize,
+    /// The least worker-seconds that any schedule with all jobs on time bills, where it was asked
+    /// for and such a schedule exists.
+    pub bound_worker_seconds: Option<f64>,
+    /// What the billed seconds cost.
+    pub cost_usd: f64,
 }
 
 /// What does not add up.
@@ -140,35 +161,23 @@ impl Run {
         reason = "counts and milliseconds for display"
     )]
     pub fn summary(&self, policy: &str, trace: &Trace, settings: &Settings) -> Summary {
-        let mut waits: Vec<u64> = self
-            .jobs
-            .iter()
-            .map(|record| {
-                record
-                    .started_at
-                    .since(trace.jobs[record.job].arrival)
-                    .as_millis()
-            })
-            .collect();
+        let mut waits: Vec<u64> = self.waits(trace).map(DurationMs::as_millis).collect();
         waits.sort_unstable();
         let limit = settings.max_wait.as_millis();
         let on_time = waits.iter().filter(|&&wait| wait <= limit).count();
-        let local = self
-            .jobs
-            .iter()
-            .filter(|record| record.worker.is_none())
-            .count();
+        let ends = || self.attempts.iter().filter(|attempt| !attempt.is_failed);
+        let local = ends().filter(|attempt| attempt.worker.is_none()).count();
         let at = |share: f64| quantile(&waits, share) as f64 / 1_000.0;
         let mut sums = Parts::default();
-        for parts in self.parts(trace) {
+        for parts in self.parts() {
             sums.init += parts.init;
             sums.busy += parts.busy;
             sums.idle += parts.idle;
         }
-        let share = |count: usize| count as f64 / self.jobs.len().max(1) as f64;
+        let share = |count: usize| count as f64 / waits.len().max(1) as f64;
         Summary {
             policy: policy.to_owned(),
-            jobs: self.jobs.len(),
+            jobs: ends().count(),
             billed_worker_seconds: self.workers.iter().map(WorkerRecord::billed_s).sum(),
             init_s: sums.init as f64 / 1_000.0,
             busy_s: sums.busy as f64 / 1_000.0,
@@ -180,7 +189,29 @@ impl Run {
             wait_p99_s: at(0.99),
             local_share: share(local),
             workers_max: self.workers_max(),
+            failed_attempts: self.attempts.iter().filter(|a| a.is_failed).count(),
+            bound_worker_seconds: None,
+            cost_usd: self.cost(settings).as_nanos() as f64 / 1e9,
         }
+    }
+
+    /// How long each job waited for its first start, in order of start.
+    pub fn waits<'a>(&'a self, trace: &'a Trace) -> impl Iterator<Item = DurationMs> + 'a {
+        self.attempts
+            .iter()
+            .filter(|attempt| attempt.is_first)
+            .map(|attempt| attempt.started_at.since(trace.jobs[attempt.job].arrival))
+    }
+
+    /// What the billed seconds cost.
+    #[must_use]
+    pub fn cost(&self, settings: &Settings) -> NanoUsd {
+        let offers = settings.offers();
+        let price = |worker: &WorkerRecord| {
+            let rate = offers.get(worker.offer).map_or(settings.rate, |o| o.rate);
+            rate.over(DurationMs::from_secs(worker.billed_s()))
+        };
+        self.workers.iter().map(price).sum()
     }
 
     /// Checks the identities: every job once and in order, never above max, billed = init + busy +
@@ -189,16 +220,25 @@ impl Run {
     /// # Errors
     /// The first that does not hold.
     pub fn check(&self, trace: &Trace, settings: &Settings) -> Result<(), Broken> {
-        let (jobs, ran) = (trace.jobs.len(), self.jobs.len());
-        let is_each_once = self
-            .jobs
-            .iter()
-            .enumerate()
-            .all(|(n, record)| n == record.job);
-        if jobs != ran || !is_each_once {
+        let jobs = trace.jobs.len();
+        let firsts = || self.attempts.iter().filter(|attempt| attempt.is_first);
+        let ran = firsts().count();
+        let mut ends = vec![0_u8; jobs];
+        for attempt in self.attempts.iter().filter(|attempt| !attempt.is_failed) {
+            ends[attempt.job] = ends[attempt.job].saturating_add(1);
+        }
+        let is_in_order = firsts().enumerate().all(|(n, attempt)| n == attempt.job);
+        let can_fail = settings.failing_share > 0.0;
+        let is_ended_once = ends.iter().all(|&n| n == 1 || (n == 0 && can_fail));
+        if jobs != ran || !is_ended_once {
             return Err(Broken::Jobs { jobs, ran });
         }
-        for pair in self.jobs.windows(2) {
+        if !is_in_order {
+            let odd = firsts().enumerate().find(|(n, attempt)| *n != attempt.job);
+            let job = odd.map_or(0, |(_, attempt)| attempt.job);
+            return Err(Broken::Order { job });
+        }
+        for pair in self.attempts.windows(2) {
             if pair[0].started_at > pair[1].started_at {
                 return Err(Broken::Order { job: pair[1].job });
             }
@@ -208,11 +248,11 @@ impl Run {
             let max = settings.max;
             return Err(Broken::OverMax { seen, max });
         }
-        for record in &self.jobs {
+        for record in &self.attempts {
             let Some(worker) = record.worker else {
                 continue;
             };
-            let end = record.started_at + trace.jobs[record.job].duration;
+            let end = record.ended_at;
             let life = &self.workers[worker];
             let is_inside =
                 life.ready_at.is_some_and(|at| at <= record.started_at) && end <= life.stopped_at;
@@ -223,8 +263,9 @@ impl Run {
                 });
             }
         }
-        for (worker, (life, parts)) in self.workers.iter().zip(self.parts(trace)).enumerate() {
-            let life_ms = life.stopped_at.as_millis() - life.ordered_at.as_millis();
+        for (worker, (life, parts)) in self.workers.iter().zip(self.parts()).enumerate() {
+            let from = life.billed_from.unwrap_or(life.stopped_at);
+            let life_ms = life.stopped_at.as_millis() - from.as_millis();
             let parts_ms = parts.init + parts.busy + parts.idle;
             if life_ms != parts_ms || parts.idle < 0 {
                 return Err(Broken::Bill {
@@ -234,7 +275,7 @@ impl Run {
                 });
             }
         }
-        for (worker, spans) in self.spans(trace).into_iter().enumerate() {
+        for (worker, spans) in self.spans().into_iter().enumerate() {
             let seen = most_at_once(spans.iter().copied());
             if seen > settings.slots as usize {
                 return Err(Broken::Slots { worker, seen });
@@ -244,25 +285,24 @@ impl Run {
     }
 
     /// When each worker ran jobs: start and end of each, in order of start.
-    fn spans(&self, trace: &Trace) -> Vec<Vec<(i64, i64)>> {
+    fn spans(&self) -> Vec<Vec<(i64, i64)>> {
         let mut spans = vec![Vec::new(); self.workers.len()];
-        for record in &self.jobs {
+        for record in &self.attempts {
             if let Some(worker) = record.worker {
-                let end = record.started_at + trace.jobs[record.job].duration;
-                spans[worker].push((record.started_at.as_millis(), end.as_millis()));
+                spans[worker].push((record.started_at.as_millis(), record.ended_at.as_millis()));
             }
         }
         spans
     }
 
-    fn parts(&self, trace: &Trace) -> Vec<Parts> {
-        let spans = self.spans(trace);
+    fn parts(&self) -> Vec<Parts> {
+        let spans = self.spans();
         self.workers
             .iter()
             .zip(spans)
             .map(|(worker, spans)| {
-                let ordered = worker.ordered_at.as_millis();
                 let stopped = worker.stopped_at.as_millis();
+                let from = worker.billed_from.map_or(stopped, Timestamp::as_millis);
                 let ready = worker.ready_at.map_or(stopped, Timestamp::as_millis);
                 let (mut busy, mut until) = (0, i64::MIN);
                 for (start, end) in spans {
@@ -270,7 +310,7 @@ impl Run {
                     until = until.max(end);
                 }
                 Parts {
-                    init: ready - ordered,
+                    init: ready - from,
                     busy,
                     idle: stopped - ready - busy,
                 }
@@ -285,13 +325,11 @@ impl Run {
 }
 
 impl WorkerRecord {
-    /// What is billed: whole seconds from order to stop.
+    /// What is billed: whole seconds from the beginning of its start-up to its stop.
     #[must_use]
     pub fn billed_s(&self) -> u64 {
-        self.stopped_at
-            .since(self.ordered_at)
-            .as_millis()
-            .div_ceil(1_000)
+        let from = self.billed_from.unwrap_or(self.stopped_at);
+        self.stopped_at.since(from).as_millis().div_ceil(1_000)
     }
 }
 

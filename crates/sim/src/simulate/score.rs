@@ -20,17 +20,19 @@ pub struct KnownTrace {
     pub cloud: (u32, u32),
     /// The least worker-seconds with all jobs on time at a promise of 90 s.
     pub bound_s: f64,
+    /// The length of a time slot that this bound was computed with, in seconds.
+    pub bound_slot_s: u64,
 }
 
 /// The traces of the score.
 pub const KNOWN: [KnownTrace; 7] = [
-    known("img_low", (0, 1), (8, 1), 11_250.0),
-    known("img_busy", (1, 1), (8, 1), 30_998.0),
-    known("llm_conv", (2, 6), (12, 6), 11_452.0),
-    known("vlm_bursty", (0, 1), (8, 6), 15_474.0),
-    known("r1_diurnal", (1, 1), (6, 6), 15_189.0),
-    known("sparse_a", (0, 1), (4, 6), 60_595.0),
-    known("batch_a", (2, 1), (8, 1), 725_065.0),
+    known("img_low", (0, 1), (8, 1), 11_250.0, 30),
+    known("img_busy", (1, 1), (8, 1), 30_998.0, 30),
+    known("llm_conv", (2, 6), (12, 6), 11_452.0, 5),
+    known("vlm_bursty", (0, 1), (8, 6), 15_474.0, 20),
+    known("r1_diurnal", (1, 1), (6, 6), 15_189.0, 20),
+    known("sparse_a", (0, 1), (4, 6), 60_595.0, 60),
+    known("batch_a", (2, 1), (8, 1), 725_065.0, 400),
 ];
 
 const fn known(
@@ -38,12 +40,14 @@ const fn known(
     local: (u32, u32),
     cloud: (u32, u32),
     bound_s: f64,
+    bound_slot_s: u64,
 ) -> KnownTrace {
     KnownTrace {
         name,
         local,
         cloud,
         bound_s,
+        bound_slot_s,
     }
 }
 

@@ -43,7 +43,7 @@ fn every_run_adds_up_and_ends_at_zero_workers() {
             let (run, summary) = run(name, &trace, &settings);
             assert_eq!(summary.jobs, 300, "{name}");
             // With min 0 nothing outlives its last job but by an idle time-out and a stuck start.
-            let last = run.jobs.iter().map(|job| job.started_at).max().unwrap();
+            let last = run.attempts.iter().map(|job| job.started_at).max().unwrap();
             let limit = last + DurationMs::from_secs(40 + 420 + 10);
             assert!(run.workers.iter().all(|w| w.stopped_at <= limit), "{name}");
         }

@@ -24,6 +24,14 @@ pub trait Policy {
     fn decides_at_idle(&self) -> bool {
         false
     }
+    /// Whether a start that is not needed any more may be taken back before it is ready.
+    fn takes_starts_back(&self) -> bool {
+        true
+    }
+    /// How far ahead it knows arrivals and durations; `None` for every policy that can exist.
+    fn foresight(&self) -> Option<DurationMs> {
+        None
+    }
     /// Needs [`View::projection`].
     fn reads_projection(&self) -> bool {
         false
