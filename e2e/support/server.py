@@ -47,7 +47,8 @@ def endpoint(name, *pools, **settings):
 class Server:
     """`overspill serve` in a folder of its own. `start()` may be called again after a kill."""
 
-    def __init__(self, folder, endpoints, cloud=None, top="", key=KEY, name="server"):
+    def __init__(self, folder, endpoints, cloud=None, top="", key=KEY, name="server", program=None):
+        self.program = program or binary()
         self.folder = folder
         self.name = name
         self.key = key
@@ -71,7 +72,7 @@ class Server:
 
     def start(self, listen="127.0.0.1:0"):
         """Starts it and waits until it is ready. Returns itself."""
-        arguments = [binary(), "serve", "--config", self.config, "--listen", listen]
+        arguments = [self.program, "serve", "--config", self.config, "--listen", listen]
         seen = 0 if self.child is None else len(self.child.text())
         self.child = Child(self.folder, self.name, arguments, self.env)
 

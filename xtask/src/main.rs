@@ -14,6 +14,7 @@ mod e2e;
 mod faults;
 mod gate;
 mod javascript;
+mod outage;
 mod python;
 mod schemathesis;
 mod score;
@@ -46,6 +47,8 @@ enum Task {
     Crash(crash::CrashArgs),
     /// Make up requests from RunPod's OpenAPI document, against the emulator and the server
     Schemathesis(schemathesis::SchemathesisArgs),
+    /// Keep the server away while workers finish, then count results lost and jobs run twice
+    Outage(outage::OutageArgs),
     /// Damage the store's files as power cuts, bad disks and torn writes do, then open them
     Faults(faults::FaultsArgs),
     /// Run the core in virtual time through faults, by seed, each seed twice
@@ -73,6 +76,7 @@ fn run(task: Task) -> Result<()> {
         Task::E2e(args) => e2e::run(&args),
         Task::Crash(args) => crash::run(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),
+        Task::Outage(args) => outage::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),
         Task::Demo(args) => demo::run(&args),
