@@ -16,6 +16,7 @@ use crate::job::Job;
 use crate::ledger::Entry;
 use crate::pool::PoolRecord;
 use crate::time::{DurationMs, Timestamp};
+use crate::webhook::Webhook;
 use crate::worker::WorkerRecord;
 
 /// How a job ended.
@@ -153,6 +154,8 @@ pub enum Change {
     },
     /// A line of the ledger.
     LedgerAdded(Entry),
+    /// The report of an end is new or changed; a new one comes in the same batch as the end.
+    WebhookPut(Box<Webhook>),
     /// Something that someone did, for the audit trail.
     Audited {
         /// When.
@@ -215,6 +218,7 @@ impl Snapshot {
             Change::ChunkAdded { .. }
             | Change::ProgressPut { .. }
             | Change::LedgerAdded(_)
+            | Change::WebhookPut(_)
             | Change::Audited { .. } => {}
         }
     }

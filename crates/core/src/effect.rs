@@ -188,7 +188,7 @@ pub enum Answer {
         /// In words.
         reason: String,
     },
-    /// A chunk, a progress update or a new time to live was taken.
+    /// A chunk, a progress update, a new time to live or what became of a webhook was taken.
     Noted,
     /// The result was recorded.
     Recorded,

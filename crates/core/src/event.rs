@@ -9,6 +9,7 @@ use crate::id::{EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
 use crate::money::NanoUsd;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{Limits, Topology};
+use crate::webhook::{Webhook, WebhookOutcome};
 
 /// Where the driver keeps the bytes of an input, output or chunk until the change that stores them.
 ///
@@ -390,6 +391,24 @@ pub enum Event {
         worker_time: DurationMs,
         /// The money.
         amount: NanoUsd,
+    },
+    /// A webhook was tried.
+    WebhookTried {
+        /// Gets `Noted`.
+        request: RequestId,
+        /// Its record, as it was read before the attempt.
+        webhook: Box<Webhook>,
+        /// What became of it.
+        outcome: WebhookOutcome,
+    },
+    /// Someone asked for a webhook to be sent again.
+    WebhookReplayAsked {
+        /// Gets `Noted`.
+        request: RequestId,
+        /// Its record, as it was read.
+        webhook: Box<Webhook>,
+        /// Who did it, for the audit trail.
+        by: String,
     },
     /// Time passed; nothing else happened.
     TimePassed,

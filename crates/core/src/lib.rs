@@ -12,7 +12,7 @@
 //! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, `budget` sets
 //! money aside; [`invariants`] names what must always hold. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
 //! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
-//! [`ledger`].
+//! [`ledger`], [`webhook`].
 //! Values: [`time`], [`timers`], [`money`], [`id`].
 
 pub mod attempt;
@@ -38,4 +38,5 @@ pub mod time;
 pub mod timers;
 pub mod topology;
 pub mod view;
+pub mod webhook;
 pub mod worker;

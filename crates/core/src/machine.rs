@@ -260,6 +260,20 @@ impl Core {
             } => {
                 self.on_cloud_spent(pool, worker_time, amount, out);
             }
+            Event::WebhookTried {
+                request,
+                webhook,
+                outcome,
+            } => {
+                self.on_webhook_tried(request, webhook, outcome, out);
+            }
+            Event::WebhookReplayAsked {
+                request,
+                webhook,
+                by,
+            } => {
+                self.on_webhook_replay_asked(request, webhook, by, out);
+            }
             Event::TimePassed => {}
             Event::DrainAsked => self.on_drain_asked(out),
         }

@@ -15,3 +15,4 @@ pub mod reference;
 pub mod serving;
 pub mod telemetry;
 pub mod topology;
+pub mod webhook;

@@ -28,11 +28,12 @@ use overspill_core::change::{Change, EndedAttempt, EndedJob, Snapshot};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{AttemptId, EndpointId, JobId};
 use overspill_core::time::Timestamp;
+use overspill_core::webhook::{Webhook, WebhookId};
 
 pub use crate::error::{CommitError, StoreError};
 pub use crate::record::{
     AuditRow, Chunk, Counts, IdempotentJob, JobFilter, JobRow, KeyRecord, RowState, Space, Spent,
-    SpentFilter,
+    SpentFilter, WebhookFilter,
 };
 
 /// The writer; owned by the engine's thread alone.
@@ -64,9 +65,10 @@ pub trait Store: Send {
         key: &str,
     ) -> Result<Option<IdempotentJob>, StoreError>;
 
-    /// Deletes up to `limit` ended jobs whose retention is over, with payloads, chunks and story, and
-    /// idempotency keys that are no longer kept. Returns the number of jobs deleted; call again
-    /// while it equals `limit`.
+    /// Deletes up to `limit` ended jobs whose retention is over, with payloads, chunks, story and
+    /// webhooks, and idempotency keys that are no longer kept. A job is kept while one of its webhooks
+    /// says so ([`Webhook::keep_until`]), and looked at again after an hour. Returns the number of jobs
+    /// dealt with; call again while it equals `limit`.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -206,6 +208,48 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// As [`ended`](Self::ended).
     fn counts(&self, endpoint: EndpointId) -> Result<Counts, StoreError>;
+
+    /// A webhook's record.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended).
+    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError>;
+
+    /// Webhooks, newest job first and of one job the newest generation first; a page of at most
+    /// `limit` that begins after the webhook `after`.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended).
+    fn webhooks(
+        &self,
+        filter: &WebhookFilter,
+        after: Option<WebhookId>,
+        limit: usize,
+    ) -> Result<Vec<Webhook>, StoreError>;
+
+    /// The receivers that have webhooks due, now or later, each with the earliest time.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended).
+    fn webhook_receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError>;
+
+    /// Webhooks of one receiver that are due at `now`, those due longest first.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended).
+    fn webhooks_due(
+        &self,
+        receiver: &str,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Webhook>, StoreError>;
+
+    /// The output that a webhook reports; `None` for a job that ended without one, or once the end was
+    /// replaced after its delivery.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended).
+    fn webhook_output(&self, id: WebhookId) -> Result<Option<Bytes>, StoreError>;
 }
 
 /// What one commit writes.

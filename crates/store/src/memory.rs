@@ -13,16 +13,20 @@ use overspill_core::id::{AttemptId, EndpointId, JobId};
 use overspill_core::job::{Job, JobState};
 use overspill_core::ledger::Entry;
 use overspill_core::time::{DurationMs, Timestamp};
+use overspill_core::webhook::{Webhook, WebhookId, WebhookState};
 
 use crate::error::{CommitError, StoreError};
 use crate::record::{
     AuditRow, Chunk, Counts, IdempotentJob, JobFilter, JobRow, KeyRecord, RowState,
-    SPENT_BUCKET_MS, Space, Spent, SpentFilter,
+    SPENT_BUCKET_MS, Space, Spent, SpentFilter, WebhookFilter,
 };
 use crate::{Batch, Reader, Store};
 
 /// How long an idempotency key is kept at least.
 pub(crate) const IDEMPOTENCY_KEPT: DurationMs = DurationMs::from_secs(24 * 3_600);
+
+/// A job that a webhook needs beyond its retention is looked at again after this long.
+pub(crate) const HELD_PUT_OFF: DurationMs = DurationMs::from_secs(3_600);
 
 /// How an ordered failure shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,7 @@ struct State {
     ledger: Vec<Entry>,
     audit: Vec<AuditRow>,
     counts: BTreeMap<EndpointId, Counts>,
+    webhooks: BTreeMap<WebhookId, Webhook>,
     keys: BTreeMap<String, KeyRecord>,
     meta: BTreeMap<String, Vec<u8>>,
     commits: u64,
@@ -190,6 +195,13 @@ impl Store for MemoryStore {
         over.sort_unstable();
         over.truncate(limit);
         for (_, id) in &over {
+            if state.holds(*id, now) {
+                if let Some(ended) = state.ended.get_mut(id) {
+                    ended.expires_at = now + HELD_PUT_OFF;
+                }
+                continue;
+            }
+            state.webhooks.retain(|webhook, _| webhook.job != *id);
             state.ended.remove(id);
             state.inputs.remove(id);
             state.outputs.retain(|(job, _), _| job != id);
@@ -252,6 +264,23 @@ impl Store for MemoryStore {
 }
 
 impl State {
+    /// Whether a job must be kept for one of its webhooks.
+    fn holds(&self, job: JobId, now: Timestamp) -> bool {
+        let mut webhooks = self.webhooks.values();
+        webhooks.any(|webhook| webhook.id.job == job && webhook.keep_until > now)
+    }
+
+    /// Forgets an output that no end has any more, unless a webhook still reports it.
+    fn drop_output(&mut self, id: WebhookId) {
+        let webhook = self.webhooks.get(&id);
+        let is_reported = webhook.is_some_and(|w| w.state != WebhookState::Delivered);
+        let ended = self.ended.get(&id.job);
+        let is_current = ended.is_some_and(|ended| ended.generation == id.generation);
+        if !is_reported && !is_current {
+            self.outputs.remove(&(id.job, id.generation));
+        }
+    }
+
     /// Refuses a batch before anything of it is applied, so that a refusal changes nothing.
     fn check(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
         let mut keys = Vec::new();
@@ -312,8 +341,12 @@ impl State {
                 if let Some(old) = self.ended.get(&job.id)
                     && old.generation < job.generation
                 {
-                    self.outputs.remove(&(job.id, old.generation));
+                    let id = WebhookId {
+                        job: job.id,
+                        generation: old.generation,
+                    };
                     self.ended.remove(&job.id);
+                    self.drop_output(id);
                 }
                 if let Some(idempotency) = idempotency {
                     let until = job.expires_at.max(job.submitted_at + IDEMPOTENCY_KEPT);
@@ -351,6 +384,10 @@ impl State {
             Change::ProgressPut { attempt, progress } => {
                 let progress = bytes(*progress)?.unwrap_or_default();
                 self.progress.insert(*attempt, progress);
+            }
+            Change::WebhookPut(webhook) => {
+                self.webhooks.insert(webhook.id, (**webhook).clone());
+                self.drop_output(webhook.id);
             }
             Change::LedgerAdded(entry) => self.ledger.push(entry.clone()),
             Change::Audited {
@@ -481,7 +518,11 @@ impl Reader for MemoryReader {
     }
 
     fn output(&self, job: JobId, generation: u32) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.state().outputs.get(&(job, generation)).cloned())
+        let state = self.state();
+        let ended = state.ended.get(&job);
+        let is_current = ended.is_some_and(|ended| ended.generation == generation);
+        let output = state.outputs.get(&(job, generation));
+        Ok(output.filter(|_| is_current).cloned())
     }
 
     fn progress(&self, attempt: AttemptId) -> Result<Option<Bytes>, StoreError> {
@@ -590,5 +631,60 @@ impl Reader for MemoryReader {
             .get(&endpoint)
             .copied()
             .unwrap_or_default())
+    }
+
+    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
+        Ok(self.state().webhooks.get(&id).cloned())
+    }
+
+    fn webhooks(
+        &self,
+        filter: &WebhookFilter,
+        after: Option<WebhookId>,
+        limit: usize,
+    ) -> Result<Vec<Webhook>, StoreError> {
+        let state = self.state();
+        let newest_first = state.webhooks.values().rev();
+        Ok(newest_first
+            .filter(|webhook| after.is_none_or(|after| webhook.id < after))
+            .filter(|webhook| filter.matches(webhook))
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    fn webhook_receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let mut receivers: BTreeMap<String, Timestamp> = BTreeMap::new();
+        let state = self.state();
+        let due = state.webhooks.values();
+        for webhook in due.filter(|webhook| webhook.state == WebhookState::Due) {
+            let at = receivers
+                .entry(webhook.receiver())
+                .or_insert(webhook.next_at);
+            *at = (*at).min(webhook.next_at);
+        }
+        Ok(receivers.into_iter().collect())
+    }
+
+    fn webhooks_due(
+        &self,
+        receiver: &str,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Webhook>, StoreError> {
+        let state = self.state();
+        let is_due = |webhook: &&Webhook| {
+            webhook.state == WebhookState::Due
+                && webhook.next_at <= now
+                && webhook.receiver() == receiver
+        };
+        let mut due: Vec<Webhook> = state.webhooks.values().filter(is_due).cloned().collect();
+        due.sort_by_key(|webhook| (webhook.next_at, webhook.id));
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    fn webhook_output(&self, id: WebhookId) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.state().outputs.get(&(id.job, id.generation)).cloned())
     }
 }

@@ -6,6 +6,7 @@ use overspill_core::id::{EndpointId, JobId, PoolId};
 use overspill_core::ledger::EntryKind;
 use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
+use overspill_core::webhook::{Webhook, WebhookState};
 use serde::{Deserialize, Serialize};
 
 /// The job that an idempotency key stands for.
@@ -86,6 +87,29 @@ impl JobFilter {
     pub fn matches(&self, endpoint: EndpointId, state: RowState) -> bool {
         self.endpoint.is_none_or(|wanted| wanted == endpoint)
             && (self.states.is_empty() || self.states.contains(&state))
+    }
+}
+
+/// Which webhooks are listed; the default is all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WebhookFilter {
+    /// Only of this job.
+    pub job: Option<JobId>,
+    /// Only of jobs of this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Only in this state.
+    pub state: Option<WebhookState>,
+}
+
+impl WebhookFilter {
+    /// Whether a webhook is listed.
+    #[must_use]
+    pub fn matches(&self, webhook: &Webhook) -> bool {
+        self.job.is_none_or(|job| job == webhook.id.job)
+            && self
+                .endpoint
+                .is_none_or(|wanted| wanted == webhook.endpoint)
+            && self.state.is_none_or(|state| state == webhook.state)
     }
 }
 

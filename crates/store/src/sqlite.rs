@@ -18,6 +18,7 @@ mod migrate;
 mod open;
 mod read;
 mod table;
+mod webhooks;
 mod write;
 
 use std::path::{Path, PathBuf};

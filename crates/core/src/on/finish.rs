@@ -10,6 +10,7 @@ use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
 use crate::time::DurationMs;
 use crate::topology::EndpointSpec;
+use crate::webhook::Webhook;
 
 /// The error code of a job whose attempts vanished too often: it may be what ends its workers.
 const QUARANTINED: &str = "worker_lost";
@@ -234,7 +235,7 @@ impl Core {
         }
         let (attempt, execution) = last.unzip();
         let started_at = attempt.and_then(|attempt| attempt.started_at);
-        out.change(Change::JobEnded(EndedJob {
+        let ended = EndedJob {
             id,
             endpoint: job.endpoint,
             generation: job.generation,
@@ -258,7 +259,12 @@ impl Core {
                 },
             webhook: job.webhook().map(Into::into),
             terms,
-        }));
+        };
+        let webhook = Webhook::of(&ended, job.input_bytes);
+        out.change(Change::JobEnded(ended));
+        if let Some(webhook) = webhook {
+            out.change(Change::WebhookPut(Box::new(webhook)));
+        }
         self.dirty.insert(job.endpoint);
     }
 

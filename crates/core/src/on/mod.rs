@@ -7,4 +7,5 @@ pub(crate) mod finish;
 mod submit;
 mod take;
 mod timer;
+mod webhook;
 mod worker;

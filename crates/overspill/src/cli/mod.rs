@@ -26,6 +26,7 @@ pub mod scale;
 pub mod serve;
 pub mod status;
 pub mod version;
+pub mod webhooks;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -99,6 +100,7 @@ enum Command {
     Scale(scale::ScaleArgs),
     Gpus(gpus::GpusArgs),
     Keys(keys::KeysArgs),
+    Webhooks(webhooks::WebhooksArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -203,6 +205,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Scale(args) => block_on(scale::run(&args, context)),
         Command::Gpus(args) => gpus::run(&args, context),
         Command::Keys(args) => block_on(keys::run(&args, context)),
+        Command::Webhooks(args) => block_on(webhooks::run(&args, context)),
         Command::Config(args) => config::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
         Command::Man(args) => man::run(&args, context),

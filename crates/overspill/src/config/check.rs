@@ -32,10 +32,6 @@ pub(crate) fn whole(config: &mut Config, node: &Node, cx: &mut Decoder<'_, '_>) 
         cx.problems
             .not_active(node.place_of("regions"), "choice of cloud pools by region");
     }
-    if node.get("webhooks").is_some() {
-        cx.problems
-            .not_active(node.place_of("webhooks"), "webhooks to private addresses");
-    }
 }
 
 /// A listening address that others reach needs keys, and something that encrypts them.

@@ -14,6 +14,8 @@ use overspill_core::event::{Event, PayloadRef};
 use overspill_core::id::{AttemptId, EndpointId, JobId, RequestId, WorkerId};
 use overspill_core::time::Timestamp;
 use overspill_core::topology::Limits;
+use overspill_core::webhook::{Webhook, WebhookId};
+use overspill_store::WebhookFilter;
 
 use crate::auth::keys::KeyRecord;
 
@@ -467,4 +469,38 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Ends a key's validity now; `false` when there is none of this id.
     fn revoke_key(&self, id: String) -> BoxFuture<'_, Result<bool, Unavailable>>;
+
+    /// Webhooks, newest job first.
+    fn webhooks(
+        &self,
+        filter: WebhookFilter,
+        after: Option<WebhookId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Webhook>, Unavailable>>;
+
+    /// Lets a webhook be sent again at once.
+    fn replay_webhook(
+        &self,
+        id: WebhookId,
+        by: String,
+    ) -> BoxFuture<'_, Result<ReplayAnswer, Unavailable>>;
+
+    /// The secrets that sign an endpoint's webhooks now, the newest first.
+    fn webhook_secrets(&self, endpoint: EndpointId) -> Vec<String>;
+
+    /// Gives an endpoint's webhooks a new secret; the old one signs for a day too.
+    fn rotate_webhook_secret(&self, endpoint: EndpointId) -> BoxFuture<'_, Result<(), Unavailable>>;
+}
+
+/// What becomes of a webhook that is to be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayAnswer {
+    /// It is due now.
+    Due,
+    /// There is none of this id, or it is no longer kept.
+    NotFound,
+    /// It is being sent at this very moment.
+    UnderWay,
+    /// It was delivered, and the job was retried since: its output is no longer kept.
+    Replaced,
 }

@@ -15,13 +15,14 @@ use overspill_core::event::{Event, NewJob, PayloadRef};
 use overspill_core::id::{AttemptId, EndpointId, JobId, PollId, PoolId, WorkerId};
 use overspill_core::machine::Core;
 use overspill_core::time::{DurationMs, Timestamp};
-use overspill_store::{Reader, RowState, Store, StoreError};
+use overspill_core::webhook::{Webhook, WebhookId, WebhookState};
+use overspill_store::{Reader, RowState, Store, StoreError, WebhookFilter};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::api::{
     AttemptView, ChunkCursor, Chunks, EndpointDirectory, EndpointView, Engine, IdempotencyRecord,
-    JobFilter, JobPage, JobState, JobStory, JobVersion, JobView, MakeEvent, Payload, RetryAnswer,
+    JobFilter, JobPage, JobState, JobStory, JobVersion, JobView, MakeEvent, Payload, ReplayAnswer, RetryAnswer,
     TakenJob, Unavailable, WorkerFacts,
 };
 use super::live::Live;
@@ -30,6 +31,7 @@ use super::run::{Activity, JobActivity};
 use super::views::{endpoint_view, last_attempt};
 use crate::auth::keys::KeyRecord;
 use crate::clock::ServerClock;
+use crate::webhook::sign::{self, Rotations};
 
 /// Jobs on one page of a list at most.
 const PAGE_MAX: u32 = 1_000;
@@ -178,7 +180,7 @@ impl Handle {
     }
 
     /// Reads from the store, off the async threads.
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Unavailable> {
@@ -605,6 +607,89 @@ impl Engine for Handle {
             Ok(was_there)
         }
         .boxed()
+    }
+
+    fn webhooks(
+        &self,
+        filter: WebhookFilter,
+        after: Option<WebhookId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Webhook>, Unavailable>> {
+        self.read(move |reader| reader.webhooks(&filter, after, limit))
+            .boxed()
+    }
+
+    fn replay_webhook(
+        &self,
+        id: WebhookId,
+        by: String,
+    ) -> BoxFuture<'_, Result<ReplayAnswer, Unavailable>> {
+        self.replay(id, by).boxed()
+    }
+
+    fn webhook_secrets(&self, endpoint: EndpointId) -> Vec<String> {
+        let rotations = self.live().rotations();
+        rotations.secrets(&self.shared.secret, endpoint, self.now())
+    }
+
+    fn rotate_webhook_secret(
+        &self,
+        endpoint: EndpointId,
+    ) -> BoxFuture<'_, Result<(), Unavailable>> {
+        let now = self.now();
+        async move {
+            let rotations = self
+                .with_store(move |store| {
+                    let mut rotations = Rotations::read(store.meta(sign::META)?.as_deref());
+                    rotations.rotate(endpoint, now);
+                    store.put_meta(sign::META, &rotations.write())?;
+                    Ok(rotations)
+                })
+                .await?;
+            self.live().set_rotations(rotations);
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+impl Handle {
+    async fn replay(&self, id: WebhookId, by: String) -> Result<ReplayAnswer, Unavailable> {
+        if !self.live().sending(id) {
+            return Ok(ReplayAnswer::UnderWay);
+        }
+        let answer = self.replay_claimed(id, by).await;
+        self.live().sent(id);
+        answer
+    }
+
+    async fn replay_claimed(&self, id: WebhookId, by: String) -> Result<ReplayAnswer, Unavailable> {
+        let found = self
+            .read(move |reader| {
+                let Some(webhook) = reader.webhook(id)? else {
+                    return Ok(None);
+                };
+                let ended = reader.ended(id.job)?;
+                let is_last = ended.is_some_and(|ended| ended.generation == id.generation);
+                Ok(Some((webhook, is_last)))
+            })
+            .await?;
+        let Some((webhook, is_last)) = found else {
+            return Ok(ReplayAnswer::NotFound);
+        };
+        if webhook.state == WebhookState::Delivered && !is_last {
+            return Ok(ReplayAnswer::Replaced);
+        }
+        let webhook = Box::new(webhook);
+        let make: MakeEvent = Box::new(move |request| Event::WebhookReplayAsked {
+            request,
+            webhook,
+            by,
+        });
+        match self.ask(Vec::new(), make).await {
+            Answer::Noted => Ok(ReplayAnswer::Due),
+            _ => Err(Unavailable),
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! What the engine publishes after each commit, for many readers: who lives, which endpoints there
 //! are, which jobs changed; and the stop channels of workers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use overspill_core::explain::Reason;
 use overspill_core::id::{EndpointId, JobId, PoolId, WorkerId};
 use overspill_core::time::Timestamp;
+use overspill_core::webhook::WebhookId;
 use tokio::sync::Notify;
 
 use super::api::{EndpointDirectory, EndpointEntry, WorkerFacts};
 use crate::auth::keys::KeyRecord;
+use crate::webhook::sign::Rotations;
 
 /// Decisions that are remembered for the time line.
 const DECISIONS_MAX: usize = 1_000;
@@ -36,6 +38,9 @@ pub struct Live {
     pub(super) keys: RwLock<Arc<Vec<KeyRecord>>>,
     pub(super) unready: RwLock<Option<String>>,
     watchers: Mutex<HashMap<JobId, Arc<Notify>>>,
+    webhook_due: Notify,
+    sending: Mutex<BTreeSet<WebhookId>>,
+    rotations: RwLock<Arc<Rotations>>,
     stops: Mutex<HashMap<WorkerId, StopBox>>,
     decisions: Mutex<VecDeque<Decision>>,
 }
@@ -222,5 +227,42 @@ impl Live {
             Some((id, endpoint.name.clone(), key.clone()))
         });
         named.collect()
+    }
+}
+
+impl Live {
+    /// Wakes after a webhook became due, or changed.
+    pub async fn webhook_due(&self) {
+        self.webhook_due.notified().await;
+    }
+
+    pub(super) fn webhook_changed(&self) {
+        self.webhook_due.notify_one();
+    }
+
+    /// Claims a webhook, so that only one attempt or replay of it is under way; `false` when it is
+    /// claimed already.
+    pub fn sending(&self, webhook: WebhookId) -> bool {
+        lock(&self.sending).insert(webhook)
+    }
+
+    /// Lets a claimed webhook go.
+    pub fn sent(&self, webhook: WebhookId) {
+        lock(&self.sending).remove(&webhook);
+    }
+
+    /// The rotations of the endpoints' webhook secrets.
+    #[must_use]
+    pub fn rotations(&self) -> Arc<Rotations> {
+        let rotations = self.rotations.read();
+        Arc::clone(&rotations.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Publishes the rotations of the endpoints' webhook secrets.
+    pub fn set_rotations(&self, rotations: Rotations) {
+        *self
+            .rotations
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(rotations);
     }
 }

@@ -543,6 +543,7 @@ impl Engine {
                         self.live.forget_stop(*worker);
                     }
                     Change::EndpointPut(_) | Change::PoolPut(_) => is_structural = true,
+                    Change::WebhookPut(_) => self.live.webhook_changed(),
                     _ => {}
                 }
             }

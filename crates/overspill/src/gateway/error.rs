@@ -129,6 +129,15 @@ impl ApiError {
         self
     }
 
+    /// What went wrong and what to do, in one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message.to_string(),
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -217,6 +217,11 @@ impl Gateway {
             Operation::KeyCreate => of!(management::keys::create(self, call)),
             Operation::KeyList => of!(management::keys::list(self, call)),
             Operation::KeyRevoke => of!(management::keys::revoke(self, call)),
+            Operation::WebhookList => of!(management::webhooks::list(self, call)),
+            Operation::WebhookShow => of!(management::webhooks::show(self, call)),
+            Operation::WebhookReplay => of!(management::webhooks::replay(self, call)),
+            Operation::WebhookSecret => of!(management::webhooks::secret(self, call)),
+            Operation::WebhookRotate => of!(management::webhooks::rotate(self, call)),
             Operation::Livez => Ok(body::json("{\"status\":\"ok\"}")),
             Operation::Readyz => self.readyz(),
         }

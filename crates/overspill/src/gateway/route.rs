@@ -53,6 +53,11 @@ pub enum Operation {
     KeyCreate,
     KeyList,
     KeyRevoke,
+    WebhookList,
+    WebhookShow,
+    WebhookReplay,
+    WebhookSecret,
+    WebhookRotate,
     Livez,
     Readyz,
 }
@@ -129,6 +134,11 @@ pub const ROUTES: &[Route] = {
         route(POST, "/api/v1/keys", Op::KeyCreate, Key(S::Keys)),
         route(GET, "/api/v1/keys", Op::KeyList, Key(S::Keys)),
         route(DELETE, "/api/v1/keys/{key}", Op::KeyRevoke, Key(S::Keys)),
+        route(GET, "/api/v1/webhooks", Op::WebhookList, Key(S::JobsRead)),
+        route(GET, "/api/v1/webhooks/{webhook}", Op::WebhookShow, Key(S::JobsRead)),
+        route(POST, "/api/v1/webhooks/{webhook}/replay", Op::WebhookReplay, Key(S::JobsSubmit)),
+        route(GET, "/api/v1/webhook-secrets/{endpoint}", Op::WebhookSecret, Key(S::Keys)),
+        route(POST, "/api/v1/webhook-secrets/{endpoint}/rotate", Op::WebhookRotate, Key(S::Keys)),
         route(GET, "/livez", Op::Livez, Open),
         route(GET, "/readyz", Op::Readyz, Open),
     ]

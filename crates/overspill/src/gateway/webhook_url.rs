@@ -12,11 +12,50 @@ use super::error::{ApiError, shown};
 /// The longest URL that is taken.
 const LENGTH_MAX: usize = 2_048;
 
+/// Where a webhook goes, once its URL was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// TLS.
+    pub is_https: bool,
+    /// The name or address, without brackets.
+    pub host: String,
+    /// The port, the scheme's own where none is given.
+    pub port: u16,
+    /// The value of `Host`.
+    pub authority: String,
+    /// Path and query.
+    pub path: String,
+    /// It stands in `[webhooks] allow`.
+    is_listed: bool,
+    /// With its port there.
+    is_listed_with_port: bool,
+}
+
+impl Receiver {
+    fn line(&self) -> String {
+        let host = bracketed(&self.host);
+        line_to_add(&format!("{host}:{}", self.port))
+    }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
+}
+
+/// What allows a receiver, as it stands in the configuration.
+fn line_to_add(receiver: &str) -> String {
+    format!("[webhooks] allow = [\"{receiver}\"]")
+}
+
 /// Checks the `webhook` of a submission; `allowed` is `[webhooks] allow`: `host` or `host:port`.
 ///
 /// # Errors
 /// 400 for what is no URL to post to, and for addresses inside this machine or network.
-pub fn check(text: &str, allowed: &[String]) -> Result<(), ApiError> {
+pub fn check(text: &str, allowed: &[String]) -> Result<Receiver, ApiError> {
     let invalid = |why: &str| {
         ApiError::bad_request(
             "webhook_invalid",
@@ -48,21 +87,71 @@ pub fn check(text: &str, allowed: &[String]) -> Result<(), ApiError> {
     };
     let port = url.port_or_known_default().unwrap_or(443);
     let with_port = format!("{host}:{port}");
-    let is_listed = |listed: &&String| {
-        listed.eq_ignore_ascii_case(host) || listed.eq_ignore_ascii_case(&with_port)
+    let is_listed_as = |name: &str| allowed.iter().any(|listed| listed.eq_ignore_ascii_case(name));
+    let is_listed_with_port = is_listed_as(&with_port);
+    let receiver = Receiver {
+        is_https: url.scheme() == "https",
+        host: host.trim_matches(['[', ']']).to_owned(),
+        port,
+        authority: url.port().map_or_else(|| host.to_owned(), |_| with_port.clone()),
+        path: match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        },
+        is_listed: is_listed_with_port || is_listed_as(host),
+        is_listed_with_port,
     };
-    if allowed.iter().any(|listed| is_listed(&listed)) {
-        return Ok(());
+    if receiver.is_listed {
+        return Ok(receiver);
     }
+    let forbidden = |why: String| {
+        ApiError::bad_request("webhook_forbidden_address", format!("`webhook` {why}"))
+            .field("webhook")
+            .hint(format!(
+                "if the receiver is yours, add to the configuration: {}",
+                line_to_add(&with_port)
+            ))
+    };
     if is_forbidden_host(host) {
-        return Err(ApiError::bad_request(
-            "webhook_forbidden_address",
-            format!("`webhook` names an address inside this machine or network: {with_port}"),
-        )
-        .field("webhook")
-        .hint(format!(
-            "if the receiver is yours, add \"{with_port}\" to `[webhooks] allow` in the configuration"
+        return Err(forbidden(format!(
+            "names an address inside this machine or network: {with_port}"
         )));
+    }
+    if !matches!(port, 80 | 443) {
+        return Err(forbidden(format!(
+            "names a port other than 443 and 80: {with_port}"
+        )));
+    }
+    if !receiver.is_https {
+        return Err(invalid("must begin with https://").hint(format!(
+            "give an https:// URL; to allow http:// to this receiver, add to the configuration: {}",
+            line_to_add(&with_port)
+        )));
+    }
+    Ok(receiver)
+}
+
+/// Checks an address that a receiver's name stands for now, before anything is connected to it; `own`
+/// is where this server listens.
+///
+/// # Errors
+/// In words, for an address that nothing may be sent to, with what allows it.
+pub fn check_address(
+    receiver: &Receiver,
+    address: std::net::SocketAddr,
+    own: &[std::net::SocketAddr],
+) -> Result<(), String> {
+    if own.contains(&address) && !receiver.is_listed_with_port {
+        return Err(format!("{address} is this server itself"));
+    }
+    if is_forbidden(address.ip()) && !receiver.is_listed {
+        return Err(format!(
+            "{} stands for {}, inside this machine or network; if the receiver is yours, add to the \
+             configuration: {}",
+            receiver.host,
+            address.ip(),
+            receiver.line()
+        ));
     }
     Ok(())
 }
@@ -157,7 +246,7 @@ mod tests {
     use super::*;
 
     fn code(text: &str) -> &'static str {
-        check(text, &["10.0.0.5:8080".into()]).map_or_else(|error| error.code(), |()| "ok")
+        check(text, &["10.0.0.5:8080".into()]).map_or_else(|error| error.code(), |_| "ok")
     }
 
     #[test]
@@ -199,6 +288,24 @@ mod tests {
             assert_eq!(code(&url), "webhook_forbidden_address", "{url}");
         }
         assert_eq!(code("http://10.0.0.5:8080/hook"), "ok");
-        assert_eq!(code("http://8.8.8.8/hook"), "ok");
+        assert_eq!(code("https://8.8.8.8/hook"), "ok");
+        assert_eq!(code("http://8.8.8.8/hook"), "webhook_invalid");
+        assert_eq!(code("https://e.org:8443/"), "webhook_forbidden_address");
+    }
+
+    #[test]
+    fn f31_every_address_is_checked_where_it_is_connected_to() {
+        let at = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+        let receiver = check("https://e.org/", &[]).unwrap();
+        assert_eq!(check_address(&receiver, at("8.8.8.8:443"), &[]), Ok(()));
+        for inside in ["127.0.0.1:443", "[::ffff:10.0.0.1]:443", "[fd00::1]:443"] {
+            let why = check_address(&receiver, at(inside), &[]).unwrap_err();
+            assert!(why.contains("[webhooks] allow = [\"e.org:443\"]"), "{why}");
+        }
+        let own = [at("8.8.8.8:443")];
+        assert!(check_address(&receiver, own[0], &own).is_err());
+        let listed = check("https://e.org/", &["e.org".into()]).unwrap();
+        assert_eq!(check_address(&listed, at("10.0.0.1:443"), &[]), Ok(()));
+        assert!(check_address(&listed, own[0], &own).is_err());
     }
 }

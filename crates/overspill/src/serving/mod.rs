@@ -40,6 +40,7 @@ use crate::keeper::protocol::Notice;
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::guard::{self, GuardError};
 use crate::topology::{self, Installation};
+use crate::webhook::{self, sign};
 
 /// The database's file in the data directory.
 pub const DATABASE: &str = "overspill.db";
@@ -134,6 +135,7 @@ pub struct Server {
     installation: Arc<RwLock<Installation>>,
     drain: CancellationToken,
     gateway: tokio::task::JoinHandle<std::io::Result<()>>,
+    webhooks: webhook::Service,
     warnings: Vec<String>,
 }
 
@@ -155,6 +157,7 @@ impl Server {
         let mut store = SqliteStore::open(&data_dir).map_err(store_error)?;
         let secret = server_secret(&mut store).map_err(store_error)?;
         let keys = store.keys().map_err(store_error)?;
+        let rotations = store.meta(sign::META).map_err(store_error)?;
         let own = options
             .environment
             .secret(env::OVERSPILL_SEAL_KEY)
@@ -170,6 +173,7 @@ impl Server {
         let clock = ServerClock::start();
         let live = Arc::new(Live::default());
         live.set_keys(keys);
+        live.set_rotations(sign::Rotations::read(rotations.as_deref()));
         live.set_aliases(aliases(config));
         let (inbox, messages) = std_mpsc::channel();
         let cloud = match &access {
@@ -244,6 +248,8 @@ impl Server {
         let serving = server::serve(gateway, options.listener, drain.clone());
         let gateway = tokio::spawn(serving);
         std::fs::write(data_dir.join("listen"), format!("http://{address}\n"))?;
+        let webhooks = webhook::Options::new(config.webhooks.allow.clone(), vec![address]);
+        let webhooks = webhook::start(handle.clone(), webhooks);
         host.ready().map_err(|_| StartError::KeeperGone)?;
         Ok(Self {
             handle,
@@ -254,6 +260,7 @@ impl Server {
             installation,
             drain,
             gateway,
+            webhooks,
             warnings,
         })
     }
@@ -387,6 +394,7 @@ impl Server {
             Ok(Err(error)) => warn!(%error, "the gateway ended badly"),
             Err(error) => warn!(%error, "the gateway ended badly"),
         }
+        self.webhooks.stop().await;
         self.handle.stop().await;
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 
 use super::backup::remove;
 use super::books::Tail;
-use super::codec::{Checked, ENDED_INPUT, ENDED_OUTPUT, JOB_INPUT};
+use super::codec::{Checked, ENDED_INPUT, ENDED_OUTPUT, JOB_INPUT, WEBHOOK_OUTPUT};
 use super::table::{Put, Table};
 use super::{migrate, open};
 use crate::checksum::Digest;
@@ -112,6 +112,7 @@ fn note_payloads(
     let columns: &[usize] = match table {
         Table::Jobs => &[JOB_INPUT],
         Table::Ended => &[ENDED_INPUT, ENDED_OUTPUT],
+        Table::Webhooks => &[WEBHOOK_OUTPUT],
         Table::Payloads => {
             if let (Ok(job), Ok(number)) = (row.blob(1), row.int(0)) {
                 payloads.insert((job.to_vec(), number));
@@ -156,6 +157,7 @@ fn scan(
     let order = if is_backwards { "DESC" } else { "ASC" };
     let keys = match table {
         Table::Idempotency => format!("endpoint {order}, key {order}"),
+        Table::Webhooks => format!("job {order}, generation {order}"),
         Table::Spent => format!("bucket {order}, endpoint {order}, pool {order}, kind {order}"),
         // These two have an index for their key, which may be damaged by itself.
         Table::Chunks | Table::Progress => format!("rowid {order}"),

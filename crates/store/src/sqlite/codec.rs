@@ -7,6 +7,7 @@ use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
 use overspill_core::job::{Job, JobExtras, JobState};
 use overspill_core::ledger::{Entry, EntryKind};
 use overspill_core::time::{DurationMs, Timestamp};
+use overspill_core::webhook::{Webhook, WebhookState};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
@@ -459,6 +460,39 @@ pub(super) fn put_entry(put: &mut Put<'_>, row: i64, entry: &Entry) -> Result<()
     put.int(kind_number(entry.kind))?;
     put.word(entry.worker_time.as_millis())?;
     put.int(entry.amount.as_nanos())
+}
+
+pub(super) const fn webhook_state_number(state: WebhookState) -> i64 {
+    match state {
+        WebhookState::Due => 0,
+        WebhookState::Delivered => 1,
+        WebhookState::Dead => 2,
+    }
+}
+
+pub(super) fn put_webhook(
+    put: &mut Put<'_>,
+    webhook: &Webhook,
+    output: Option<i64>,
+) -> Result<(), StoreError> {
+    put.blob(&job_key(webhook.id.job))?;
+    put.int(webhook.id.generation.into())?;
+    put.text(&webhook.receiver())?;
+    put.int(webhook_state_number(webhook.state))?;
+    put.int(webhook.next_at.as_millis())?;
+    put.int(webhook.keep_until.as_millis())?;
+    put.text(&serde_json::to_string(webhook).expect("a webhook's record is JSON"))?;
+    put.opt_int(output)
+}
+
+/// The column of `webhooks` with the row of an output of its own.
+pub(super) const WEBHOOK_OUTPUT: usize = 7;
+
+pub(super) fn get_webhook(row: &Checked<'_, '_>) -> Result<Webhook, StoreError> {
+    let webhook: Webhook = row.json(6)?;
+    let is_its_own =
+        webhook.id.job == row.job_id(0)? && webhook.id.generation == row.small::<u32>(1)?;
+    is_its_own.then_some(webhook).ok_or_else(|| row.damaged())
 }
 
 pub(super) fn put_key(put: &mut Put<'_>, key: &KeyRecord) -> Result<(), StoreError> {

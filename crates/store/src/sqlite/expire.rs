@@ -7,14 +7,16 @@ use rusqlite::{Connection, params};
 use super::books::Tail;
 use super::codec::{Checked, ENDED_INPUT, ENDED_OUTPUT, attempt_range, job_key};
 use super::table::Table;
+use super::webhooks;
 use super::write::drop_payload;
 use crate::error::StoreError;
+use crate::memory::HELD_PUT_OFF;
 
 /// Pages given back to the file system in one slice.
 const VACUUM_PAGES: u32 = 256;
 
 /// Deletes up to `limit` ended jobs that are over, with all that is theirs, and as many idempotency
-/// keys. Returns how many jobs.
+/// keys. Returns how many jobs it dealt with: those that a webhook needs are put off, not deleted.
 pub(super) fn expire(
     conn: &Connection,
     tail: &mut Tail,
@@ -22,6 +24,7 @@ pub(super) fn expire(
     limit: usize,
 ) -> Result<usize, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut failure = None;
     let mut over: Vec<(JobId, u64, Option<i64>, Option<i64>)> = Vec::new();
     {
         let mut statement = conn.prepare_cached(
@@ -38,7 +41,28 @@ pub(super) fn expire(
             ));
         }
     }
+    let handled = over.len();
+    let mut held = Vec::new();
+    over.retain(|&(job, ..)| match webhooks::holds(conn, job, now) {
+        Ok(is_held) => {
+            if is_held {
+                held.push(job);
+            }
+            !is_held
+        }
+        Err(error) => {
+            failure.get_or_insert(error);
+            false
+        }
+    });
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    for job in held {
+        webhooks::put_off(conn, tail, job, now + HELD_PUT_OFF)?;
+    }
     for &(job, sum, input, output) in &over {
+        webhooks::drop_all(conn, tail, job)?;
         conn.prepare_cached("DELETE FROM ended WHERE id = ?1")?
             .execute([&job_key(job)[..]])?;
         tail.digest(Table::Ended).remove(sum);
@@ -74,7 +98,7 @@ pub(super) fn expire(
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
     }
-    Ok(over.len())
+    Ok(handled)
 }
 
 fn delete(

@@ -9,12 +9,13 @@ use overspill_core::id::{AttemptId, EndpointId, JobId};
 use overspill_core::job::{Job, JobState};
 use overspill_core::money::NanoUsd;
 use overspill_core::time::Timestamp;
+use overspill_core::webhook::{Webhook, WebhookId, WebhookState};
 use rusqlite::{Connection, Params, params};
 
 use super::books::get_counts;
 use super::codec::{
-    Checked, ENDED_INPUT, ENDED_OUTPUT, JOB_INPUT, attempt_key, attempt_range, get_attempt,
-    get_ended, get_job, get_story, job_key, kind_number,
+    Checked, ENDED_INPUT, ENDED_OUTPUT, JOB_INPUT, WEBHOOK_OUTPUT, attempt_key, attempt_range,
+    get_attempt, get_ended, get_job, get_story, get_webhook, job_key, kind_number,
 };
 use super::open;
 use super::table::Table;
@@ -23,6 +24,7 @@ use crate::error::StoreError;
 use crate::memory::{ended_row, worker_of};
 use crate::record::{
     AuditRow, Chunk, Counts, JobFilter, JobRow, RowState, SPENT_BUCKET_MS, Spent, SpentFilter,
+    WebhookFilter,
 };
 
 /// Connections at most; who comes later waits for one.
@@ -164,6 +166,19 @@ fn find_ended(conn: &Connection, job: JobId) -> Result<Option<EndedWithRows>, St
             row.opt_int(ENDED_OUTPUT)?,
         ))
     })
+}
+
+fn find_webhook(
+    conn: &Connection,
+    id: WebhookId,
+) -> Result<Option<(Webhook, Option<i64>)>, StoreError> {
+    find(
+        conn,
+        Table::Webhooks,
+        "SELECT * FROM webhooks WHERE job = ?1 AND generation = ?2",
+        params![&job_key(id.job)[..], id.generation],
+        |row| Ok((get_webhook(row)?, row.opt_int(WEBHOOK_OUTPUT)?)),
+    )
 }
 
 /// The payload under `row`, which a row of `job` names.
@@ -439,6 +454,112 @@ impl Reader for SqliteReader {
                     }))
                 },
             )
+        })
+    }
+
+    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
+        self.with(|conn| Ok(find_webhook(conn, id)?.map(|(webhook, _)| webhook)))
+    }
+
+    fn webhooks(
+        &self,
+        filter: &WebhookFilter,
+        after: Option<WebhookId>,
+        limit: usize,
+    ) -> Result<Vec<Webhook>, StoreError> {
+        // The comparisons with `<> 1` let SQLite use the index over those that are not delivered.
+        let sql = match (filter.job, filter.state) {
+            (Some(_), _) => {
+                "SELECT * FROM webhooks WHERE job = ?3 AND (job, generation) < (?1, ?2)
+                 ORDER BY job DESC, generation DESC"
+            }
+            (None, Some(WebhookState::Due)) => {
+                "SELECT * FROM webhooks WHERE state = 0 AND state <> 1 AND ?3 IS ?3
+                 AND (job, generation) < (?1, ?2) ORDER BY job DESC, generation DESC"
+            }
+            (None, Some(WebhookState::Dead)) => {
+                "SELECT * FROM webhooks WHERE state = 2 AND state <> 1 AND ?3 IS ?3
+                 AND (job, generation) < (?1, ?2) ORDER BY job DESC, generation DESC"
+            }
+            (None, _) => {
+                "SELECT * FROM webhooks WHERE (job, generation) < (?1, ?2) AND ?3 IS ?3
+                 ORDER BY job DESC, generation DESC"
+            }
+        };
+        // Greater than all keys: they are 17 bytes, of which the last is 0 or 1.
+        let (before, generation) =
+            after.map_or(([0xff; 17], 0), |id| (job_key(id.job), id.generation));
+        let job = filter.job.map(job_key);
+        self.with(|conn| {
+            let mut statement = conn.prepare_cached(sql)?;
+            let mut rows = statement.query(params![
+                &before[..],
+                generation,
+                job.as_ref().map(|key| &key[..])
+            ])?;
+            let mut found = Vec::new();
+            while found.len() < limit
+                && let Some(row) = rows.next()?
+            {
+                let webhook = get_webhook(&Checked::new(row, Table::Webhooks)?)?;
+                if filter.matches(&webhook) {
+                    found.push(webhook);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn webhook_receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        // One probe of the index per receiver, however many webhooks each has.
+        let sql = "WITH RECURSIVE receivers (receiver) AS (
+                 SELECT min(receiver) FROM webhooks WHERE state = 0
+                 UNION ALL
+                 SELECT (SELECT min(receiver) FROM webhooks
+                         WHERE state = 0 AND receiver > receivers.receiver)
+                 FROM receivers WHERE receiver IS NOT NULL
+             )
+             SELECT receiver, (SELECT min(next_at) FROM webhooks
+                               WHERE state = 0 AND receiver = receivers.receiver)
+             FROM receivers WHERE receiver IS NOT NULL";
+        self.with(|conn| {
+            let mut statement = conn.prepare_cached(sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn webhooks_due(
+        &self,
+        receiver: &str,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Webhook>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.with(|conn| {
+            query(
+                conn,
+                Table::Webhooks,
+                "SELECT * FROM webhooks WHERE state = 0 AND receiver = ?1 AND next_at <= ?2
+                 ORDER BY next_at, job, generation LIMIT ?3",
+                params![receiver, now.as_millis(), limit],
+                |row| get_webhook(row).map(Some),
+            )
+        })
+    }
+
+    fn webhook_output(&self, id: WebhookId) -> Result<Option<Bytes>, StoreError> {
+        self.with(|conn| {
+            let own = find_webhook(conn, id)?.and_then(|(_, output)| output);
+            let row = match own {
+                Some(row) => Some(row),
+                None => find_ended(conn, id.job)?
+                    .filter(|(ended, _, _)| ended.generation == id.generation)
+                    .and_then(|(_, _, row)| row),
+            };
+            row.map(|row| payload(conn, id.job, row)).transpose()
         })
     }
 

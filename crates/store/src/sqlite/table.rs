@@ -33,6 +33,7 @@ pub(super) enum Table {
     Spent,
     Audit,
     Counts,
+    Webhooks,
 }
 
 struct Shape {
@@ -62,6 +63,7 @@ const NAMES: [(&str, usize); Table::COUNT] = [
     ("spent", 7),
     ("audit", 5),
     ("counts", 6),
+    ("webhooks", 8),
 ];
 
 static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
@@ -81,7 +83,7 @@ static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
 });
 
 impl Table {
-    pub(super) const COUNT: usize = 17;
+    pub(super) const COUNT: usize = 18;
 
     pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Meta,
@@ -101,6 +103,7 @@ impl Table {
         Self::Spent,
         Self::Audit,
         Self::Counts,
+        Self::Webhooks,
     ];
 
     fn shape(self) -> &'static Shape {
@@ -288,8 +291,12 @@ mod tests {
     #[test]
     fn tables_have_their_names_and_widths() {
         let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(include_str!("../../migrations/sqlite/0001_initial.sql"))
-            .unwrap();
+        for sql in [
+            include_str!("../../migrations/sqlite/0001_initial.sql"),
+            include_str!("../../migrations/sqlite/0002_webhooks.sql"),
+        ] {
+            conn.execute_batch(sql).unwrap();
+        }
         for (i, table) in Table::ALL.into_iter().enumerate() {
             assert_eq!(table as usize, i);
             let sql = format!("SELECT * FROM {}", table.name());

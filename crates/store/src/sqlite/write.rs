@@ -14,6 +14,7 @@ use overspill_core::job::Job;
 use overspill_core::ledger::Entry;
 use overspill_core::money::NanoUsd;
 use overspill_core::time::DurationMs;
+use overspill_core::webhook::{Webhook, WebhookId};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
@@ -22,6 +23,7 @@ use super::codec::{
     attempt_key, job_key, kind_number, put_attempt, put_ended, put_entry, put_job, put_story,
 };
 use super::table::{Put, Table, is_conflict};
+use super::webhooks;
 use crate::Batch;
 use crate::error::StoreError;
 use crate::memory::{IDEMPOTENCY_KEPT, conflict_end, conflict_key};
@@ -45,6 +47,12 @@ struct JobPlan<'a> {
 struct AttemptPlan<'a> {
     live: Option<&'a Attempt>,
     ended: Option<&'a EndedAttempt>,
+}
+
+/// Where a batch leaves one webhook.
+#[derive(Default)]
+struct WebhookPlan<'a> {
+    last: Option<&'a Webhook>,
 }
 
 /// The sums of a batch's ledger entries per quarter of an hour, endpoint, pool and kind.
@@ -86,6 +94,7 @@ pub(super) fn write(
 ) -> Result<(), StoreError> {
     let mut jobs: Plans<JobId, JobPlan<'_>> = Plans::new();
     let mut attempts: Plans<AttemptId, AttemptPlan<'_>> = Plans::new();
+    let mut webhooks: Plans<WebhookId, WebhookPlan<'_>> = Plans::new();
     let mut spent = SpentPlan::new();
     let mut ended_endpoints = Vec::new();
     let tail = &mut books.tail;
@@ -178,6 +187,7 @@ pub(super) fn write(
                 tail.digest(Table::Ledger).add(put.finish()?);
                 add_spent(&mut spent, entry);
             }
+            Change::WebhookPut(webhook) => webhooks.of(webhook.id).0.last = Some(webhook),
             Change::Audited {
                 at,
                 what,
@@ -199,6 +209,11 @@ pub(super) fn write(
     }
     for (id, plan) in &attempts.items {
         write_attempt(conn, books, *id, plan)?;
+    }
+    for (id, plan) in &webhooks.items {
+        if let Some(webhook) = plan.last {
+            webhooks::write(conn, &mut books.tail, *id, webhook)?;
+        }
     }
     write_spent(conn, &mut books.tail, &spent)?;
     for endpoint in ended_endpoints {
@@ -295,22 +310,31 @@ fn drop_ended(
 ) -> Result<Option<i64>, StoreError> {
     let old = conn
         .prepare_cached(
-            "DELETE FROM ended WHERE id = ?1 AND generation < ?2 RETURNING sum, input, output",
+            "DELETE FROM ended WHERE id = ?1 AND generation < ?2
+             RETURNING sum, input, output, generation",
         )?
         .query_row(params![&job_key(id)[..], generation], |row| {
             Ok((
                 row.get::<_, i64>(0)?,
                 row.get::<_, Option<i64>>(1)?,
                 row.get::<_, Option<i64>>(2)?,
+                row.get::<_, u32>(3)?,
             ))
         })
         .optional()?;
-    let Some((sum, input, output)) = old else {
+    let Some((sum, input, output, generation)) = old else {
         return Ok(None);
     };
     tail.digest(Table::Ended).remove(sum.cast_unsigned());
     if let Some(output) = output {
-        drop_payload(conn, tail, output)?;
+        let webhook = WebhookId {
+            job: id,
+            generation,
+        };
+        // A webhook that is not delivered yet reports this very output.
+        if !webhooks::adopt(conn, tail, webhook, output)? {
+            drop_payload(conn, tail, output)?;
+        }
     }
     Ok(input)
 }

@@ -5,6 +5,7 @@ pub(super) mod endpoints;
 pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod serverless;
+pub(super) mod webhooks;
 pub(super) mod windows;
 
 use serde::de::DeserializeOwned;

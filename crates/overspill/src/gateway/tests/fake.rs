@@ -677,6 +677,44 @@ impl Engine for Fake {
         !self.full.load(Ordering::SeqCst)
     }
 
+    fn webhooks(
+        &self,
+        filter: overspill_store::WebhookFilter,
+        _after: Option<WebhookId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Webhook>, Unavailable>> {
+        let all = self.webhooks.lock().unwrap();
+        let listed = all.iter().filter(|webhook| filter.matches(webhook));
+        let listed = listed.take(limit).cloned().collect();
+        std::future::ready(Ok(listed)).boxed()
+    }
+
+    fn replay_webhook(
+        &self,
+        id: WebhookId,
+        _by: String,
+    ) -> BoxFuture<'_, Result<ReplayAnswer, Unavailable>> {
+        let all = self.webhooks.lock().unwrap();
+        let is_there = all.iter().any(|webhook| webhook.id == id);
+        let answer = if is_there {
+            ReplayAnswer::Due
+        } else {
+            ReplayAnswer::NotFound
+        };
+        std::future::ready(Ok(answer)).boxed()
+    }
+
+    fn webhook_secrets(&self, _endpoint: EndpointId) -> Vec<String> {
+        vec!["whsec_AAAA".to_owned()]
+    }
+
+    fn rotate_webhook_secret(
+        &self,
+        _endpoint: EndpointId,
+    ) -> BoxFuture<'_, Result<(), Unavailable>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
     fn keys(&self) -> Arc<Vec<KeyRecord>> {
         Arc::clone(&self.keys.lock().unwrap())
     }
