@@ -18,6 +18,7 @@ mod management_document;
 mod reference;
 mod serving;
 mod support;
+mod webhooks;
 
 /// A file that nobody lists here would never run.
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use overspill_core::change::{Change, EndedAttempt, EndedJob, Snapshot};
 use overspill_core::id::{AttemptId, JobId};
+use overspill_core::webhook::{Webhook, WebhookId};
 
 /// Durable state.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +14,7 @@ pub(crate) struct Store {
     /// By job and generation.
     pub(crate) ended: BTreeMap<(JobId, u32), EndedJob>,
     pub(crate) attempts: BTreeMap<AttemptId, EndedAttempt>,
+    pub(crate) webhooks: BTreeMap<WebhookId, Webhook>,
     /// Changes that contradict what is stored, in words.
     pub(crate) contradictions: Vec<String>,
 }
@@ -31,8 +33,34 @@ impl Store {
                 Change::AttemptEnded(ended) => {
                     self.attempts.insert(ended.id, ended.clone());
                 }
+                Change::WebhookPut(webhook) => {
+                    self.webhooks.insert(webhook.id, (**webhook).clone());
+                }
                 _ => {}
             }
+        }
+        for change in changes {
+            if let Change::JobEnded(ended) = change {
+                self.check_outbox(ended);
+            }
+        }
+    }
+
+    /// An end with a receiver has its row in the transaction of the end, and any other has none.
+    fn check_outbox(&mut self, ended: &EndedJob) {
+        let id = WebhookId {
+            job: ended.id,
+            generation: ended.generation,
+        };
+        let row = self.webhooks.get(&id);
+        if row.map(|row| &row.url) != ended.webhook.as_ref() {
+            self.contradictions.push(format!(
+                "the end of job {} in generation {} names {:?}, its outbox {:?}",
+                ended.id,
+                ended.generation,
+                ended.webhook,
+                row.map(|row| &row.url)
+            ));
         }
     }
 
@@ -68,6 +96,14 @@ impl Store {
                 .attempts
                 .contains_key(&attempt.id)
                 .then(|| format!("attempt {} lives again", attempt.id)),
+            Change::WebhookPut(webhook) => {
+                let id = webhook.id;
+                let is_new = !self.webhooks.contains_key(&id);
+                let is_first = webhook.attempts == 0 && webhook.tried_at.is_none();
+                let has_ended = self.ended.contains_key(&(id.job, id.generation));
+                let is_wrong = !has_ended || is_new != is_first;
+                is_wrong.then(|| format!("webhook {id} is written, and its job did not just end"))
+            }
             _ => None,
         };
         self.contradictions.extend(wrong);

@@ -17,8 +17,11 @@ use overspill_core::money::NanoUsd;
 use overspill_core::pool::PoolRecord;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::Limits;
+use overspill_core::webhook::{Webhook, WebhookOutcome, WebhookState};
 
-use crate::record::{Counts, JobFilter, KeyRecord, RowState, SPENT_BUCKET_MS, SpentFilter};
+use crate::record::{
+    Counts, JobFilter, KeyRecord, RowState, SPENT_BUCKET_MS, SpentFilter, WebhookFilter,
+};
 use crate::testing::build::{
     ENDPOINT, POOL, Work, at, attempt, attempt_ended, attempt_id, attempted, ended, entry, input,
     job, job_id, output, worker,
@@ -59,6 +62,12 @@ pub const CASES: &[(&str, Case)] = &[
     ("counts_count", counts_count),
     ("keys_are_kept_and_revoked", keys_are_kept),
     ("meta_is_kept", meta_is_kept),
+    ("webhooks_are_due_and_listed", webhooks_are_due_and_listed),
+    ("a_webhook_keeps_its_job", a_webhook_keeps_its_job),
+    (
+        "a_retry_leaves_a_webhook_its_output",
+        a_retry_leaves_a_webhook,
+    ),
     ("a_closed_store_refuses", a_closed_store_refuses),
 ];
 
@@ -823,4 +832,155 @@ fn a_closed_store_refuses(driver: &mut dyn Driver) {
     commit(driver, |work| {
         work.submit(2);
     });
+}
+
+/// The webhook of job `n`, to one of two receivers.
+fn webhook(n: u64) -> Webhook {
+    let receiver = if n.is_multiple_of(2) { "even" } else { "odd" };
+    let ended = EndedJob {
+        webhook: Some(format!("https://{receiver}.example/hook/{n}")),
+        ..ended(n)
+    };
+    Webhook::of(&ended, 3).unwrap()
+}
+
+fn put_webhook(work: &mut Work, webhook: Webhook) {
+    work.change(Change::WebhookPut(Box::new(webhook)));
+}
+
+fn failed() -> WebhookOutcome {
+    WebhookOutcome::Failed {
+        status: Some(503),
+        failure: "503".to_owned(),
+    }
+}
+
+fn webhooks_are_due_and_listed(driver: &mut dyn Driver) {
+    commit(driver, |work| {
+        for n in 1..=5 {
+            work.submit(n).lease(n).complete(n);
+            put_webhook(work, webhook(n));
+        }
+    });
+    let later = webhook(2).after(failed(), at(50_000));
+    let taken = webhook(3).after(WebhookOutcome::Accepted { status: 204 }, at(9_000));
+    let dead = webhook(5).after(WebhookOutcome::Gone, at(9_000));
+    commit(driver, |work| {
+        put_webhook(work, webhook(3).after(failed(), at(8_000)));
+        for changed in [&later, &taken, &dead] {
+            put_webhook(work, changed.clone());
+        }
+    });
+    driver.reopen();
+    let reader = driver.store().reader();
+    let receivers = reader.webhook_receivers().unwrap();
+    let expected = [
+        ("even.example".to_owned(), webhook(4).next_at),
+        ("odd.example".to_owned(), webhook(1).next_at),
+    ];
+    assert_eq!(receivers, expected);
+    let due = |now, limit| {
+        let due = reader.webhooks_due("even.example", at(now), limit);
+        due.unwrap().iter().map(|w| w.id).collect::<Vec<_>>()
+    };
+    assert_eq!(due(3_000, 9), []);
+    assert_eq!(due(4_000, 9), [webhook(4).id]);
+    assert_eq!(due(i64::MAX, 9), [webhook(4).id, later.id]);
+    assert_eq!(due(i64::MAX, 1), [webhook(4).id]);
+    assert_eq!(reader.webhook(later.id).unwrap(), Some(later));
+    let list = |filter: WebhookFilter, after, limit| {
+        let found = reader.webhooks(&filter, after, limit).unwrap();
+        found.iter().map(|w| w.id.job).collect::<Vec<_>>()
+    };
+    let all = WebhookFilter::default();
+    assert_eq!(list(all.clone(), None, 2), [job_id(5), job_id(4)]);
+    assert_eq!(
+        list(all.clone(), Some(webhook(4).id), 9),
+        [job_id(3), job_id(2), job_id(1)]
+    );
+    let in_state = |state| WebhookFilter {
+        state: Some(state),
+        ..all.clone()
+    };
+    assert_eq!(list(in_state(WebhookState::Dead), None, 9), [job_id(5)]);
+    assert_eq!(
+        list(in_state(WebhookState::Delivered), None, 9),
+        [job_id(3)]
+    );
+    let due = list(in_state(WebhookState::Due), None, 9);
+    assert_eq!(due, [job_id(4), job_id(2), job_id(1)]);
+    let of_job = WebhookFilter {
+        job: Some(job_id(2)),
+        ..all
+    };
+    assert_eq!(list(of_job, None, 9), [job_id(2)]);
+}
+
+fn a_webhook_keeps_its_job(driver: &mut dyn Driver) {
+    commit(driver, |work| {
+        for n in 1..=2 {
+            work.submit(n).lease(n).complete(n);
+            put_webhook(work, webhook(n));
+        }
+        put_webhook(
+            work,
+            webhook(2).after(WebhookOutcome::Accepted { status: 200 }, at(9_000)),
+        );
+    });
+    let late = at(2_000_000);
+    driver.store().expire(late, 10).unwrap();
+    driver.reopen();
+    let reader = driver.store().reader();
+    assert_eq!(reader.row(job_id(2)).unwrap(), None);
+    assert_eq!(reader.webhook(webhook(2).id).unwrap(), None);
+    assert_eq!(
+        reader.webhook_output(webhook(1).id).unwrap().unwrap(),
+        output(1)
+    );
+    assert_eq!(reader.input(job_id(1)).unwrap().unwrap(), input(1));
+    // It is looked at again only later, so that many such jobs do not stand in the way.
+    assert_eq!(driver.store().expire(late, 10).unwrap(), 0);
+    commit(driver, |work| {
+        let taken = webhook(1).after(WebhookOutcome::Accepted { status: 200 }, late);
+        put_webhook(work, taken);
+    });
+    let later = late + DurationMs::from_secs(3_600);
+    assert_eq!(driver.store().expire(later, 10).unwrap(), 1);
+    assert_eq!(driver.store().reader().row(job_id(1)).unwrap(), None);
+    assert_eq!(
+        driver.store().reader().webhook(webhook(1).id).unwrap(),
+        None
+    );
+}
+
+fn a_retry_leaves_a_webhook(driver: &mut dyn Driver) {
+    commit(driver, |work| {
+        work.submit(1).lease(1).complete(1);
+        put_webhook(work, webhook(1));
+    });
+    commit(driver, |work| {
+        let mut again = job(1);
+        again.generation = 1;
+        work.change(Change::JobPut {
+            job: again,
+            input: None,
+            idempotency: None,
+        });
+    });
+    driver.reopen();
+    let reader = driver.store().reader();
+    let first = webhook(1);
+    assert_eq!(reader.output(job_id(1), 0).unwrap(), None);
+    assert_eq!(reader.webhook_output(first.id).unwrap().unwrap(), output(1));
+    commit(driver, |work| {
+        put_webhook(work, first.clone().after(failed(), at(9_000)));
+    });
+    assert_eq!(reader.webhook_output(first.id).unwrap().unwrap(), output(1));
+    commit(driver, |work| {
+        let taken = WebhookOutcome::Accepted { status: 200 };
+        put_webhook(work, first.clone().after(taken, at(9_000)));
+    });
+    assert_eq!(reader.webhook_output(first.id).unwrap(), None);
+    driver.reopen();
+    assert_eq!(driver.store().restore().unwrap().jobs.len(), 1);
 }

@@ -91,11 +91,21 @@ pub async fn run(args: &WebhooksArgs, context: &Context) -> Result<(), CommandEr
                 return output.json(&answer);
             }
             let webhooks: Vec<WebhookView> = field(&answer, "webhooks")?;
-            let headings = ["ID", "ENDPOINT", "STATE", ">ATTEMPTS", "TRIED", "NEXT", "URL"];
+            let headings = [
+                "ID",
+                "ENDPOINT",
+                "STATE",
+                ">ATTEMPTS",
+                "TRIED",
+                "NEXT",
+                "URL",
+            ];
             output.table(&headings, webhooks.into_iter().map(row).collect())
         }
         WebhooksCommand::Show { id } => {
-            let answer = client.get(&format!("/api/v1/webhooks/{}", segment(id))).await?;
+            let answer = client
+                .get(&format!("/api/v1/webhooks/{}", segment(id)))
+                .await?;
             if output.is_json() {
                 return output.json(&answer);
             }

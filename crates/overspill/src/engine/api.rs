@@ -489,7 +489,8 @@ pub trait Engine: Send + Sync + 'static {
     fn webhook_secrets(&self, endpoint: EndpointId) -> Vec<String>;
 
     /// Gives an endpoint's webhooks a new secret; the old one signs for a day too.
-    fn rotate_webhook_secret(&self, endpoint: EndpointId) -> BoxFuture<'_, Result<(), Unavailable>>;
+    fn rotate_webhook_secret(&self, endpoint: EndpointId)
+    -> BoxFuture<'_, Result<(), Unavailable>>;
 }
 
 /// What becomes of a webhook that is to be sent again.

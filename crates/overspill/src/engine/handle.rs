@@ -22,8 +22,8 @@ use tracing::warn;
 
 use super::api::{
     AttemptView, ChunkCursor, Chunks, EndpointDirectory, EndpointView, Engine, IdempotencyRecord,
-    JobFilter, JobPage, JobState, JobStory, JobVersion, JobView, MakeEvent, Payload, ReplayAnswer, RetryAnswer,
-    TakenJob, Unavailable, WorkerFacts,
+    JobFilter, JobPage, JobState, JobStory, JobVersion, JobView, MakeEvent, Payload, ReplayAnswer,
+    RetryAnswer, TakenJob, Unavailable, WorkerFacts,
 };
 use super::live::Live;
 use super::message::Message;

@@ -246,9 +246,10 @@ impl Live {
         lock(&self.sending).insert(webhook)
     }
 
-    /// Lets a claimed webhook go.
+    /// Lets a claimed webhook go; who passed it over meanwhile looks again.
     pub fn sent(&self, webhook: WebhookId) {
         lock(&self.sending).remove(&webhook);
+        self.webhook_due.notify_one();
     }
 
     /// The rotations of the endpoints' webhook secrets.

@@ -87,13 +87,19 @@ pub fn check(text: &str, allowed: &[String]) -> Result<Receiver, ApiError> {
     };
     let port = url.port_or_known_default().unwrap_or(443);
     let with_port = format!("{host}:{port}");
-    let is_listed_as = |name: &str| allowed.iter().any(|listed| listed.eq_ignore_ascii_case(name));
+    let is_listed_as = |name: &str| {
+        allowed
+            .iter()
+            .any(|listed| listed.eq_ignore_ascii_case(name))
+    };
     let is_listed_with_port = is_listed_as(&with_port);
     let receiver = Receiver {
         is_https: url.scheme() == "https",
         host: host.trim_matches(['[', ']']).to_owned(),
         port,
-        authority: url.port().map_or_else(|| host.to_owned(), |_| with_port.clone()),
+        authority: url
+            .port()
+            .map_or_else(|| host.to_owned(), |_| with_port.clone()),
         path: match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),

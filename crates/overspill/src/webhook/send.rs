@@ -65,11 +65,7 @@ pub(super) struct Message {
 }
 
 impl Sender {
-    pub(super) fn new(
-        resolver: Arc<dyn Resolve>,
-        own: Vec<SocketAddr>,
-        timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(resolver: Arc<dyn Resolve>, own: Vec<SocketAddr>, timeout: Duration) -> Self {
         let roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
@@ -142,9 +138,10 @@ impl Sender {
         // This server listens on every interface: a connection to itself has its own address.
         if let (Ok(here), Ok(there)) = (stream.local_addr(), stream.peer_addr())
             && here.ip() == there.ip()
-            && self.own.iter().any(|own| {
-                own.ip().is_unspecified() && own.port() == there.port()
-            })
+            && self
+                .own
+                .iter()
+                .any(|own| own.ip().is_unspecified() && own.port() == there.port())
         {
             return Err(format!("{there} is this server itself"));
         }
@@ -207,5 +204,92 @@ async fn post(
     tokio::select! {
         answer = &mut talk => answer,
         _ = &mut connection => talk.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Gives these addresses in turn, the last one for ever.
+    struct Flips(Mutex<Vec<Vec<&'static str>>>);
+
+    impl Resolve for Flips {
+        fn resolve(&self, _host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+            let mut answers = self.0.lock().unwrap();
+            let answer = if answers.len() > 1 {
+                answers.remove(0)
+            } else {
+                answers[0].clone()
+            };
+            let answer = answer.iter().map(|text| text.parse().unwrap()).collect();
+            std::future::ready(Ok(answer)).boxed()
+        }
+    }
+
+    fn sender(answers: Vec<Vec<&'static str>>) -> Sender {
+        let resolver = Arc::new(Flips(Mutex::new(answers)));
+        Sender::new(resolver, Vec::new(), Duration::from_secs(5))
+    }
+
+    fn message() -> Message {
+        Message {
+            id: "msg_1".into(),
+            seconds: 1,
+            signature: "v1,x".into(),
+            body: Bytes::from_static(b"{}"),
+        }
+    }
+
+    async fn failure(sender: &Sender, url: &str, allowed: &[String]) -> String {
+        match sender.send(url, allowed, message()).await {
+            WebhookOutcome::Failed { failure, .. } => failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn f31_a_name_that_stands_for_an_inside_address_gets_no_connection() {
+        for inside in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "::ffff:127.0.0.1",
+            "fd00::1",
+            "169.254.169.254",
+        ] {
+            // One of several is enough, and the name itself is above suspicion.
+            let sender = sender(vec![vec!["8.8.8.8", inside]]);
+            let why = failure(&sender, "https://e.org/", &[]).await;
+            assert!(why.contains("inside this machine or network"), "{why}");
+            assert!(why.contains("[webhooks] allow = [\"e.org:443\"]"), "{why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn f31_the_checked_address_is_the_one_that_is_connected_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // A second look at the name would find nobody listening.
+        let sender = sender(vec![vec!["127.0.0.1"], vec!["127.0.0.2"]]);
+        let url = format!("http://app.example:{port}/");
+        let allowed = [format!("app.example:{port}")];
+        let served = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut bytes = Vec::new();
+            while !bytes.ends_with(b"{}") {
+                stream.readable().await.unwrap();
+                let _ = stream.try_read_buf(&mut bytes);
+            }
+            stream.writable().await.unwrap();
+            stream
+                .try_write(b"HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n")
+                .unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        let (why, request) = tokio::join!(failure(&sender, &url, &allowed), served);
+        assert!(why.contains("redirects are not followed"), "{why}");
+        let host = format!("host: app.example:{port}\r\n");
+        assert!(request.contains(&host), "{request}");
     }
 }

@@ -47,7 +47,9 @@ pub(crate) async fn list(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, Ap
         .iter()
         .filter_map(|webhook| Some(shape(webhook, name_of(&directory, &call, webhook)?)))
         .collect();
-    Ok(body::json_of(&json!({ "webhooks": webhooks, "next": next })))
+    Ok(body::json_of(
+        &json!({ "webhooks": webhooks, "next": next }),
+    ))
 }
 
 /// GET `{webhook}`: by its id, or the last one of a job by the job's.
@@ -69,7 +71,9 @@ pub(crate) async fn replay(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, 
         ))
     };
     match answer.map_err(|Unavailable| ApiError::unavailable())? {
-        ReplayAnswer::Due => Ok(body::json_of(&json!({ "id": id.to_string(), "state": "due" }))),
+        ReplayAnswer::Due => Ok(body::json_of(
+            &json!({ "id": id.to_string(), "state": "due" }),
+        )),
         ReplayAnswer::NotFound => Err(not_found()),
         ReplayAnswer::UnderWay => conflict(
             "webhook_under_way",
@@ -137,8 +141,11 @@ async fn named(gateway: &Gateway, call: &Call) -> Result<(Webhook, String), ApiE
 }
 
 fn not_found() -> ApiError {
-    ApiError::not_found("webhook_not_found", "there is no such webhook, or it is no longer kept")
-        .hint("`overspill webhooks list` shows those that are kept")
+    ApiError::not_found(
+        "webhook_not_found",
+        "there is no such webhook, or it is no longer kept",
+    )
+    .hint("`overspill webhooks list` shows those that are kept")
 }
 
 fn find<'a>(

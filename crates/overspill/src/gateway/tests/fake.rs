@@ -20,13 +20,15 @@ use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::{
     DeviceSpec, EndpointSpec, Limits, PoolKind, PoolSpec, ScalerSpec, Topology,
 };
+use overspill_core::webhook::{Webhook, WebhookId};
 use tokio::sync::{oneshot, watch};
 
 use crate::auth::keys::KeyRecord;
 use crate::engine::api::{
     AttemptView, ChunkCursor, Chunks, CloudCounts, EndpointDirectory, EndpointEntry, EndpointView,
     Engine, IdempotencyRecord, JobFilter, JobPage, JobState, JobStory, JobVersion, JobView,
-    LocalCounts, MakeEvent, Payload, RetryAnswer, TakenJob, Unavailable, WorkerCounts, WorkerFacts,
+    LocalCounts, MakeEvent, Payload, ReplayAnswer, RetryAnswer, TakenJob, Unavailable,
+    WorkerCounts, WorkerFacts,
 };
 
 #[derive(Default)]
@@ -49,6 +51,8 @@ struct State {
 pub(super) struct Fake {
     state: Mutex<State>,
     keys: Mutex<Arc<Vec<KeyRecord>>>,
+    /// The outbox.
+    pub(super) webhooks: Mutex<Vec<Webhook>>,
     directory: Arc<EndpointDirectory>,
     version: watch::Sender<u64>,
     secret: [u8; 32],
@@ -130,6 +134,7 @@ impl Fake {
             .collect();
         Arc::new(Self {
             state: Mutex::new(state),
+            webhooks: Mutex::default(),
             keys: Mutex::default(),
             directory: Arc::new(EndpointDirectory::new(entries)),
             version: watch::Sender::new(1),
