@@ -265,14 +265,14 @@ impl Core {
                 webhook,
                 outcome,
             } => {
-                self.on_webhook_tried(request, webhook, outcome, out);
+                self.on_webhook_tried(request, *webhook, outcome, out);
             }
             Event::WebhookReplayAsked {
                 request,
                 webhook,
                 by,
             } => {
-                self.on_webhook_replay_asked(request, webhook, by, out);
+                self.on_webhook_replay_asked(request, *webhook, &by, out);
             }
             Event::TimePassed => {}
             Event::DrainAsked => self.on_drain_asked(out),

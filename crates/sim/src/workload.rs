@@ -125,7 +125,7 @@ impl Workload {
             execution_timeout: rng.random_bool(0.05).then(|| DurationMs::from_secs(10)),
             ttl: has_short_ttl.then(|| DurationMs::from_secs(30)),
             low_priority: is_low,
-            webhook: None,
+            webhook: webhook(id),
             class: rng.random_range(0..3),
             extras: None,
             idempotency: None,
@@ -168,7 +168,7 @@ impl Workload {
                     execution_timeout: None,
                     ttl: None,
                     low_priority: false,
-                    webhook: None,
+                    webhook: webhook(id),
                     class: 0,
                     extras: None,
                     idempotency: None,
@@ -315,4 +315,11 @@ fn some<T>(scene: &mut Scene, items: impl Iterator<Item = T>) -> Option<T> {
     }
     let index = scene.rng.random_range(0..items.len());
     Some(items.swap_remove(index))
+}
+
+/// Every third job names a receiver, in each of its generations.
+fn webhook(id: JobId) -> Option<String> {
+    id.uuid()
+        .is_multiple_of(3)
+        .then(|| "https://app.example/hook".to_owned())
 }

@@ -10,7 +10,7 @@ impl Core {
     pub(crate) fn on_webhook_tried(
         &mut self,
         request: RequestId,
-        webhook: Box<Webhook>,
+        webhook: Webhook,
         outcome: WebhookOutcome,
         out: &mut Out,
     ) {
@@ -22,8 +22,8 @@ impl Core {
     pub(crate) fn on_webhook_replay_asked(
         &mut self,
         request: RequestId,
-        webhook: Box<Webhook>,
-        by: String,
+        webhook: Webhook,
+        by: &str,
         out: &mut Out,
     ) {
         out.change(Change::Audited {

@@ -338,13 +338,13 @@ mod tests {
             health.ended(false, now);
         }
         assert_eq!(health.room(now), 0);
-        now = now + REST_FIRST;
+        now += REST_FIRST;
         assert_eq!(health.room(now), 1);
         health.at_once += 1;
         assert_eq!(health.room(now), 0);
         health.ended(false, now);
         assert_eq!(health.room(now + REST_FIRST), 0, "longer each time");
-        now = now + REST_MAX;
+        now += REST_MAX;
         health.at_once += 1;
         health.ended(true, now);
         assert_eq!(health.room(now), PER_RECEIVER_MAX);
