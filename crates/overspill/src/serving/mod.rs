@@ -4,6 +4,7 @@
 //! same server in their own process. It knows all rooms and decides nothing.
 
 pub mod cloud;
+mod private;
 pub mod process;
 pub mod world;
 
@@ -194,7 +195,7 @@ impl Server {
         let topology = installation.topology.clone();
         let installation = Arc::new(RwLock::new(installation));
         let logs = data_dir.join("logs");
-        std::fs::create_dir_all(&logs)?;
+        private::folder(&logs)?;
         let streams = cloud.as_ref().map(|cloud| cloud.driver.clone());
         let drivers = world::Drivers {
             inbox: inbox.clone(),

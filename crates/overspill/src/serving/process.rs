@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rand::Rng as _;
 use tracing::{info, warn};
 
-use super::{End, Server, ServerOptions};
+use super::{End, Server, ServerOptions, private};
 use crate::auth::bootstrap::FirstKey;
 use crate::cli::serve::ServeArgs;
 use crate::cli::{CommandError, Context, ErrorKind};
@@ -27,7 +27,7 @@ const EXIT_RESTART: i32 = 75;
 pub fn keep(args: &ServeArgs, context: &Context) -> Result<(), CommandError> {
     let (_, loaded) = context.load_config(&args.flags(), Strictness::Serve)?;
     let data_dir = loaded.folder.join(&loaded.config.data_dir);
-    std::fs::create_dir_all(&data_dir).map_err(|error| {
+    private::folder(&data_dir).map_err(|error| {
         let message = format!(
             "the data directory \"{}\" cannot be made",
             data_dir.display()

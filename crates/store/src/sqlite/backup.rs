@@ -32,6 +32,7 @@ pub fn backup(path: &Path, to: &Path) -> Result<(), StoreError> {
 pub(super) fn copy(conn: &Connection, to: &Path) -> Result<(), StoreError> {
     let part = beside(to, ".part");
     remove(&part)?;
+    open::for_owner_only(&part)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut target = Connection::open_with_flags(&part, flags)?;
     // In one step, so that it is of one moment and need not begin again when the writer commits.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,7 +70,22 @@ pub(super) fn create(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// Makes an empty file that only its owner can read: it will hold inputs, results and the server's
+/// secret. SQLite gives its log the rights of the database.
+pub(super) fn for_owner_only(path: &Path) -> Result<(), StoreError> {
+    File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|error| StoreError::io(format!("make {}", path.display()), error))
+}
+
 fn connect(path: &Path, is_new: bool) -> Result<Connection, StoreError> {
+    if is_new {
+        for_owner_only(path)?;
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

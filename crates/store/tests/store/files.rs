@@ -35,6 +35,22 @@ fn sql(path: &Path, sql: &str) {
 }
 
 #[test]
+fn only_the_owner_can_read_the_database_its_log_and_a_backup() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let _running = crashed(dir.path(), 3);
+    let database = dir.path().join(FILE_NAME);
+    let copy = dir.path().join("copy.db");
+    backup(&database, &copy).unwrap();
+    let log = dir.path().join(format!("{FILE_NAME}-wal"));
+    for path in [database, log, copy] {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[test]
 fn a_newer_schema_is_refused_and_untouched() {
     let dir = tempfile::tempdir().unwrap();
     closed(dir.path(), 3);
