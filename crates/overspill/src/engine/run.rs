@@ -17,7 +17,7 @@ use bytes::Bytes;
 use overspill_core::change::{Change, FinalState};
 use overspill_core::effect::{Answer, Delivery, Effect, Out, SubmitRefusal};
 use overspill_core::event::Event;
-use overspill_core::id::{JobId, PollId, RequestId, WorkerId};
+use overspill_core::id::{EndpointId, JobId, PollId, RequestId, WorkerId};
 use overspill_core::machine::Core;
 use overspill_core::time::Timestamp;
 use overspill_core::topology::Topology;
@@ -53,7 +53,8 @@ pub struct Engine {
     inbox: Receiver<Message>,
     topology: Topology,
     alive: std::collections::BTreeSet<WorkerId>,
-    replies: HashMap<RequestId, oneshot::Sender<Answer>>,
+    /// Who waits for an answer: the one who asked, and whoever repeated it in the same batch.
+    replies: HashMap<RequestId, Vec<oneshot::Sender<Answer>>>,
     polls: HashMap<PollId, HeldPoll>,
     inputs: HashMap<JobId, Bytes>,
     input_bytes: usize,
@@ -98,7 +99,8 @@ struct Pending {
     queries: Vec<Query>,
     uses: Vec<StoreUse>,
     stop: Option<oneshot::Sender<()>>,
-    keys: Vec<(overspill_core::id::EndpointId, String, JobId)>,
+    /// Clients' own names for the submissions of this batch.
+    keys: Vec<(EndpointId, String, RequestId)>,
     /// Ended jobs that this batch brings back.
     retried: Vec<JobId>,
 }
@@ -212,6 +214,11 @@ impl Engine {
                 self.next_request += 1;
                 let request = RequestId(self.next_request);
                 let event = make(request);
+                if let Some(first) = pending.same_submission(&event) {
+                    // It gets the first one's answer, and like that one not before the commit.
+                    self.replies.entry(first).or_default().push(reply);
+                    return;
+                }
                 let answer = self
                     .known_submission(&event, pending)
                     .or_else(|| self.overtaken_retry(&event, pending));
@@ -220,7 +227,7 @@ impl Engine {
                     return;
                 }
                 pending.keep(payloads);
-                self.replies.insert(request, reply);
+                self.replies.insert(request, vec![reply]);
                 pending.events.push(Fed {
                     event,
                     request: Some(request),
@@ -259,23 +266,16 @@ impl Engine {
         }
     }
 
-    /// A client's own name for a submission that is stored already, or comes twice in one batch.
+    /// A client's own name for a submission that is stored already.
     fn known_submission(&mut self, event: &Event, pending: &mut Pending) -> Option<Answer> {
-        let Event::Submitted { job, .. } = event else {
+        let Event::Submitted { request, job } = event else {
             return None;
         };
         let key = &job.idempotency.as_ref()?.key;
-        let in_batch = pending
-            .keys
-            .iter()
-            .find(|(endpoint, known, _)| *endpoint == job.endpoint && known == key);
-        if let Some((_, _, job)) = in_batch {
-            return Some(Answer::Submitted { job: *job });
-        }
         match self.store.idempotent(job.endpoint, key) {
             Ok(Some(known)) => Some(Answer::Submitted { job: known.job }),
             Ok(None) => {
-                pending.keys.push((job.endpoint, key.clone(), job.id));
+                pending.keys.push((job.endpoint, key.clone(), *request));
                 None
             }
             Err(error) => {
@@ -377,9 +377,7 @@ impl Engine {
                     | Event::LimitsSet { .. }
             );
             if is_submission {
-                if let Some(reply) = fed.request.and_then(|id| self.replies.remove(&id)) {
-                    let _ = reply.send(Answer::Unavailable);
-                }
+                self.answer(fed.request, &Answer::Unavailable);
             } else if !matches!(fed.event, Event::TakeWaiting { .. }) {
                 again.events.push(fed);
             }
@@ -416,9 +414,7 @@ impl Engine {
                     die(&error);
                 }
                 for fed in &again.events {
-                    if let Some(reply) = fed.request.and_then(|id| self.replies.remove(&id)) {
-                        let _ = reply.send(Answer::Unavailable);
-                    }
+                    self.answer(fed.request, &Answer::Unavailable);
                 }
                 for (_, held) in self.polls.drain() {
                     let _ = held.reply.send(Vec::new());
@@ -558,9 +554,7 @@ impl Engine {
         for effect in effects {
             match effect {
                 Effect::Answer { request, answer } => {
-                    if let Some(reply) = self.replies.remove(&request) {
-                        let _ = reply.send(answer);
-                    }
+                    self.answer(Some(request), &answer);
                 }
                 Effect::Deliver { poll, worker, jobs } => self.deliver(poll, worker, jobs),
                 Effect::TakeEmpty { poll } => {
@@ -585,6 +579,14 @@ impl Engine {
                 }
                 _ => self.world.carry_out(effect, None),
             }
+        }
+    }
+
+    /// Answers everyone who waits for this request.
+    fn answer(&mut self, request: Option<RequestId>, answer: &Answer) {
+        let waiting = request.and_then(|request| self.replies.remove(&request));
+        for reply in waiting.into_iter().flatten() {
+            let _ = reply.send(answer.clone());
         }
     }
 
@@ -658,6 +660,18 @@ impl Engine {
 }
 
 impl Pending {
+    /// A submission of this batch that the client gave the same name.
+    fn same_submission(&self, event: &Event) -> Option<RequestId> {
+        let Event::Submitted { job, .. } = event else {
+            return None;
+        };
+        let key = &job.idempotency.as_ref()?.key;
+        let same = |(endpoint, known, _): &&(EndpointId, String, RequestId)| {
+            *endpoint == job.endpoint && known == key
+        };
+        self.keys.iter().find(same).map(|(_, _, first)| *first)
+    }
+
     fn keep(&mut self, payloads: Vec<Payload>) {
         for payload in payloads {
             self.payloads
@@ -678,3 +692,6 @@ fn die(cause: &dyn std::error::Error) -> ! {
 
 /// The engine's inbox, for whoever makes handles.
 pub type Inbox = Sender<Message>;
+
+#[cfg(test)]
+mod tests;

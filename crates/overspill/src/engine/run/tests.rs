@@ -1,0 +1,137 @@
+use overspill_core::event::{Idempotency, NewJob, PayloadRef};
+use overspill_core::id::EndpointId;
+use overspill_core::time::DurationMs;
+use overspill_core::topology::{EndpointSpec, Limits, ScalerSpec};
+use overspill_store::memory::MemoryStore;
+
+use super::*;
+
+struct Nobody;
+
+impl World for Nobody {
+    fn carry_out(&mut self, _effect: Effect, _input: Option<Bytes>) {}
+}
+
+/// One endpoint without workers; with `max` 0 it takes no jobs.
+fn topology(max: u32) -> Topology {
+    let hour = DurationMs::from_secs(3_600);
+    Topology {
+        endpoints: vec![EndpointSpec {
+            name: "tts".into(),
+            execution_timeout: hour,
+            ttl: hour,
+            retention: hour,
+            max_attempts: 3,
+            max_wait: hour,
+            expected_execution: hour,
+            limits: Limits { min: 0, max },
+            scaler: ScalerSpec::CostAware,
+            pools: Vec::new(),
+        }],
+        devices: Vec::new(),
+        account_workers_max: None,
+        cancel_grace: hour,
+    }
+}
+
+fn engine(max: u32) -> (Engine, Sender<Message>, EndpointId) {
+    let (inbox, messages) = std::sync::mpsc::channel();
+    let parts = Parts {
+        store: Box::new(MemoryStore::new()),
+        world: Box::new(Nobody),
+        live: Arc::new(Live::default()),
+        clock: ServerClock::start(),
+        topology: topology(max),
+        alive: Vec::new(),
+        activity: Arc::new(Activity::default()),
+    };
+    let engine = Engine::restore(parts, messages).unwrap();
+    let (endpoint, _) = engine.core.endpoint_names().next().expect("one endpoint");
+    (engine, inbox, endpoint)
+}
+
+/// A submission under the key `once`, and where its answer comes.
+fn submission(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<Answer>) {
+    let (reply, answer) = oneshot::channel();
+    let input = PayloadRef {
+        handle: 1,
+        bytes: 2,
+    };
+    let job = NewJob {
+        id,
+        endpoint,
+        input,
+        execution_timeout: None,
+        ttl: None,
+        low_priority: false,
+        webhook: None,
+        class: 0,
+        extras: None,
+        idempotency: Some(Idempotency {
+            key: "once".into(),
+            body_sha256: "0".repeat(64),
+        }),
+    };
+    let message = Message::Ask {
+        make: Box::new(move |request| Event::Submitted { request, job }),
+        payloads: vec![Payload {
+            reference: input,
+            bytes: Bytes::from_static(b"{}"),
+        }],
+        reply,
+    };
+    (message, answer)
+}
+
+#[test]
+fn a_repeated_submission_is_answered_after_the_commit_that_it_rests_on() {
+    let (mut engine, inbox, endpoint) = engine(1);
+    let (first, mut first_answer) = submission(endpoint, JobId::new(1, false));
+    let (second, mut second_answer) = submission(endpoint, JobId::new(2, false));
+    inbox.send(first).unwrap();
+    inbox.send(second).unwrap();
+    let pending = engine.gather().expect("two messages");
+    assert_eq!(pending.events.len(), 1, "one job");
+    assert!(second_answer.try_recv().is_err(), "nothing is stored yet");
+    engine.batch(pending);
+    let submitted = Answer::Submitted {
+        job: JobId::new(1, false),
+    };
+    assert_eq!(first_answer.try_recv().unwrap(), submitted);
+    assert_eq!(second_answer.try_recv().unwrap(), submitted);
+}
+
+#[test]
+fn a_repeated_submission_is_unknown_when_the_commit_fails() {
+    let (mut engine, inbox, endpoint) = engine(1);
+    let (first, mut first_answer) = submission(endpoint, JobId::new(1, false));
+    let (second, mut second_answer) = submission(endpoint, JobId::new(2, false));
+    inbox.send(first).unwrap();
+    inbox.send(second).unwrap();
+    let pending = engine.gather().expect("two messages");
+    engine.recover(
+        pending,
+        &StoreError::Io {
+            doing: "write".into(),
+            source: std::io::Error::other("no room"),
+        },
+    );
+    assert_eq!(first_answer.try_recv().unwrap(), Answer::Unavailable);
+    assert_eq!(second_answer.try_recv().unwrap(), Answer::Unavailable);
+    let job = engine.core.live_job(JobId::new(1, false));
+    assert!(job.is_none(), "what failed is in neither place");
+}
+
+#[test]
+fn a_repeated_submission_is_refused_with_the_first_one() {
+    let (mut engine, inbox, endpoint) = engine(0);
+    let (first, mut first_answer) = submission(endpoint, JobId::new(1, false));
+    let (second, mut second_answer) = submission(endpoint, JobId::new(2, false));
+    inbox.send(first).unwrap();
+    inbox.send(second).unwrap();
+    let pending = engine.gather().expect("two messages");
+    engine.batch(pending);
+    let refused = Answer::SubmitRefused(SubmitRefusal::Paused);
+    assert_eq!(first_answer.try_recv().unwrap(), refused);
+    assert_eq!(second_answer.try_recv().unwrap(), refused);
+}
