@@ -57,6 +57,9 @@ pub fn parse_duration(text: &str) -> Result<DurationMs, String> {
     if rest.is_empty() {
         return Err(format!("an empty duration; {expected}"));
     }
+    if rest.starts_with('-') {
+        return Err(format!("{} is below zero; {expected}", quoted(text)));
+    }
     if rest.parse::<f64>().is_ok_and(f64::is_finite) {
         return Err(format!("{rest} what? use {rest}s, {rest}m"));
     }
@@ -263,6 +266,10 @@ mod tests {
             assert_eq!(parse_duration(shown).unwrap(), length);
         }
         assert_eq!(parse_duration("5").unwrap_err(), "5 what? use 5s, 5m");
+        for negative in ["-1", "-5s"] {
+            let said = parse_duration(negative).unwrap_err();
+            assert!(said.contains("is below zero"), "{said}");
+        }
         for text in [
             "",
             "s",
