@@ -72,10 +72,7 @@ fn keep(arguments: impl Iterator<Item = OsString>) -> i32 {
             return 2;
         }
     };
-    // A few lines in a lifetime; a subscriber that is set already stays.
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .try_init();
+    crate::telemetry::start("overspill=info");
     run(options).unwrap_or_else(|error| {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);
