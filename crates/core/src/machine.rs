@@ -220,7 +220,7 @@ impl Core {
                 code,
                 reason,
             } => {
-                self.on_worker_exited(worker, code, reason, out);
+                self.on_worker_exited(worker, code, reason.as_deref(), out);
             }
             Event::WorkersAlive { workers } => self.on_workers_alive(&workers, out),
             Event::CloudSubmitted { attempt, cloud_job } => {

@@ -97,7 +97,7 @@ impl Core {
         &mut self,
         id: WorkerId,
         code: Option<i32>,
-        reason: Option<String>,
+        reason: Option<&str>,
         out: &mut Out,
     ) {
         let Some(worker) = self.workers.get(&id) else {
@@ -108,7 +108,7 @@ impl Core {
         let is_bad = !was_told && (code != Some(0) || lived < DurationMs::from_secs(1));
         let (pool_id, device) = (worker.record.pool, worker.record.device);
         if !was_told {
-            self.keep_evidence(id, code, reason.as_deref(), out);
+            self.keep_evidence(id, code, reason, out);
         }
         self.bury(id, out);
         let Some(pool) = self.pools.get_mut(&pool_id) else {

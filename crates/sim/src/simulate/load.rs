@@ -60,8 +60,11 @@ impl Load {
         };
         for hour in 0..24 * i64::from(self.days) {
             let rate = self.hourly[usize::try_from(hour % 24).unwrap_or(0)];
+            if rate <= 0.0 {
+                continue;
+            }
             let mut at = 0.0_f64;
-            while rate > 0.0 {
+            loop {
                 at -= (1.0 - rng.random::<f64>()).ln() * 3_600.0 / rate;
                 if at >= 3_600.0 {
                     break;
