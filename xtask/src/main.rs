@@ -15,6 +15,7 @@ mod faults;
 mod gate;
 mod javascript;
 mod outage;
+mod planted;
 mod python;
 mod schemathesis;
 mod score;
@@ -53,6 +54,8 @@ enum Task {
     Faults(faults::FaultsArgs),
     /// Run the core in virtual time through faults, by seed, each seed twice
     Storms(storms::StormsArgs),
+    /// Plant bugs in a copy of the tree; the tests must find each
+    Planted(planted::PlantedArgs),
     /// Build and run `overspill demo`; what follows is passed on to it
     Demo(demo::DemoArgs),
     /// Print what every scaling policy costs against the least possible, over recorded traces
@@ -79,6 +82,7 @@ fn run(task: Task) -> Result<()> {
         Task::Outage(args) => outage::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),
+        Task::Planted(args) => planted::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Score(args) => score::run(&args),
     }

@@ -135,6 +135,21 @@ fn lost_deliveries_weigh_less_than_outputs_that_cannot_be_sent() {
 }
 
 #[test]
+fn two_heartbeats_without_a_job_end_its_lease() {
+    let mut rig = Rig::new(1);
+    let worker = rig.start_workers()[0];
+    rig.poll(worker, true);
+    let job = rig.submit();
+    rig.delivered(worker).expect("a delivery");
+    for (jobs, is_held) in [(vec![job], true), (vec![], true), (vec![], false)] {
+        rig.event(Event::Pinged { worker, jobs });
+        let is_leased = rig.core.durable().attempts.keys().any(|a| a.job == job);
+        assert_eq!(is_leased, is_held);
+    }
+    assert!(rig.core.job(job).is_some(), "it runs again");
+}
+
+#[test]
 fn a_listed_job_without_a_result_fails_at_the_second_time() {
     let mut rig = Rig::new(1);
     let worker = rig.start_workers()[0];

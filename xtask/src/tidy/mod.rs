@@ -4,6 +4,7 @@
 //! - [`modules`]: every Rust file is reached by a `mod` line; a forgotten test is no test.
 //! - [`sources`]: lengths, leftovers, paths of somebody's machine.
 //! - [`links`]: links and anchors of the Markdown files lead somewhere.
+//! - [`crate::planted`]: every planted bug still applies.
 //!
 //! Each check takes the list of files and returns its findings as lines `path:line: what`.
 
@@ -49,6 +50,7 @@ pub(crate) fn check() -> Result<Seen> {
     findings.extend(modules::check(&files));
     findings.extend(sources::check(&files));
     findings.extend(links::check(&files));
+    findings.extend(crate::planted::stale()?);
     for finding in &findings {
         println!("{finding}");
     }
