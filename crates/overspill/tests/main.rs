@@ -10,6 +10,7 @@
 mod cli_check;
 mod cli_client;
 mod cli_help;
+mod cli_simulate;
 mod cloud_pool;
 #[path = "../../emulator/tests/emulator/document.rs"]
 mod document;

@@ -19,14 +19,17 @@ pub mod jobs;
 pub mod keys;
 pub mod man;
 pub mod output;
+pub mod plan;
 pub mod purge;
 pub mod retry;
 pub mod run;
 pub mod scale;
 pub mod serve;
+pub mod simulate;
 pub mod status;
 pub mod version;
 pub mod webhooks;
+pub mod world;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -99,6 +102,8 @@ enum Command {
     Purge(purge::PurgeArgs),
     Scale(scale::ScaleArgs),
     Gpus(gpus::GpusArgs),
+    Plan(plan::PlanArgs),
+    Simulate(simulate::SimulateArgs),
     Keys(keys::KeysArgs),
     Webhooks(webhooks::WebhooksArgs),
     Config(config::ConfigArgs),
@@ -204,6 +209,8 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Purge(args) => block_on(purge::run(&args, context)),
         Command::Scale(args) => block_on(scale::run(&args, context)),
         Command::Gpus(args) => gpus::run(&args, context),
+        Command::Plan(args) => plan::run(&args, context),
+        Command::Simulate(args) => simulate::run(&args, context),
         Command::Keys(args) => block_on(keys::run(&args, context)),
         Command::Webhooks(args) => block_on(webhooks::run(&args, context)),
         Command::Config(args) => config::run(&args, context),
@@ -219,6 +226,13 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
 
 /// Runs a client command to its end on this thread.
 fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    block_on_value(command)
+}
+
+/// The same, for what gives a value.
+fn block_on_value<T>(
+    command: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,0 +1,129 @@
+//! `overspill simulate` and `overspill plan`: arrivals in, a bill and waits out.
+
+use serde_json::Value;
+
+use super::support::Machine;
+
+const TRACE: &str = "arrival_s,duration_s,class\n0,60,a\n1,60,a\n2,200,b\n4000,30,a\n";
+
+fn json(machine: &Machine, arguments: &[&str]) -> Value {
+    let ran = machine.run(arguments);
+    assert_eq!(ran.code, 0, "{ran}");
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[test]
+fn a_trace_is_replayed_under_the_promised_keys() {
+    let machine = Machine::new();
+    machine.write("t.csv", TRACE);
+    let arguments = [
+        "simulate",
+        "--trace",
+        "t.csv",
+        "--local-workers",
+        "0",
+        "--bound",
+        "--json",
+    ];
+    let run = json(&machine, &arguments);
+    for key in [
+        "policy",
+        "jobs",
+        "billed_worker_seconds",
+        "init_s",
+        "busy_s",
+        "idle_s",
+        "starts",
+        "on_time_share",
+        "wait_p50_s",
+        "wait_p95_s",
+        "wait_p99_s",
+        "bound_worker_seconds",
+        "cost_usd",
+    ] {
+        assert!(!run[key].is_null(), "{key}: {run}");
+    }
+    assert_eq!(run["policy"], "cost_aware");
+    assert_eq!(run["jobs"], 4);
+    let billed = run["billed_worker_seconds"].as_f64().unwrap();
+    assert!(
+        billed >= run["bound_worker_seconds"].as_f64().unwrap() * 0.99,
+        "{run}"
+    );
+    let again = json(&machine, &arguments);
+    assert_eq!(run["billed_worker_seconds"], again["billed_worker_seconds"]);
+}
+
+#[test]
+fn policies_are_compared_and_settings_changed() {
+    let machine = Machine::new();
+    machine.write("t.csv", TRACE);
+    let runs = json(
+        &machine,
+        &[
+            "simulate",
+            "--trace",
+            "t.csv",
+            "--compare",
+            "--set",
+            "max=2",
+            "--seeds",
+            "2",
+            "--json",
+        ],
+    );
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 4, "{runs}");
+    let odd = machine.run(&["simulate", "--trace", "t.csv", "--set", "colour=red"]);
+    assert_eq!(odd.code, 2, "{odd}");
+    assert!(odd.stderr.contains("there is no setting `colour`"), "{odd}");
+    let none = machine.run(&["simulate"]);
+    assert_eq!(none.code, 2, "{none}");
+    assert!(none.stderr.contains("nothing to replay"), "{none}");
+    let missing = machine.run(&["simulate", "--trace", "gone.csv"]);
+    assert_eq!(missing.code, 74, "{missing}");
+}
+
+#[test]
+fn plan_prints_what_the_profiles_can_do() {
+    let machine = Machine::new();
+    let plan = json(
+        &machine,
+        &[
+            "plan", "--gpu", "RTX 3090", "--price", "$0.44/h", "--slots", "6", "--json",
+        ],
+    );
+    let of = |key: &str| -> Vec<String> {
+        let profiles = plan["profiles"].as_array().unwrap();
+        profiles.iter().map(|p| p[key].to_string()).collect()
+    };
+    assert_eq!(of("workers"), ["3", "10", "30", "50", "100"]);
+    assert_eq!(of("jobs_at_once"), ["18", "60", "180", "300", "600"]);
+    assert_eq!(
+        of("cost_usd_per_h"),
+        [
+            "\"1.32\"",
+            "\"4.40\"",
+            "\"13.20\"",
+            "\"22.00\"",
+            "\"44.00\""
+        ]
+    );
+    assert!(plan["recommended"].is_null());
+}
+
+#[test]
+fn plan_recommends_a_profile_for_a_described_load() {
+    let machine = Machine::new();
+    let plan = json(
+        &machine,
+        &["plan", "--users", "50", "--slots", "2", "--json"],
+    );
+    assert_eq!(plan["recommended"], "testing", "{plan}");
+    let dear = json(
+        &machine,
+        &[
+            "plan", "--users", "50", "--budget", "$0", "--p95", "1ms", "--json",
+        ],
+    );
+    assert!(dear["recommended"].is_null(), "{dear}");
+}
