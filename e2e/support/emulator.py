@@ -79,6 +79,7 @@ class Emulator:
             self._end()
 
     def _end(self):
-        left = self.child.kill()
+        # An emulator that is killed cannot end its real workers: it is asked to.
+        left = self.child.terminate()
         print(f"--- the end of {self.child.log.name}\n{self.child.tail()}")
         assert not left, f"processes outlived the emulator: {left}"

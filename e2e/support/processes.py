@@ -130,6 +130,15 @@ class Child:
         """Every live process that carries the marker."""
         return with_variable("E2E_MARKER", self.marker)
 
+    def terminate(self, within_s=30.0):
+        """Asks the process to end, as an interrupt at a terminal does; returns the descendants it left."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=within_s)
+        except subprocess.TimeoutExpired:
+            print(f"{self.log.name} did not end within {within_s} s of SIGTERM")
+        return self.kill()
+
     def kill(self):
         """Kills the process itself; returns its descendants that did not end by themselves."""
         self.process.kill()
