@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::step::{self, Outcome};
 use crate::storms;
-use crate::{crash, e2e, javascript, outage, python, schemathesis, tidy, workspace};
+use crate::{crash, e2e, javascript, outage, python, schemathesis, soak, tidy, workspace};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -22,7 +22,7 @@ pub(crate) struct TestArgs {
 }
 
 /// Names of the steps, in the order in which they run.
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 13] = [
     "format",
     "tidy",
     "clippy",
@@ -35,6 +35,7 @@ const STEPS: [&str; 12] = [
     "schemathesis",
     "crash",
     "outage",
+    "soak",
 ];
 
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
@@ -107,6 +108,7 @@ fn run_step(name: &str) -> Result<String> {
         "schemathesis" => step::watch(schemathesis::short()?, &["schemathesis"]),
         "crash" => step::watch(crash::short()?, &["lost"]),
         "outage" => step::watch(outage::short()?, &["ran twice"]),
+        "soak" => step::watch(soak::short()?, &["soak:"]),
         unknown => bail!("no step is called {unknown:?}"),
     }
 }

@@ -19,6 +19,7 @@ mod planted;
 mod python;
 mod schemathesis;
 mod score;
+mod soak;
 mod step;
 mod storms;
 mod tidy;
@@ -50,6 +51,8 @@ enum Task {
     Schemathesis(schemathesis::SchemathesisArgs),
     /// Keep the server away while workers finish, then count results lost and jobs run twice
     Outage(outage::OutageArgs),
+    /// Follow hundreds of jobs at once with the official clients, for minutes
+    Soak(soak::SoakArgs),
     /// Damage the store's files as power cuts, bad disks and torn writes do, then open them
     Faults(faults::FaultsArgs),
     /// Run the core in virtual time through faults, by seed, each seed twice
@@ -80,6 +83,7 @@ fn run(task: Task) -> Result<()> {
         Task::Crash(args) => crash::run(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),
         Task::Outage(args) => outage::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),
         Task::Planted(args) => planted::run(&args),

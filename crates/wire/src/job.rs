@@ -70,8 +70,10 @@ pub const TTL_MS: std::ops::RangeInclusive<u64> = 10_000..=604_800_000;
 pub const WAIT_MS: std::ops::RangeInclusive<u64> = 1_000..=300_000;
 /// Hold of `/runsync` without `?wait=`, in milliseconds.
 pub const WAIT_DEFAULT_MS: u64 = 90_000;
-/// Hold of an empty `/stream` poll without `?wait=`, in milliseconds.
-pub const STREAM_WAIT_DEFAULT_MS: u64 = 10_000;
+/// Hold of an empty `/stream` poll without `?wait=`, in milliseconds. RunPod's is 10 s, which is also when
+/// its Python client gives up and asks again (`runpod/endpoint/runner.py`, `_request`): an answer that
+/// crosses that second request takes its chunks with it, so this one comes before.
+pub const STREAM_WAIT_DEFAULT_MS: u64 = 9_000;
 
 /// Why the body of `/run` is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -64,7 +64,7 @@ impl Readers {
     }
 }
 
-/// GET `/stream/{id}`: held while there is nothing, by default for 10 s. A final state is told
+/// GET `/stream/{id}`: held while there is nothing, by default for 9 s. A final state is told
 /// only together with all chunks that are left: the JavaScript SDK stops at the first one.
 pub(crate) async fn stream(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
     let endpoint = call.endpoint(gateway)?;

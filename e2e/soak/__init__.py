@@ -1,0 +1,1 @@
+"""Hundreds of jobs at once, for minutes, followed by the official clients in each way they have."""
