@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::step::{self, Outcome};
-use crate::storms;
 use crate::{crash, e2e, javascript, outage, python, schemathesis, soak, tidy, workspace};
+use crate::{score, storms};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -22,7 +22,7 @@ pub(crate) struct TestArgs {
 }
 
 /// Names of the steps, in the order in which they run.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 14] = [
     "format",
     "tidy",
     "clippy",
@@ -30,6 +30,7 @@ const STEPS: [&str; 13] = [
     "tests",
     "doctests",
     "storms",
+    "score",
     "setup",
     "e2e",
     "schemathesis",
@@ -97,6 +98,7 @@ fn run_step(name: &str) -> Result<String> {
         ),
         "doctests" => cargo(&["test", "--workspace", "--doc"], &["test result"]),
         "storms" => storms::short(),
+        "score" => score::short(),
         "setup" => {
             let packages = javascript::install()?;
             Ok(format!("{}; {packages}", python::install_all()?))

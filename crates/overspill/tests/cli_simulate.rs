@@ -58,24 +58,54 @@ fn a_trace_is_replayed_under_the_promised_keys() {
 fn policies_are_compared_and_settings_changed() {
     let machine = Machine::new();
     machine.write("t.csv", TRACE);
-    let runs = json(
-        &machine,
-        &[
-            "simulate",
-            "--trace",
-            "t.csv",
-            "--compare",
-            "--set",
-            "max=2",
-            "--seeds",
-            "2",
-            "--json",
-        ],
+    let hour = [
+        "simulate",
+        "--jobs-per-hour",
+        "90",
+        "--compare",
+        "--seeds",
+        "2",
+    ];
+    let set = ["--set", "local_workers=0", "--set", "max=6"];
+    let compare = [&hour[..], &set[..]].concat();
+    let runs = json(&machine, &[&compare[..], &["--json"]].concat());
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 12, "{runs}");
+    assert_eq!(runs["cheapest_on_time"], "cost_aware", "{runs}");
+    let table = machine.run(&compare);
+    assert!(
+        table
+            .stderr
+            .contains("of the jobs on time: cost_aware at $"),
+        "{table}"
     );
-    assert_eq!(runs["runs"].as_array().unwrap().len(), 4, "{runs}");
     let odd = machine.run(&["simulate", "--trace", "t.csv", "--set", "colour=red"]);
     assert_eq!(odd.code, 2, "{odd}");
     assert!(odd.stderr.contains("there is no setting `colour`"), "{odd}");
+    for (set, reason) in [
+        ("tarot.cards=3", "there is no policy `tarot`"),
+        ("cost_aware.mood=3", "there is no constant `mood`"),
+        ("knative.target=blue", "`blue` is no value here"),
+    ] {
+        let odd = machine.run(&["simulate", "--trace", "t.csv", "--set", set]);
+        assert_eq!(odd.code, 2, "{odd}");
+        assert!(odd.stderr.contains(reason), "{odd}");
+    }
+    let patient = |set: &str| {
+        let arguments = [
+            "simulate",
+            "--trace",
+            "t.csv",
+            "--local-workers",
+            "0",
+            "--policy",
+            "runpod_queue_delay",
+            "--set",
+            set,
+            "--json",
+        ];
+        json(&machine, &arguments)["wait_p50_s"].as_f64().unwrap()
+    };
+    assert!(patient("runpod_queue_delay.delay=60s") > patient("runpod_queue_delay.delay=1s"));
     let none = machine.run(&["simulate"]);
     assert_eq!(none.code, 2, "{none}");
     assert!(none.stderr.contains("nothing to replay"), "{none}");

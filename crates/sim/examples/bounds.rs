@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use overspill_core::time::DurationMs;
 use overspill_sim::simulate::bound::bound;
-use overspill_sim::simulate::score::KNOWN;
+use overspill_sim::simulate::score::{KNOWN, PROMISE};
 use overspill_sim::simulate::trace::Trace;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for known in KNOWN {
         let trace = Trace::read(&folder.join(format!("{}.csv", known.name)))?;
         let slot = DurationMs::from_secs(known.bound_slot_s);
-        let found = bound(&trace, &known.settings(1), Some(slot)).unwrap_or(f64::NAN);
+        let found = bound(&trace, &known.settings(1, PROMISE), Some(slot)).unwrap_or(f64::NAN);
         let off = found / known.bound_s - 1.0;
         is_near &= off.abs() <= 0.01;
         println!(

@@ -11,7 +11,7 @@ use crate::config::units::{parse_duration, parse_money};
 use super::Context;
 use super::error::CommandError;
 use super::output::note;
-use super::simulate::{mean, progress};
+use super::simulate::{Constants, mean, progress};
 use super::world::{LoadArgs, WorldArgs};
 
 /// Show workers, capacity and cost of each profile, for a described or recorded load
@@ -70,7 +70,14 @@ pub fn run(args: &PlanArgs, context: &Context) -> Result<(), CommandError> {
             max_wait: DurationMs::from_secs(promise),
             ..settings.clone()
         };
-        let run = mean("cost_aware", trace, &settings, 1, &bar)?;
+        let run = mean(
+            "cost_aware",
+            &Constants::default(),
+            trace,
+            &settings,
+            1,
+            &bar,
+        )?;
         let first = trace.jobs.first().map_or(0, |job| job.arrival.as_millis());
         let last = trace.jobs.last().map_or(0, |job| job.arrival.as_millis());
         // Whole days, so that a load of one evening is not taken for one of every hour.

@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use overspill_core::time::DurationMs;
 use overspill_sim::simulate::bound::bound;
-use overspill_sim::simulate::policies::{NAMES, Shipped};
+use overspill_sim::simulate::policies::{NAMES, Policy, named};
 use overspill_sim::simulate::{Settings, Summary, Trace, simulate_watched};
 use serde_json::json;
 
@@ -36,13 +36,14 @@ pub struct SimulateArgs {
     /// The promise: from submit to start
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = parse_duration)]
     max_wait: DurationMs,
-    /// What decides
+    /// What decides; those from classic_ladder on are for comparison only
     #[arg(long, default_value = "cost_aware", value_parser = NAMES)]
     policy: String,
-    /// Run every policy
+    /// Run every policy, and say which is the cheapest of those that keep the promise
     #[arg(long, conflicts_with = "policy")]
     compare: bool,
-    /// Change one setting of the world, such as stuck_share=0.1 (may be repeated)
+    /// Change one setting of the world, such as stuck_share=0.1, or one constant of a policy, such as
+    /// cost_aware.lateness_price=3 (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Mean over so many seeds, counted up from --seed
@@ -62,8 +63,9 @@ pub fn run(args: &SimulateArgs, context: &Context) -> Result<(), CommandError> {
     settings.min = args.min;
     settings.max = args.max;
     settings.max_wait = args.max_wait;
+    let mut constants = Constants::default();
     for text in &args.set {
-        apply(&mut settings, text)?;
+        apply(&mut settings, &mut constants, text)?;
     }
     let trace = args.load.arrivals(args.world.seed, context)?;
     let names: &[&str] = if args.compare {
@@ -76,7 +78,7 @@ pub fn run(args: &SimulateArgs, context: &Context) -> Result<(), CommandError> {
     let bar = progress(runs, context);
     let mut results = Vec::new();
     for name in names {
-        results.push(mean(name, &trace, &settings, args.seeds, &bar)?);
+        results.push(mean(name, &constants, &trace, &settings, args.seeds, &bar)?);
     }
     bar.finish_and_clear();
     if args.bound {
@@ -101,12 +103,16 @@ pub fn run(args: &SimulateArgs, context: &Context) -> Result<(), CommandError> {
             Some(only) if !args.compare => only,
             last => {
                 shapes.extend(last);
-                json!({ "runs": shapes })
+                let cheapest = cheapest(&results).map(|at| &results[at].policy);
+                json!({ "runs": shapes, "cheapest_on_time": cheapest })
             }
         });
     }
     let rows = results.iter().map(row).collect();
     context.output.table(HEADINGS, rows)?;
+    if args.compare {
+        note(&verdict(&results));
+    }
     let memory = peak.map_or_else(String::new, |bytes| {
         format!(", {} MB at most", bytes / 1_000_000)
     });
@@ -161,15 +167,111 @@ fn row(run: &Summary) -> Vec<String> {
     ]
 }
 
-/// `key=value` of the world.
-fn apply(settings: &mut Settings, text: &str) -> Result<(), CommandError> {
+/// The least share of jobs on time with which a policy counts as one that keeps the promise.
+const ON_TIME: f64 = 0.97;
+
+/// The cheapest of those that keep the promise; what knows the future does not count.
+fn cheapest(results: &[Summary]) -> Option<usize> {
+    let is_real = |name: &str| name != "clairvoyant";
+    let on_time = (0..results.len())
+        .filter(|&at| results[at].on_time_share >= ON_TIME && is_real(&results[at].policy));
+    on_time.min_by(|&a, &b| results[a].cost_usd.total_cmp(&results[b].cost_usd))
+}
+
+/// The comparison in one sentence.
+fn verdict(results: &[Summary]) -> String {
+    let Some(at) = cheapest(results) else {
+        return format!(
+            "no policy starts {:.0} % of the jobs on time: raise --max, or allow a longer --max-wait",
+            ON_TIME * 100.0
+        );
+    };
+    let best = &results[at];
+    let rest: Vec<Summary> = results
+        .iter()
+        .enumerate()
+        .filter(|&(other, _)| other != at)
+        .map(|(_, run)| run.clone())
+        .collect();
+    let next = cheapest(&rest).map_or_else(
+        || ": no other is on time".to_owned(),
+        |next| {
+            let more = rest[next].cost_usd - best.cost_usd;
+            let share = more / best.cost_usd.max(1e-9) * 100.0;
+            format!(
+                "; the next is {} at ${:.2} ({share:+.0} %)",
+                rest[next].policy, rest[next].cost_usd
+            )
+        },
+    );
+    format!(
+        "cheapest with {:.0} % of the jobs on time: {} at ${:.2}, {:.1} % on time, p95 {:.1} s{next}",
+        ON_TIME * 100.0,
+        best.policy,
+        best.cost_usd,
+        best.on_time_share * 100.0,
+        best.wait_p95_s,
+    )
+}
+
+/// Constants of policies that differ from the default: policy, key, value.
+#[derive(Debug, Default)]
+pub(super) struct Constants(Vec<(String, String, String)>);
+
+impl Constants {
+    /// The policy of that name with its constants.
+    pub(super) fn policy(&self, name: &str, slots: u32) -> Result<Box<dyn Policy>, CommandError> {
+        let mut policy = named(name, slots).ok_or_else(|| {
+            CommandError::new(ErrorKind::Usage, format!("there is no policy {name}"))
+        })?;
+        for (_, key, text) in self.0.iter().filter(|(policy, ..)| policy == name) {
+            let refused = |message: String| {
+                let keys = named(name, slots).map_or(&[][..], |policy| policy.keys());
+                CommandError::new(ErrorKind::Usage, message)
+                    .hint(format!("{name} has {}", keys.join(", ")))
+            };
+            match policy.set(key, text) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(refused(format!(
+                        "--set {name}.{key}={text}: there is no constant `{key}`"
+                    )));
+                }
+                Err(error) => {
+                    return Err(refused(format!("--set {name}.{key}={text}")).because(error));
+                }
+            }
+        }
+        Ok(policy)
+    }
+}
+
+/// `key=value` of the world, or `policy.key=value`.
+fn apply(
+    settings: &mut Settings,
+    constants: &mut Constants,
+    text: &str,
+) -> Result<(), CommandError> {
     let refused = |message: String| {
-        CommandError::new(ErrorKind::Usage, message)
-            .hint(format!("--set knows {}", Settings::KEYS.join(", ")))
+        CommandError::new(ErrorKind::Usage, message).hint(format!(
+            "--set knows {}; and constants of policies, such as cost_aware.lateness_price=3",
+            Settings::KEYS.join(", ")
+        ))
     };
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| refused(format!("--set {text}: expected key=value")))?;
+    if let Some((policy, key)) = key.trim().split_once('.') {
+        if !NAMES.contains(&policy) {
+            return Err(refused(format!(
+                "--set {text}: there is no policy `{policy}`"
+            )));
+        }
+        let owned = |text: &str| text.trim().to_owned();
+        constants.0.push((owned(policy), owned(key), owned(value)));
+        // A mistake is named even where the policy does not run.
+        return constants.policy(policy, settings.slots).map(|_| ());
+    }
     match settings.set(key.trim(), value) {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused(format!(
@@ -182,6 +284,7 @@ fn apply(settings: &mut Settings, text: &str) -> Result<(), CommandError> {
 /// The mean over the seeds; each run must add up.
 pub(super) fn mean(
     name: &str,
+    constants: &Constants,
     trace: &Trace,
     settings: &Settings,
     seeds: u64,
@@ -193,14 +296,13 @@ pub(super) fn mean(
             seed,
             ..settings.clone()
         };
-        let mut policy = Shipped::named(name, settings.slots).ok_or_else(|| {
-            CommandError::new(ErrorKind::Usage, format!("there is no policy {name}"))
-        })?;
+        let mut policy = constants.policy(name, settings.slots)?;
         let from = bar.position();
         let mut watch = |done: usize| bar.set_position(from + done as u64);
-        let run = simulate_watched(trace, &settings, &mut policy, &mut watch).map_err(|error| {
-            CommandError::new(ErrorKind::Usage, "this world cannot be simulated").because(error)
-        })?;
+        let run =
+            simulate_watched(trace, &settings, policy.as_mut(), &mut watch).map_err(|error| {
+                CommandError::new(ErrorKind::Usage, "this world cannot be simulated").because(error)
+            })?;
         bar.set_position(from + trace.jobs.len() as u64);
         run.check(trace, &settings).map_err(|error| {
             CommandError::new(

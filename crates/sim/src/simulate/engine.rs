@@ -197,6 +197,7 @@ impl<'a> Engine<'a> {
                 if policy.foresight().is_none() {
                     self.history.arrived(self.now);
                 }
+                policy.arrived(self.now);
                 self.queue.push_back(job);
                 if let Some(next) = self.trace.jobs.get(job + 1) {
                     self.put(next.arrival, Happening::Arrival { job: job + 1 });

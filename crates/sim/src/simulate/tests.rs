@@ -2,7 +2,7 @@
 
 use overspill_core::time::{DurationMs, Timestamp};
 
-use super::policies::{NAMES, Policy, Shipped};
+use super::policies::{NAMES, SHIPPED, named};
 use super::record::{Run, Summary};
 use super::trace::{Trace, TraceJob};
 use super::{Settings, simulate};
@@ -21,8 +21,8 @@ fn arrivals(count: u32, gap_ms: i64, length_ms: u64, burst: u32) -> Trace {
 }
 
 fn run(name: &str, trace: &Trace, settings: &Settings) -> (Run, Summary) {
-    let mut policy = Shipped::named(name, settings.slots).unwrap();
-    let run = simulate(trace, settings, &mut policy).unwrap();
+    let mut policy = named(name, settings.slots).unwrap();
+    let run = simulate(trace, settings, policy.as_mut()).unwrap();
     run.check(trace, settings).unwrap();
     let summary = run.summary(policy.name(), trace, settings);
     (run, summary)
@@ -42,7 +42,11 @@ fn every_run_adds_up_and_ends_at_zero_workers() {
             let trace = arrivals(300, 9_000, 20_000, burst);
             let (run, summary) = run(name, &trace, &settings);
             assert_eq!(summary.jobs, 300, "{name}");
-            // With min 0 nothing outlives its last job but by an idle time-out and a stuck start.
+            // With min 0 nothing outlives its last job but by an idle time-out and a stuck start; the
+            // rules for comparison keep their workers as long as they say.
+            if !SHIPPED.contains(&name) {
+                continue;
+            }
             let last = run.attempts.iter().map(|job| job.started_at).max().unwrap();
             let limit = last + DurationMs::from_secs(40 + 420 + 10);
             assert!(run.workers.iter().all(|w| w.stopped_at <= limit), "{name}");

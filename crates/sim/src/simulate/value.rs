@@ -29,6 +29,17 @@ pub fn count(text: &str) -> Result<u32, ValueError> {
         .map_err(|_| wrong(text, "a whole number such as 8"))
 }
 
+/// A whole number from 1.
+///
+/// # Errors
+/// When it is none.
+pub fn positive(text: &str) -> Result<u32, ValueError> {
+    count(text)
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or_else(|| wrong(text, "a whole number from 1 such as 8"))
+}
+
 /// A number from 0.
 ///
 /// # Errors

@@ -1,5 +1,11 @@
 //! The yardstick: billed worker-seconds over the least that any schedule could bill, as a geometric
 //! mean over known traces.
+//!
+//! [`KNOWN`] are the recorded traces with their published bounds, [`generated`] our own where those
+//! are not at hand, [`report`] every policy over either, beside the published figures.
+
+pub mod generated;
+pub mod report;
 
 use overspill_core::time::DurationMs;
 
@@ -8,6 +14,9 @@ use super::policies::Policy;
 use super::record::{Broken, Summary};
 use super::settings::{Settings, SettingsError};
 use super::trace::Trace;
+
+/// The promise of the score: submit to start.
+pub const PROMISE: DurationMs = DurationMs::from_secs(90);
 
 /// A trace whose bound is known.
 #[derive(Debug, Clone, Copy)]
@@ -52,15 +61,15 @@ const fn known(
 }
 
 impl KnownTrace {
-    /// Its world, at a promise of 90 s.
+    /// Its world.
     #[must_use]
-    pub fn settings(&self, seed: u64) -> Settings {
+    pub fn settings(&self, seed: u64, max_wait: DurationMs) -> Settings {
         Settings {
             local_workers: self.local.0,
             local_slots: self.local.1,
             max: self.cloud.0,
             slots: self.cloud.1,
-            max_wait: DurationMs::from_secs(90),
+            max_wait,
             seed,
             ..Settings::default()
         }
@@ -127,11 +136,12 @@ pub fn line(
     known: KnownTrace,
     trace: &Trace,
     seeds: &[u64],
+    max_wait: DurationMs,
     policy: &dyn Fn() -> Box<dyn Policy>,
 ) -> Result<Line, ScoreError> {
     let mut runs = Vec::new();
     for &seed in seeds {
-        let settings = known.settings(seed);
+        let settings = known.settings(seed, max_wait);
         let mut policy = policy();
         let run =
             simulate(trace, &settings, policy.as_mut()).map_err(|source| ScoreError::Settings {
@@ -154,7 +164,11 @@ pub fn line(
 /// The score: geometric mean of the ratios.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "a handful of traces")]
-pub fn score(lines: &[Line]) -> f64 {
-    let logs: f64 = lines.iter().map(|line| line.ratio().ln()).sum();
-    (logs / lines.len().max(1) as f64).exp()
+pub fn score<'a>(lines: impl IntoIterator<Item = &'a Line>) -> f64 {
+    let (sum, count) = lines
+        .into_iter()
+        .fold((0.0, 0_usize), |(sum, count), line| {
+            (sum + line.ratio().ln(), count + 1)
+        });
+    (sum / count.max(1) as f64).exp()
 }
