@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::step::{self, Outcome};
+use crate::{browser, dashboard, score, storms};
 use crate::{crash, e2e, javascript, outage, python, schemathesis, soak, tidy, workspace};
-use crate::{score, storms};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -22,9 +22,10 @@ pub(crate) struct TestArgs {
 }
 
 /// Names of the steps, in the order in which they run.
-const STEPS: [&str; 14] = [
+const STEPS: [&str; 16] = [
     "format",
     "tidy",
+    "dashboard",
     "clippy",
     "build",
     "tests",
@@ -37,6 +38,7 @@ const STEPS: [&str; 14] = [
     "crash",
     "outage",
     "soak",
+    "browser",
 ];
 
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
@@ -76,6 +78,8 @@ fn run_step(name: &str) -> Result<String> {
     match name {
         "format" => cargo(&["fmt", "--all", "--check"], &[]).map(|_| "formatted".to_owned()),
         "tidy" => tidy::check().map(|seen| seen.to_string()),
+        // Before anything is compiled: the binary embeds it.
+        "dashboard" => dashboard::build(),
         "clippy" => {
             let lints = [
                 "clippy",
@@ -111,6 +115,7 @@ fn run_step(name: &str) -> Result<String> {
         "crash" => step::watch(crash::short()?, &["lost"]),
         "outage" => step::watch(outage::short()?, &["ran twice"]),
         "soak" => step::watch(soak::short()?, &["soak:"]),
+        "browser" => browser::suite(),
         unknown => bail!("no step is called {unknown:?}"),
     }
 }

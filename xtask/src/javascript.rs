@@ -1,27 +1,34 @@
-//! The JavaScript clients of the end-to-end suite, `e2e/node_modules`.
+//! Packages of npm: the JavaScript clients of the end-to-end suite (`e2e/node_modules`), and what the
+//! dashboard is built of and tested with (`dashboard/node_modules`).
 //!
-//! `e2e/package-lock.json` pins every package by version and hash; a copy of it inside the folder,
-//! written last, says what is installed.
+//! A folder's `package-lock.json` pins every package by version and hash; a copy of it inside
+//! `node_modules`, written last, says what is installed.
+
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use crate::{python, step, workspace};
 
-/// Installs the clients if they are missing or older than `package-lock.json`.
+/// Installs the clients of the end-to-end suite.
 pub(crate) fn install() -> Result<String> {
-    let suite = python::suite_dir();
-    let lock = suite.join("package-lock.json");
+    install_in(&python::suite_dir(), "e2e")
+}
+
+/// Installs a folder's packages if they are missing or older than its `package-lock.json`.
+pub(crate) fn install_in(folder: &Path, name: &str) -> Result<String> {
+    let lock = folder.join("package-lock.json");
     let wanted =
         std::fs::read_to_string(&lock).with_context(|| format!("reading {}", lock.display()))?;
-    let stamp = suite.join("node_modules").join("installed.json");
+    let stamp = folder.join("node_modules").join("installed.json");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok("e2e/node_modules is up to date".to_owned());
+        return Ok(format!("{name}/node_modules is up to date"));
     }
     let mut npm = workspace::command("npm");
-    npm.current_dir(&suite)
+    npm.current_dir(folder)
         .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
     step::watch(npm, &["added"])
-        .context("the JavaScript clients need Node 20 or newer with npm")?;
+        .with_context(|| format!("{name} needs Node 20 or newer with npm"))?;
     std::fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))?;
-    Ok("e2e/node_modules is new".to_owned())
+    Ok(format!("{name}/node_modules is new"))
 }

@@ -8,7 +8,9 @@
     reason = "a program for people: its report is its output"
 )]
 
+mod browser;
 mod crash;
+mod dashboard;
 mod demo;
 mod e2e;
 mod faults;
@@ -59,6 +61,10 @@ enum Task {
     Storms(storms::StormsArgs),
     /// Plant bugs in a copy of the tree; the tests must find each
     Planted(planted::PlantedArgs),
+    /// Build the dashboard, which the next build of the binary embeds
+    Dashboard,
+    /// Walk through the dashboard in a real browser, before a live demo
+    Browser,
     /// Build and run `overspill demo`; what follows is passed on to it
     Demo(demo::DemoArgs),
     /// Print what every scaling policy costs against the least possible, over recorded traces
@@ -87,6 +93,8 @@ fn run(task: Task) -> Result<()> {
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),
         Task::Planted(args) => planted::run(&args),
+        Task::Dashboard => dashboard::run(),
+        Task::Browser => browser::run(),
         Task::Demo(args) => demo::run(&args),
         Task::Score(args) => score::run(&args),
     }

@@ -11,6 +11,9 @@ use crate::machine::Core;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::Limits;
 
+/// Where the keys of jobs of low priority begin in a queue ([`Job::queue_key`]).
+const LOW_PRIORITY: u64 = 1 << 63;
+
 /// A live job, as people and clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveJob {
@@ -217,6 +220,39 @@ impl Core {
     /// All live incarnations.
     pub fn workers(&self) -> impl Iterator<Item = &crate::worker::WorkerRecord> {
         self.workers.values().map(|worker| &worker.record)
+    }
+
+    /// The configured endpoints.
+    pub fn configured(&self) -> impl Iterator<Item = &Endpoint> {
+        let endpoints = self.endpoints.values();
+        endpoints.filter(|endpoint| endpoint.spec.is_some())
+    }
+
+    /// When the job that waits longest in this endpoint's queue came in; `None` when none waits.
+    #[must_use]
+    pub fn oldest_waiting(&self, endpoint: &Endpoint) -> Option<Timestamp> {
+        // Within each priority the queue is in the order of arrival.
+        let first = endpoint.queue.values().next();
+        let first_low = endpoint.queue.range(LOW_PRIORITY..).next();
+        let slots = first.into_iter().chain(first_low.map(|(_, slot)| slot));
+        let jobs = slots.filter_map(|&slot| self.jobs.at(slot));
+        jobs.map(|job| job.submitted_at).min()
+    }
+
+    /// All live incarnations, with what they hold.
+    pub fn live_workers(&self) -> impl Iterator<Item = &crate::worker::Worker> {
+        self.workers.values()
+    }
+
+    /// A live attempt.
+    #[must_use]
+    pub fn attempt(&self, id: AttemptId) -> Option<&Attempt> {
+        self.attempts.get(&id)
+    }
+
+    /// The cards of this host, as configured.
+    pub fn devices(&self) -> impl Iterator<Item = &crate::topology::DeviceSpec> {
+        self.devices.values().map(|device| &device.spec)
     }
 
     /// All pools as configured: id, endpoint and specification.

@@ -7,6 +7,7 @@
     reason = "a failing unwrap is a failing test; one that skips a part of itself says so"
 )]
 
+mod board;
 mod cli_check;
 mod cli_client;
 mod cli_help;

@@ -57,6 +57,7 @@ struct Index {
     /// The snapshot it was made from.
     source: Option<Arc<Vec<KeyRecord>>>,
     by_digest: HashMap<[u8; 32], Arc<Entry>>,
+    by_id: HashMap<Arc<str>, Arc<Entry>>,
 }
 
 /// Keys by digest, made anew whenever the engine shows another snapshot of them.
@@ -80,28 +81,41 @@ impl Keyring {
         now: Timestamp,
     ) -> Option<Caller> {
         let digest = keys::digest(server_secret, key);
-        let entry = {
-            let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-            if !index
-                .source
-                .as_ref()
-                .is_some_and(|source| Arc::ptr_eq(source, records))
-            {
-                *index = Index::of(records);
-            }
-            index.by_digest.get(&digest).cloned()
-        };
+        let entry = self.look_up(records, |index| index.by_digest.get(&digest).cloned());
         let stored = entry.as_ref().map_or([0; 32], |entry| entry.digest);
         let is_equal = bool::from(stored.ct_eq(&digest));
         entry
             .filter(|entry| is_equal && entry.expires_at.is_none_or(|end| now < end))
             .map(|entry| entry.caller.clone())
     }
+
+    /// What the key of this public id may do, for whoever proved to have had it; `None` when there is
+    /// none, or it was revoked, or it expired.
+    #[must_use]
+    pub fn by_id(&self, records: &Arc<Vec<KeyRecord>>, id: &str, now: Timestamp) -> Option<Caller> {
+        let entry = self.look_up(records, |index| index.by_id.get(id).cloned());
+        entry
+            .filter(|entry| entry.expires_at.is_none_or(|end| now < end))
+            .map(|entry| entry.caller.clone())
+    }
+
+    fn look_up(
+        &self,
+        records: &Arc<Vec<KeyRecord>>,
+        find: impl FnOnce(&Index) -> Option<Arc<Entry>>,
+    ) -> Option<Arc<Entry>> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = index.source.as_ref();
+        if !source.is_some_and(|source| Arc::ptr_eq(source, records)) {
+            *index = Index::of(records);
+        }
+        find(&index)
+    }
 }
 
 impl Index {
     fn of(records: &Arc<Vec<KeyRecord>>) -> Self {
-        let by_digest = records
+        let by_digest: HashMap<[u8; 32], Arc<Entry>> = records
             .iter()
             .filter(|record| record.revoked_at.is_none())
             .map(|record| {
@@ -122,8 +136,10 @@ impl Index {
                 (record.digest, Arc::new(entry))
             })
             .collect();
+        let of_id = |entry: &Arc<Entry>| (Arc::clone(&entry.caller.key_id), Arc::clone(entry));
         Self {
             source: Some(Arc::clone(records)),
+            by_id: by_digest.values().map(of_id).collect(),
             by_digest,
         }
     }
@@ -154,6 +170,10 @@ mod tests {
             .expect("it is known");
         assert!(caller.may(Scope::JobsSubmit) && !caller.may(Scope::JobsRead));
         assert!(caller.sees("tts") && !caller.sees("sdxl"));
+        let by_id = |now| keyring.by_id(&records, &record.id, now);
+        assert_eq!(by_id(now), Some(caller));
+        assert_eq!(by_id(Timestamp::from_millis(5_000)), None);
+        assert_eq!(keyring.by_id(&records, "other", now), None);
         let late = Timestamp::from_millis(5_000);
         assert_eq!(keyring.authenticate(&secret, &records, &text, late), None);
         assert_eq!(
@@ -163,5 +183,7 @@ mod tests {
         record.revoked_at = Some(now);
         let records = Arc::new(vec![record]);
         assert_eq!(keyring.authenticate(&secret, &records, &text, now), None);
+        let id = &records[0].id;
+        assert_eq!(keyring.by_id(&records, id, now), None);
     }
 }

@@ -11,4 +11,5 @@ pub mod keyring;
 pub mod keys;
 pub mod scope;
 pub mod seal;
+pub mod session;
 pub mod worker_key;

@@ -17,6 +17,9 @@ pub struct DemoArgs {
     /// Seed of the load and of the emulated cloud
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Keep everything up after the report, until interrupted, to look around in the dashboard
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// How much the demo submits.

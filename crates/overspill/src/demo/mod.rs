@@ -74,6 +74,7 @@ async fn demo(args: &DemoArgs, context: &Context) -> Result<(), CommandError> {
     note(&format!(
         "server at http://{address}, {LOCAL_WORKERS} local sample workers; jobs take 1 s"
     ));
+    note(&format!("dashboard at http://{address}/#key={API_KEY}"));
     let serving = tokio::spawn(server.run(stop.clone().cancelled_owned(), || None));
 
     let watch = watch::Watch::new(handle.clone(), emulator.clone(), cloud_endpoint);
@@ -103,6 +104,10 @@ async fn demo(args: &DemoArgs, context: &Context) -> Result<(), CommandError> {
     let saved = report::saved(&handle).await;
     let report = report::Report::new(&jobs, &watched, &emulator, saved, LOCAL_WORKERS);
     report.print(&context.output)?;
+    if args.keep {
+        note("everything stays up: interrupt (Ctrl-C) to end");
+        crate::cli::emulate::interrupted().await;
+    }
     stop.cancel();
     let _ = serving.await;
     let _ = cloud_task.await;

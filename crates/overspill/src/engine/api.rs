@@ -413,6 +413,9 @@ pub trait Engine: Send + Sync + 'static {
     /// A job, live or ended; with its output. `None` when it is unknown or no longer kept.
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobView>, Unavailable>>;
 
+    /// A job's input, while it is kept.
+    fn input(&self, id: JobId) -> BoxFuture<'_, Result<Option<Bytes>, Unavailable>>;
+
     /// The job as soon as its version is not `known`, or as it is when `hold` has passed.
     fn wait_job(
         &self,

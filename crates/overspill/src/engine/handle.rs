@@ -502,6 +502,10 @@ impl Engine for Handle {
         self.view(id).boxed()
     }
 
+    fn input(&self, id: JobId) -> BoxFuture<'_, Result<Option<Bytes>, Unavailable>> {
+        self.read(move |reader| reader.input(id)).boxed()
+    }
+
     fn wait_job(
         &self,
         id: JobId,

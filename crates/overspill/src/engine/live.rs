@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::api::{EndpointDirectory, EndpointEntry, WorkerFacts};
 use crate::auth::keys::KeyRecord;
+use crate::view::tally::Tally;
 use crate::webhook::sign::Rotations;
 
 /// Decisions that are remembered for the time line.
@@ -20,6 +21,8 @@ const DECISIONS_MAX: usize = 1_000;
 /// A decision with its reason.
 #[derive(Debug, Clone)]
 pub struct Decision {
+    /// Which; they are counted from 1 since the start.
+    pub number: u64,
     /// When.
     pub at: Timestamp,
     /// Whose.
@@ -43,6 +46,8 @@ pub struct Live {
     rotations: RwLock<Arc<Rotations>>,
     stops: Mutex<HashMap<WorkerId, StopBox>>,
     decisions: Mutex<VecDeque<Decision>>,
+    /// What became of jobs lately.
+    pub tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -143,12 +148,24 @@ impl Live {
         Err((!stop.is_released).then(|| Arc::clone(&stop.notify)))
     }
 
-    pub(super) fn decided(&self, decision: Decision) {
+    pub(super) fn decided(&self, at: Timestamp, endpoint: EndpointId, reason: Reason) {
         let mut decisions = lock(&self.decisions);
+        let number = decisions.back().map_or(1, |last| last.number + 1);
         if decisions.len() == DECISIONS_MAX {
             decisions.pop_front();
         }
-        decisions.push_back(decision);
+        decisions.push_back(Decision {
+            number,
+            at,
+            endpoint,
+            reason,
+        });
+    }
+
+    /// The number of the newest decision; 0 before the first.
+    #[must_use]
+    pub fn last_decision(&self) -> u64 {
+        lock(&self.decisions).back().map_or(0, |last| last.number)
     }
 
     /// The last decisions, oldest first.

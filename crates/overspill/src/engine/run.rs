@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::api::{Payload, TakenJob, WorkerFacts};
-use super::live::{Decision, Live};
+use super::live::Live;
 use super::message::{Message, Query, StoreUse};
 use super::world::World;
 use crate::clock::ServerClock;
@@ -490,6 +490,7 @@ impl Engine {
 
     fn publish(&mut self, changes: &[Change], payloads: &BTreeMap<u64, Bytes>) {
         self.activity.commits.fetch_add(1, Ordering::Relaxed);
+        self.live.tally.count(changes);
         let mut changed = Vec::new();
         let mut is_structural = false;
         {
@@ -567,11 +568,7 @@ impl Engine {
                 Effect::Decided { endpoint, reason } => {
                     debug!(%endpoint, code = reason.code(), %reason, "decided");
                     let at = self.core.now();
-                    self.live.decided(Decision {
-                        at,
-                        endpoint,
-                        reason,
-                    });
+                    self.live.decided(at, endpoint, reason);
                 }
                 Effect::CloudSubmit { attempt, .. } => {
                     let input = self.input(attempt.job);

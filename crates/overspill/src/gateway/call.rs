@@ -261,6 +261,12 @@ impl Gateway {
         if !self.options.auth_required {
             return Ok(Caller::anyone());
         }
+        if matches!(credential, Credential::Missing)
+            && let Some(caller) = self.session_caller(call)?
+        {
+            require(&caller, scope)?;
+            return Ok(caller);
+        }
         let now = self.engine.now();
         let address = call.client_address(self);
         if self.failures.is_braked(address, now) {

@@ -20,6 +20,7 @@ pub mod options;
 pub mod query;
 pub mod route;
 pub mod server;
+pub mod session;
 pub mod webhook_url;
 pub mod workers;
 
@@ -32,7 +33,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::failures::Failures;
 use crate::auth::keyring::Keyring;
+use crate::dashboard;
 use crate::engine::api::Engine;
+use crate::view::board::Board;
 
 use body::{Body, Reply};
 use call::Call;
@@ -48,6 +51,9 @@ pub struct Gateway {
     options: GatewayOptions,
     keyring: Keyring,
     failures: Failures,
+    ended_sessions: crate::auth::session::Ended,
+    /// What the dashboard shows; a gateway without one has no such pages.
+    board: Option<Arc<Board>>,
     ids: ids::Ids,
     limits: limits::Limits,
     windows: management::windows::Windows,
@@ -64,7 +70,19 @@ impl Gateway {
     /// A gateway before this engine.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, options: GatewayOptions) -> Arc<Self> {
+        Self::with_board(engine, options, None)
+    }
+
+    /// The same, with what the dashboard shows.
+    #[must_use]
+    pub fn with_board(
+        engine: Arc<dyn Engine>,
+        options: GatewayOptions,
+        board: Option<Arc<Board>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            board,
+            ended_sessions: crate::auth::session::Ended::default(),
             started_at: engine.now(),
             engine,
             options,
@@ -222,6 +240,24 @@ impl Gateway {
             Operation::WebhookReplay => of!(management::webhooks::replay(self, call)),
             Operation::WebhookSecret => of!(management::webhooks::secret(self, call)),
             Operation::WebhookRotate => of!(management::webhooks::rotate(self, call)),
+            Operation::SessionShow => of!(session::show(self, call)),
+            Operation::SessionBegin => of!(session::begin(self, call)),
+            Operation::SessionEnd => of!(session::end(self, call)),
+            Operation::Overview => of!(management::board::overview(self, call)),
+            Operation::Live => of!(management::board::live(self, call)),
+            Operation::Series => of!(management::board::series(self, call)),
+            Operation::Pools => of!(management::board::pools(self, call)),
+            Operation::TimeLine => of!(management::board::time_line(self, call)),
+            Operation::Spending => of!(management::board::spending(self, call)),
+            Operation::Settings => of!(management::board::settings(self, call)),
+            Operation::JobPayload => of!(management::payloads::show(self, call)),
+            Operation::DashboardPage => {
+                dashboard::file("index.html", &call.headers).ok_or_else(no_route)
+            }
+            Operation::DashboardAsset => {
+                let name = format!("assets/{}", call.params[0]);
+                dashboard::file(&name, &call.headers).ok_or_else(no_route)
+            }
             Operation::Livez => Ok(body::json("{\"status\":\"ok\"}")),
             Operation::Readyz => self.readyz(),
         }

@@ -58,6 +58,19 @@ pub enum Operation {
     WebhookReplay,
     WebhookSecret,
     WebhookRotate,
+    SessionShow,
+    SessionBegin,
+    SessionEnd,
+    Overview,
+    Live,
+    Series,
+    Pools,
+    TimeLine,
+    Spending,
+    Settings,
+    JobPayload,
+    DashboardPage,
+    DashboardAsset,
     Livez,
     Readyz,
 }
@@ -131,6 +144,7 @@ pub const ROUTES: &[Route] = {
         route(PATCH, "/api/v1/endpoints/{endpoint}", Op::EndpointPatch, Key(S::EndpointsWrite)),
         route(GET, "/api/v1/jobs", Op::JobList, Key(S::JobsRead)),
         route(GET, "/api/v1/jobs/{job}", Op::JobShow, Key(S::JobsRead)),
+        route(GET, "/api/v1/jobs/{job}/{payload}", Op::JobPayload, Key(S::JobsRead)),
         route(POST, "/api/v1/keys", Op::KeyCreate, Key(S::Keys)),
         route(GET, "/api/v1/keys", Op::KeyList, Key(S::Keys)),
         route(DELETE, "/api/v1/keys/{key}", Op::KeyRevoke, Key(S::Keys)),
@@ -139,6 +153,18 @@ pub const ROUTES: &[Route] = {
         route(POST, "/api/v1/webhooks/{webhook}/replay", Op::WebhookReplay, Key(S::JobsSubmit)),
         route(GET, "/api/v1/webhook-secrets/{endpoint}", Op::WebhookSecret, Key(S::Keys)),
         route(POST, "/api/v1/webhook-secrets/{endpoint}/rotate", Op::WebhookRotate, Key(S::Keys)),
+        route(GET, "/api/v1/overview", Op::Overview, Key(S::JobsRead)),
+        route(GET, "/api/v1/live", Op::Live, Key(S::JobsRead)),
+        route(GET, "/api/v1/series", Op::Series, Key(S::JobsRead)),
+        route(GET, "/api/v1/pools", Op::Pools, Key(S::Workers)),
+        route(GET, "/api/v1/decisions", Op::TimeLine, Key(S::JobsRead)),
+        route(GET, "/api/v1/spending", Op::Spending, Key(S::JobsRead)),
+        route(GET, "/api/v1/settings", Op::Settings, Key(S::Admin)),
+        route(GET, "/api/v1/session", Op::SessionShow, Open),
+        route(POST, "/api/v1/session", Op::SessionBegin, Key(S::JobsRead)),
+        route(DELETE, "/api/v1/session", Op::SessionEnd, Key(S::JobsRead)),
+        route(GET, "/", Op::DashboardPage, Open),
+        route(GET, "/assets/{file}", Op::DashboardAsset, Open),
         route(GET, "/livez", Op::Livez, Open),
         route(GET, "/readyz", Op::Readyz, Open),
     ]
@@ -228,7 +254,14 @@ mod tests {
                 };
                 assert_eq!(found.operation, route.operation, "{path}");
             }
-            let is_public = matches!(route.operation, Operation::Livez | Operation::Readyz);
+            let is_public = matches!(
+                route.operation,
+                Operation::Livez
+                    | Operation::Readyz
+                    | Operation::SessionShow
+                    | Operation::DashboardPage
+                    | Operation::DashboardAsset
+            );
             assert_eq!(route.access == Access::Open, is_public, "{path}");
             let is_worker = route.path.contains("{worker}");
             assert_eq!(route.access == Access::Worker, is_worker, "{path}");

@@ -41,6 +41,7 @@ use crate::keeper::protocol::Notice;
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::guard::{self, GuardError};
 use crate::topology::{self, Installation};
+use crate::view::board::Board;
 use crate::webhook::{self, sign};
 
 /// The database's file in the data directory.
@@ -137,6 +138,7 @@ pub struct Server {
     drain: CancellationToken,
     gateway: tokio::task::JoinHandle<std::io::Result<()>>,
     webhooks: webhook::Service,
+    board: Arc<Board>,
     warnings: Vec<String>,
 }
 
@@ -245,7 +247,13 @@ impl Server {
             sealer,
             ..gateway_options(config, &options.installation)
         };
-        let gateway = Gateway::new(as_engine, gateway_options);
+        let board = Board::start(
+            handle.clone(),
+            &options.loaded,
+            &read(&installation),
+            drain.clone(),
+        );
+        let gateway = Gateway::with_board(as_engine, gateway_options, Some(Arc::clone(&board)));
         let serving = server::serve(gateway, options.listener, drain.clone());
         let gateway = tokio::spawn(serving);
         std::fs::write(data_dir.join("listen"), format!("http://{address}\n"))?;
@@ -262,6 +270,7 @@ impl Server {
             drain,
             gateway,
             webhooks,
+            board,
             warnings,
         })
     }
@@ -299,6 +308,7 @@ impl Server {
         }
         let topology = Box::new(installation.topology.clone());
         self.handle.live().set_aliases(aliases(&loaded.config));
+        self.board.configure(loaded, &installation);
         *self
             .installation
             .write()
@@ -398,6 +408,11 @@ impl Server {
         self.webhooks.stop().await;
         self.handle.stop().await;
     }
+}
+
+fn read(installation: &RwLock<Installation>) -> std::sync::RwLockReadGuard<'_, Installation> {
+    let installation = installation.read();
+    installation.unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The account in the cloud, if there is one: with a key, or with addresses of its own.

@@ -1,9 +1,11 @@
-//! `/api/v1/…`: endpoints, jobs and keys, for the CLI, the dashboard and scripts. Errors have the
+//! `/api/v1/…`: endpoints, jobs, keys and what the dashboard shows, for the CLI, the dashboard and scripts. Errors have the
 //! problem form.
 
+pub(super) mod board;
 pub(super) mod endpoints;
 pub(super) mod jobs;
 pub(super) mod keys;
+pub(super) mod payloads;
 pub(super) mod serverless;
 pub(super) mod webhooks;
 pub(super) mod windows;

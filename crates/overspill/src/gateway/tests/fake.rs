@@ -483,6 +483,10 @@ impl Engine for Fake {
         async move { Ok(self.state().view(id, *self.version.borrow())) }.boxed()
     }
 
+    fn input(&self, id: JobId) -> BoxFuture<'_, Result<Option<Bytes>, Unavailable>> {
+        async move { Ok(self.state().inputs.get(&id).cloned()) }.boxed()
+    }
+
     fn wait_job(
         &self,
         id: JobId,

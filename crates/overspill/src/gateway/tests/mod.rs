@@ -7,4 +7,5 @@ mod fake;
 mod inputs;
 mod management;
 mod rig;
+mod session;
 mod workers;

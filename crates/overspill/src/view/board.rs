@@ -1,0 +1,268 @@
+//! Looks at the core once a second, keeps an hour of what it saw, and tells whoever watches.
+//!
+//! One task looks; everyone else reads what it published. It asks the engine like any reader, so it
+//! sees committed state only, and costs one pass over endpoints, pools and workers a second,
+//! whatever the number of jobs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use overspill_core::id::{DeviceId, EndpointId, PoolId};
+use overspill_core::time::{DurationMs, Timestamp};
+use overspill_store::{Counts, SpentFilter};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::overview::{Beside, Look, Overview};
+use super::pools::Pools;
+use super::series::{Sample, Series};
+use super::spending::{self, Money, SpentLine};
+use super::tally::Sums;
+use super::time_line::{self, DecisionLine};
+use crate::config::Loaded;
+use crate::engine::api::{Engine as _, Unavailable};
+use crate::engine::handle::Handle;
+use crate::gpu::{GpuMonitor, GpuSnapshot, NvmlGpus};
+use crate::topology::Installation;
+
+/// How often the core is looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How often cards are read.
+const GPU_PERIOD: Duration = Duration::from_secs(2);
+/// Sums of the store are read every so many looks: they grow with endpoints, and change slowly.
+const LOOKS_PER_SUM: u64 = 5;
+
+/// See the module.
+pub struct Board {
+    handle: Handle,
+    settings: RwLock<Arc<Settings>>,
+    series: Mutex<Series>,
+    latest: watch::Sender<Arc<Overview>>,
+    gpus: Option<GpuMonitor>,
+}
+
+/// The configuration in force, for people.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Settings {
+    /// The version of this binary.
+    pub version: &'static str,
+    /// Every effective value as TOML, secrets redacted; live changes are not in it.
+    pub config: String,
+    /// What people should know of it.
+    pub warnings: Vec<String>,
+    /// Keys that are understood and do nothing yet.
+    pub not_active: Vec<String>,
+    /// Time zone whose days count for money.
+    pub time_zone: String,
+    #[serde(skip)]
+    uuids: BTreeMap<DeviceId, String>,
+}
+
+impl Settings {
+    fn new(loaded: &Loaded, installation: &Installation) -> Self {
+        let known = installation.devices.iter();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            config: loaded.config.to_toml(),
+            warnings: loaded
+                .warnings()
+                .map(ToString::to_string)
+                .chain(installation.warnings.iter().cloned())
+                .collect(),
+            not_active: loaded.not_active().map(ToString::to_string).collect(),
+            time_zone: loaded.config.budget.time_zone.name().to_owned(),
+            uuids: known
+                .filter_map(|(id, device)| Some((*id, device.uuid.clone()?)))
+                .collect(),
+        }
+    }
+}
+
+/// What one look leaves for the next.
+#[derive(Default)]
+struct Last {
+    number: u64,
+    sums: Option<Sums>,
+    ended: BTreeMap<EndpointId, Counts>,
+    money: Money,
+}
+
+impl Board {
+    /// Begins to look, until `stop` is cancelled.
+    #[must_use]
+    pub fn start(
+        handle: Handle,
+        loaded: &Loaded,
+        installation: &Installation,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let gpus =
+            NvmlGpus::open()
+                .ok()
+                .and_then(|driver| match GpuMonitor::start(driver, GPU_PERIOD) {
+                    Ok(monitor) => Some(monitor),
+                    Err(error) => {
+                        info!(%error, "cards are not read");
+                        None
+                    }
+                });
+        let board = Arc::new(Self {
+            handle,
+            settings: RwLock::new(Arc::new(Settings::new(loaded, installation))),
+            series: Mutex::default(),
+            latest: watch::Sender::new(Arc::default()),
+            gpus,
+        });
+        let looking = Arc::clone(&board);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = looking.look_on() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        board
+    }
+
+    /// Takes over a changed configuration.
+    pub fn configure(&self, loaded: &Loaded, installation: &Installation) {
+        let settings = Arc::new(Settings::new(loaded, installation));
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        let settings = self.settings.read();
+        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The overview, now and whenever it is new; its number is 0 before the first look.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Overview>> {
+        self.latest.subscribe()
+    }
+
+    /// Samples of the last `length`, `points` at most.
+    #[must_use]
+    pub fn series(&self, length: DurationMs, points: usize) -> Vec<Sample> {
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.last(self.handle.now(), length, points)
+    }
+
+    /// Every pool with its workers, as of now.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn pools(&self) -> Result<Pools, Unavailable> {
+        let now = self.handle.now();
+        self.handle.query(move |core| Pools::read(core, now)).await
+    }
+
+    /// Decisions that are remembered, newest first.
+    #[must_use]
+    pub fn decisions(&self, before: Option<u64>, limit: usize) -> Vec<DecisionLine> {
+        time_line::lines(self.handle.live(), before, limit)
+    }
+
+    /// The last midnight, where days begin for money.
+    #[must_use]
+    pub fn midnight(&self) -> Timestamp {
+        spending::midnight(self.handle.now(), &self.settings().time_zone)
+    }
+
+    /// What was spent and saved from then on, by endpoint and pool.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn spent(&self, since: Option<Timestamp>) -> Result<Vec<SpentLine>, Unavailable> {
+        let filter = SpentFilter {
+            since,
+            ..SpentFilter::default()
+        };
+        let sums = self
+            .handle
+            .read(move |reader| reader.spent(&filter))
+            .await?;
+        let live = self.handle.live();
+        let directory = live.directory();
+        let name_of = |endpoint: EndpointId, pool: PoolId| {
+            let endpoint = directory.get(endpoint).map(|entry| entry.name.clone());
+            (
+                endpoint.unwrap_or_default(),
+                live.pool(pool).unwrap_or_default(),
+            )
+        };
+        Ok(spending::lines(&sums, name_of))
+    }
+
+    async fn look_on(&self) {
+        let mut last = Last::default();
+        let mut clock = tokio::time::interval(PERIOD);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            // A store that is being restored answers later: what was seen last stays.
+            if let Err(Unavailable) = self.look(&mut last).await {
+                warn!("the engine did not answer the board");
+            }
+        }
+    }
+
+    async fn look(&self, last: &mut Last) -> Result<(), Unavailable> {
+        let now = self.handle.now();
+        let look = self.handle.query(move |core| Look::at(core, now)).await?;
+        let settings = self.settings();
+        if last.number.is_multiple_of(LOOKS_PER_SUM) {
+            let midnight = spending::midnight(now, &settings.time_zone);
+            let directory = self.handle.endpoints();
+            let ids: Vec<EndpointId> = directory.entries().iter().map(|e| e.id).collect();
+            let read = self.handle.read(move |reader| {
+                let money = spending::sums(reader, midnight)?;
+                let mut ended = BTreeMap::new();
+                for id in ids {
+                    ended.insert(id, reader.counts(id)?);
+                }
+                Ok((money, ended))
+            });
+            (last.money, last.ended) = read.await?;
+        }
+        last.number += 1;
+        let live = self.handle.live();
+        let sums = live.tally.sums();
+        let no_gpus = GpuSnapshot::default();
+        let monitored = self
+            .gpus
+            .as_ref()
+            .map(|monitor| monitor.watch().borrow().clone());
+        let mut overview = Overview::new(
+            &look,
+            &Beside {
+                now,
+                number: last.number,
+                recent: live.tally.recent(now),
+                ended: &last.ended,
+                money: last.money,
+                gpus: monitored.as_ref().unwrap_or(&no_gpus),
+                uuids: &settings.uuids,
+                last_decision: live.last_decision(),
+            },
+        );
+        if let Some(before) = last.sums.replace(sums) {
+            overview.sample.submitted = sums.submitted - before.submitted;
+            overview.sample.completed = sums.completed - before.completed;
+            overview.sample.failed = sums.failed - before.failed;
+        }
+        {
+            let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+            series.push(overview.sample);
+        }
+        self.latest.send_replace(Arc::new(overview));
+        Ok(())
+    }
+}

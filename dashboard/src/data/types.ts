@@ -1,0 +1,231 @@
+// What the management API answers (docs/reference/api.md). Times are milliseconds since 1970, money
+// is billionths of a dollar.
+
+export interface Percentiles { p50_ms: number; p95_ms: number; p99_ms: number }
+
+export interface Recent {
+  completed: number;
+  failed: number;
+  wait: Percentiles | null;
+  run: Percentiles | null;
+}
+
+export interface WorkerStates {
+  initializing: number;
+  idle: number;
+  running: number;
+  throttled: number;
+  unhealthy: number;
+  stopping: number;
+}
+
+export interface CloudSide {
+  runpod_endpoint: string;
+  wanted: number;
+  max: number | null;
+  price_nano_usd_per_hour: number | null;
+  nano_usd_per_hour: number;
+  reserved_nano_usd: number;
+  failures: number;
+  resumes_at_ms: number | null;
+}
+
+export interface Pool {
+  name: string;
+  kind: "local" | "cloud";
+  workers: WorkerStates;
+  slots_per_worker: number;
+  running: number;
+  waiting: number;
+  cloud: CloudSide | null;
+}
+
+export interface NamedWorker {
+  id: string;
+  jobs: string[];
+  device?: number;
+  state?: "initializing" | "idle" | "running" | "stopping";
+  started_at_ms?: number;
+  pid?: number | null;
+  results?: number;
+}
+
+export interface PoolWithWorkers extends Pool {
+  endpoint: string;
+  named_workers: NamedWorker[];
+}
+
+export interface Ended { completed: number; failed: number; cancelled: number; timed_out: number }
+
+export interface Endpoint {
+  name: string;
+  min: number;
+  max: number;
+  limits_changed: { by: string; at_ms: number; file_min: number; file_max: number } | null;
+  policy: string;
+  max_wait_ms: number;
+  queued: number;
+  running: number;
+  oldest_wait_ms: number | null;
+  workers: WorkerStates;
+  pools: Pool[];
+  recent: Recent;
+  ended: Ended;
+}
+
+export interface Device {
+  id: number;
+  name: string;
+  is_nominal: boolean;
+  jobs: number;
+  workers: number;
+  memory_bytes: number | null;
+  memory_used_bytes: number | null;
+  busy_percent: number | null;
+  temperature_c: number | null;
+  power_mw: number | null;
+}
+
+export interface Money {
+  nano_usd_per_hour: number;
+  reserved_nano_usd: number;
+  today_nano_usd: number;
+  saved_today_nano_usd: number;
+  total_nano_usd: number;
+  saved_total_nano_usd: number;
+}
+
+export interface Sample {
+  at_ms: number;
+  queued: number;
+  local: number;
+  cloud: number;
+  cloud_workers: number;
+  oldest_wait_ms: number;
+  nano_usd_per_hour: number;
+  submitted: number;
+  completed: number;
+  failed: number;
+}
+
+export interface Overview {
+  number: number;
+  at_ms: number;
+  sample: Sample;
+  queued: number;
+  running: number;
+  oldest_wait_ms: number | null;
+  workers: WorkerStates;
+  recent: Recent;
+  ended: Ended;
+  endpoints: Endpoint[];
+  devices: Device[];
+  money: Money;
+  last_decision: number;
+}
+
+export interface Decision {
+  number: number;
+  at_ms: number;
+  endpoint: string;
+  pool: string | null;
+  code: string;
+  text: string;
+  reason: Record<string, unknown>;
+}
+
+export type JobStatus = "queued" | "running" | "completed" | "failed" | "cancelled" | "timed_out";
+
+export interface Job {
+  id: string;
+  endpoint: string;
+  status: JobStatus;
+  submitted_at_ms: number;
+  started_at_ms: number | null;
+  ended_at_ms: number | null;
+  pool: string | null;
+  worker: string | null;
+  attempt: number;
+  delay_ms: number | null;
+  execution_ms: number | null;
+}
+
+export interface Attempt {
+  generation: number;
+  number: number;
+  pool: string;
+  worker: string | null;
+  leased_at_ms: number;
+  started_at_ms: number | null;
+  ended_at_ms: number | null;
+  outcome: string;
+}
+
+export interface Story extends Job {
+  error: string | null;
+  error_code: string | null;
+  webhook: string | null;
+  retries: number;
+  attempts: Attempt[];
+}
+
+export interface Preview {
+  bytes: number;
+  text: string;
+  is_cut: boolean;
+  media: { pointer: string; media_type: string; bytes: number }[];
+  links: string[];
+}
+
+export interface Webhook {
+  id: string;
+  job: string;
+  endpoint: string;
+  url: string;
+  state: "due" | "delivered" | "dead";
+  job_status: string;
+  attempts: number;
+  ended_at_ms: number;
+  tried_at_ms: number | null;
+  next_at_ms: number | null;
+  status: number | null;
+  failure: string | null;
+}
+
+export interface Key {
+  id: string;
+  kind: string;
+  name: string;
+  scopes: string[];
+  endpoints: string[] | null;
+  created_at_ms: number;
+  expires_at_ms: number | null;
+  last_used_at_ms: number | null;
+}
+
+export interface SpentLine {
+  endpoint: string;
+  pool: string;
+  cold_start_nano_usd: number;
+  run_nano_usd: number;
+  idle_nano_usd: number;
+  saved_nano_usd: number;
+  run_ms: number;
+}
+
+export interface Settings {
+  version: string;
+  config: string;
+  warnings: string[];
+  not_active: string[];
+  time_zone: string;
+}
+
+export interface Session {
+  auth_required: boolean;
+  signed_in: boolean;
+  csrf?: string | null;
+  key?: string;
+  name?: string | null;
+  scopes?: string[];
+}
