@@ -63,6 +63,8 @@ RETURNS = {
     "error": {"error": "went wrong"},
     "error_and_more": {"error": "went wrong", "more": 1},
     "error_dict": {"error": {"code": 17, "why": "an object"}},
+    "error_list": [{"error": "went wrong"}],
+    "error_dict_list": [{"error": {"code": 17, "why": "an object"}}],
     "bytes": {"raw": b"\x00\x01"},
     "surrogate": {"text": "\ud800"},
     "nan": {"value": float("nan")},

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,12 +64,24 @@ class Server:
                 f'base_url = "{cloud.base}/v2"\nmanagement_url = "{cloud.base}/v2"\n'
                 '[budget]\nper_day = "$50"\n'
             )
-        self.config.write_text(f'data_dir = "{self.data_dir}"\n{top}{runpod}' + "".join(endpoints))
+        self.head = f'data_dir = "{self.data_dir}"\n{top}{runpod}'
+        self.configure(*endpoints)
         self.env = environment(
             folder / "home", OVERSPILL_API_KEY=key, EXECUTIONS=str(self.executions_file)
         )
         self.child = None
         self.base = None
+
+    def configure(self, *endpoints):
+        """Writes the configuration; `reload` makes a running server read it."""
+        self.config.write_text(self.head + "".join(endpoints))
+
+    def reload(self, *endpoints):
+        """Gives a running server other endpoints, and waits until it has read them."""
+        seen = len(self.child.text())
+        self.configure(*endpoints)
+        os.kill(self.child.pid, signal.SIGHUP)
+        until(lambda: "is in force" in self.child.text()[seen:], "the configuration is read")
 
     def start(self, listen="127.0.0.1:0"):
         """Starts it and waits until it is ready. Returns itself."""
@@ -188,6 +201,11 @@ class Server:
             if is_leader and any(str(HANDLERS).encode() in word for word in words):
                 keep.append(pid)
         return keep
+
+    def worker_log(self, name):
+        """What the workers of an endpoint have printed."""
+        files = sorted((self.data_dir / "logs").glob(f"{name}-*.log"))
+        return "".join(file.read_text(errors="replace") for file in files)
 
     def stop(self):
         """Ends it; fails if a process that it started outlives it."""

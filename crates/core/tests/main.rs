@@ -3,6 +3,7 @@
 
 mod clients;
 mod cloud;
+mod draining;
 mod local;
 mod property;
 mod rig;

@@ -99,7 +99,8 @@ impl Core {
             self.answer_stale(request, worker, job, Stale::Fenced, out);
         }
         if stops {
-            self.expect_exit(worker, out);
+            // SDKs that are told so in the output do not end by themselves.
+            self.drain_worker(worker, out);
         }
     }
 
@@ -304,7 +305,7 @@ impl Core {
                     }
                     self.touch_device(device);
                 }
-                self.hurry_if_done(worker, out);
+                self.end_if_done(worker, out);
             }
             Place::Cloud(_) => {
                 if let Some(pool) = self.pools.get_mut(&attempt.pool) {

@@ -296,29 +296,25 @@ impl Core {
         self.drain_worker(id, out);
     }
 
-    /// A stopping worker that holds nothing any more ends soon, or is killed: what it still does
-    /// counts for nothing.
-    pub(crate) fn hurry_if_done(&mut self, id: WorkerId, out: &mut Out) {
+    /// A stopping worker that holds nothing any more is asked to end, and killed if it does not: what
+    /// it still does counts for nothing. It is not asked before: old SDKs (1.6.2) die of SIGTERM at once,
+    /// with the job that they run.
+    pub(crate) fn end_if_done(&mut self, id: WorkerId, out: &mut Out) {
         let is_done = self
             .workers
             .get(&id)
             .is_some_and(|worker| worker.held.is_empty() && !worker.record.takes_jobs());
         if is_done {
             self.hurry_stop(id, EXIT_GRACE, out);
+            out.effect(Effect::StopWorker { worker: id });
         }
-    }
-
-    /// A worker gets no further jobs and ends by itself.
-    pub(crate) fn expect_exit(&mut self, id: WorkerId, out: &mut Out) {
-        self.begin_stop(id, EXIT_GRACE, out);
     }
 
     /// A worker finishes what it runs, and ends.
     pub(crate) fn drain_worker(&mut self, id: WorkerId, out: &mut Out) {
         let longest = DurationMs::from_secs(7 * 24 * 3_600);
         if self.begin_stop(id, longest, out) {
-            out.effect(Effect::StopWorker { worker: id });
-            self.hurry_if_done(id, out);
+            self.end_if_done(id, out);
         }
     }
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use overspill_core::change::{Change, FinalState};
 use overspill_core::effect::{Answer, Delivery, Effect, Out, SubmitRefusal};
 use overspill_core::event::Event;
+use overspill_core::explain::Reason;
 use overspill_core::id::{EndpointId, JobId, PollId, RequestId, WorkerId};
 use overspill_core::machine::Core;
 use overspill_core::time::Timestamp;
@@ -566,7 +567,11 @@ impl Engine {
                 Effect::StopJob { worker, job } => self.live.stop_job(worker, job),
                 Effect::ReleasePolls { worker } => self.live.release_stop(worker),
                 Effect::Decided { endpoint, reason } => {
-                    debug!(%endpoint, code = reason.code(), %reason, "decided");
+                    if matches!(reason, Reason::WorkerBackOff { .. }) {
+                        warn!(%endpoint, %reason, "a worker ends again and again");
+                    } else {
+                        debug!(%endpoint, code = reason.code(), %reason, "decided");
+                    }
                     let at = self.core.now();
                     self.live.decided(at, endpoint, reason);
                 }

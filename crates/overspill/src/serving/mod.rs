@@ -314,6 +314,7 @@ impl Server {
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = installation;
         self.handle.tell(Event::Configured { topology }, Vec::new());
+        info!("the configuration was read again and is in force");
     }
 
     /// Passes on what the process host says, until it is time to end. `reload` reads the

@@ -1,7 +1,7 @@
 //! Carries out what the engine asks of the world: processes and the cloud.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -21,9 +21,10 @@ use crate::engine::message::Message;
 use crate::engine::world::World;
 use crate::keeper::ProcessHost;
 use crate::keeper::protocol::{SpawnOrder, WorkerSignal};
+use crate::pool::local::job_list::{self, Found};
 use crate::pool::local::process::{WorkerIdentity, worker_environment};
 use crate::pool::runpod::submission::Submission;
-use crate::topology::Installation;
+use crate::topology::{CommandPool, Installation};
 
 /// How often a local worker says that it lives, in ms: fast, so that what it drops is soon noticed.
 const PING_INTERVAL_MS: u64 = 2_000;
@@ -181,6 +182,15 @@ impl Drivers {
             .devices
             .get(&device)
             .ok_or("its card is unknown")?;
+        let in_folder = |pool: &&CommandPool| pool.dir == local.dir;
+        let devices = |pool: &CommandPool| pool.devices.len();
+        let workers: usize = installation
+            .commands
+            .iter()
+            .filter(in_folder)
+            .map(devices)
+            .sum();
+        clear_job_list(&local.dir, workers == 1);
         let worker_key = worker_key::of(&self.secret, worker);
         let name = worker.to_string();
         let identity = WorkerIdentity {
@@ -213,6 +223,24 @@ impl Drivers {
         if self.host.signal(&worker.to_string(), signal).is_err() {
             warn!(%worker, "the keeper is gone");
         }
+    }
+}
+
+/// See [`job_list`]: a worker of an SDK that keeps such a list must not find a dead one's.
+fn clear_job_list(dir: &Path, is_alone: bool) {
+    match job_list::clear(dir, is_alone) {
+        Ok(Found::Nothing | Found::Removed) => {}
+        Ok(Found::Shared) => warn!(
+            dir = %dir.display(),
+            "workers share the job list .runpod_jobs.pkl that RunPod's SDK 1.7.11 to 1.10.0 keeps in \
+             its folder, and may wait for each other's jobs for ever: use 1.10.1 or later and delete \
+             the file, or give each worker a pool with a `dir` of its own"
+        ),
+        Err(error) => warn!(
+            dir = %dir.display(),
+            %error,
+            "the job list .runpod_jobs.pkl of an earlier worker cannot be removed"
+        ),
     }
 }
 

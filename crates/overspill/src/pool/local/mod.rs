@@ -1,3 +1,4 @@
 //! Pools on this machine's own devices.
 
+pub mod job_list;
 pub mod process;
