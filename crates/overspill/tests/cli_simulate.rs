@@ -114,6 +114,45 @@ fn policies_are_compared_and_settings_changed() {
 }
 
 #[test]
+fn a_report_is_one_file_that_needs_nothing_beside_it() {
+    let machine = Machine::new();
+    machine.write("a<b>&c.csv", TRACE);
+    let report = |file: &str, more: &[&str]| {
+        let arguments = ["simulate", "--trace", "a<b>&c.csv", "--report", file];
+        let ran = machine.run(&[&arguments[..], more].concat());
+        assert_eq!(ran.code, 0, "{ran}");
+        std::fs::read_to_string(machine.path(file)).unwrap()
+    };
+    let page = report("one.html", &[]);
+    assert_eq!(
+        page,
+        report("two.html", &[]),
+        "no clock, no host: the same bytes"
+    );
+    for chart in ["queue", "workers", "local", "waits", "money"] {
+        assert!(page.contains(&format!("data-chart=\"{chart}\"")), "{chart}");
+    }
+    assert!(page.contains("aria-label=\"cost against wait\""));
+    assert!(page.contains("a&lt;b&gt;&amp;c.csv"), "names are text");
+    for outside in ["http:", "https:", "src=", "href=", "url(", "@import", "{{"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let data = page.split("id=\"data\">").nth(1).unwrap();
+    let data: Value = serde_json::from_str(data.split("</script>").next().unwrap()).unwrap();
+    assert_eq!(data["charts"]["queue"][0][2].as_array().unwrap().len(), 320);
+    let all = report("all.html", &["--compare"]);
+    assert!(all.contains("class=\"verdict\""));
+    let gone = machine.run(&[
+        "simulate",
+        "--trace",
+        "a<b>&c.csv",
+        "--report",
+        "no/such/r.html",
+    ]);
+    assert_eq!(gone.code, 74, "{gone}");
+}
+
+#[test]
 fn plan_prints_what_the_profiles_can_do() {
     let machine = Machine::new();
     let plan = json(

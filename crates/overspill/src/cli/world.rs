@@ -10,7 +10,7 @@ use overspill_sim::simulate::trace::TraceJob;
 use overspill_sim::simulate::{Settings, Trace};
 
 use crate::config::known;
-use crate::config::units::{parse_duration, parse_rate};
+use crate::config::units::{format_duration, parse_duration, parse_rate};
 
 use super::Context;
 use super::emulate::DurationRange;
@@ -58,6 +58,19 @@ impl LoadArgs {
             || self.history.is_some()
             || !self.jobs_per_hour.is_empty()
             || self.users.is_some()
+    }
+
+    /// What comes in, in a few words.
+    pub(crate) fn title(&self) -> String {
+        if let Some(path) = &self.trace {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            return name.to_string_lossy().into_owned();
+        }
+        match (self.history, self.users) {
+            (Some(ago), _) => format!("own history, {}", format_duration(ago)),
+            (None, Some(users)) => format!("{users} users, {} day(s)", self.days),
+            (None, None) => format!("described load, {} day(s)", self.days),
+        }
     }
 
     /// The arrivals.

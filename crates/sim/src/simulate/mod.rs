@@ -10,6 +10,7 @@ pub mod load;
 pub mod policies;
 pub mod record;
 pub mod score;
+pub mod series;
 pub mod settings;
 mod sight;
 pub mod trace;
