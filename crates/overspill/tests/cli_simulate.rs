@@ -114,6 +114,55 @@ fn policies_are_compared_and_settings_changed() {
 }
 
 #[test]
+fn misfortunes_and_offers_are_flags() {
+    let machine = Machine::new();
+    let load = [
+        "simulate",
+        "--jobs-per-hour",
+        "120",
+        "--local-workers",
+        "0",
+        "--json",
+    ];
+    let run = |more: &[&str]| json(&machine, &[&load[..], more].concat());
+    let figure = |run: &Value, key: &str| run[key].as_f64().unwrap();
+    let calm = run(&[]);
+    let flash = run(&["--flashboot", "100%"]);
+    assert!(
+        figure(&flash, "init_s") < figure(&calm, "init_s") / 4.0,
+        "{flash}"
+    );
+    let odd = run(&["--fail-jobs", "20%", "--lose-workers", "10m"]);
+    assert!(figure(&odd, "failed_attempts") > 50.0, "{odd}");
+    for flag in ["--fail-starts", "--slow-starts", "--throttle"] {
+        let rough = run(&[flag, "30%"]);
+        assert!(
+            figure(&rough, "wait_p99_s") > figure(&calm, "wait_p99_s"),
+            "{flag}"
+        );
+    }
+    let offers = [
+        "--offer",
+        "RTX 3090@EU, price=$1/h, max=1",
+        "--offer",
+        "L4@US, price=$2/h",
+    ];
+    let dear = run(&offers);
+    let (seconds, cost) = (
+        figure(&dear, "billed_worker_seconds"),
+        figure(&dear, "cost_usd"),
+    );
+    let mean = cost / seconds * 3_600.0;
+    assert!(
+        (1.0..2.0).contains(&mean),
+        "both are used, the cheaper first: {mean}"
+    );
+    let wrong = machine.run(&["simulate", "--jobs-per-hour", "1", "--offer", "Abacus"]);
+    assert_eq!(wrong.code, 2, "{wrong}");
+    assert!(wrong.stderr.contains("no price of"), "{wrong}");
+}
+
+#[test]
 fn a_report_is_one_file_that_needs_nothing_beside_it() {
     let machine = Machine::new();
     machine.write("a<b>&c.csv", TRACE);

@@ -18,6 +18,7 @@ pub mod init;
 pub mod jobs;
 pub mod keys;
 pub mod man;
+mod misfortunes;
 pub mod output;
 pub mod plan;
 pub mod purge;

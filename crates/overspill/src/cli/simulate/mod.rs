@@ -18,6 +18,7 @@ use crate::config::units::parse_duration;
 
 use super::Context;
 use super::error::CommandError;
+use super::misfortunes::MisfortuneArgs;
 use super::output::note;
 use super::world::{LoadArgs, WorldArgs};
 
@@ -34,6 +35,8 @@ pub struct SimulateArgs {
     load: LoadArgs,
     #[command(flatten)]
     world: WorldArgs,
+    #[command(flatten)]
+    misfortunes: MisfortuneArgs,
     /// Cloud workers always on
     #[arg(long, value_name = "N", default_value_t = 0)]
     min: u32,
@@ -74,6 +77,7 @@ pub fn run(args: &SimulateArgs, context: &Context) -> Result<(), CommandError> {
     settings.min = args.min;
     settings.max = args.max;
     settings.max_wait = args.max_wait;
+    args.misfortunes.apply(&mut settings);
     let mut constants = Constants::default();
     for text in &args.set {
         apply(&mut settings, &mut constants, text)?;
