@@ -1,18 +1,43 @@
 // What is checked: every page, and every action on it.
 
-import { KEY, api, assert, assertEqual, axe, openPage, signIn, visit } from "./support.mjs";
+import { createServer } from "node:http";
+import { KEY, api, assert, assertEqual, axe, openPage, signIn, startTrace, visit } from "./support.mjs";
 
-/** The newest job of the demo. */
-async function newestJob({ demo }, status) {
-  for (;;) {
-    const { jobs } = await api(demo.origin, "GET", `/api/v1/jobs?limit=1${status ? `&status=${status}` : ""}`);
-    if (jobs.length > 0) return jobs[0].id;
-  }
+/** A PNG of 2 by 2 pixels with a comment, as base-64. */
+const PICTURE =
+  "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP4z8DAwMDA8J+BgQHEAAAc6AP9n0gFAAAAAElFTkSuQmCC";
+/** What somebody may send who wishes us ill: markup, a right-to-left override, a long line. */
+const HOSTILE = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>\u202Eevil\u001b[31m`;
+
+const kept = {};
+
+/** A completed job whose output has a picture, a link and hostile text. */
+async function shownJob({ demo }) {
+  kept.shown ??= api(demo.origin, "POST", "/v2/demo/runsync", {
+    input: { seconds: 0, text: HOSTILE, picture: PICTURE, file: "https://files.example/a.png", line: "x".repeat(2_000_000) },
+  });
+  return `#/jobs/${(await kept.shown).id}`;
 }
 
 /** Every page with its address, and what must be seen on it. */
 export const PAGES = {
   overview: { hash: "#/", ready: (page) => page.getByRole("heading", { name: "Endpoints" }).waitFor() },
+  endpoints: { hash: "#/endpoints", ready: (page) => page.getByLabel("At most").waitFor() },
+  jobs: { hash: "#/jobs", ready: (page) => page.getByRole("row").nth(1).waitFor() },
+  job: {
+    hash: shownJob,
+    ready: async (page) => {
+      await page.getByRole("heading", { name: "Output" }).waitFor();
+      await page.locator(".media img").first().waitFor();
+    },
+  },
+  "unknown job": { hash: "#/jobs/0199aaaa-0000-7000-8000-000000000000-u1", ready: (page) => page.getByText("job not found").waitFor(), tolerates: "404" },
+  workers: { hash: "#/workers", ready: (page) => page.getByRole("heading", { name: "demo · local-1" }).waitFor() },
+  decisions: { hash: "#/decisions", ready: (page) => page.locator(".decisions, .state.empty").first().waitFor() },
+  money: { hash: "#/money", ready: (page) => page.getByText("Set aside").waitFor() },
+  webhooks: { hash: "#/webhooks" },
+  keys: { hash: "#/keys", ready: (page) => page.getByRole("cell", { name: "everything" }).first().waitFor() },
+  settings: { hash: "#/settings", ready: (page) => page.getByText("[[endpoint]]").first().waitFor() },
   nowhere: { hash: "#/nowhere" },
 };
 
@@ -106,9 +131,193 @@ const first = {
     await page.getByRole("button", { name: "Colours: dark" }).waitFor({ state: "attached" });
     await context.close();
   },
+
+  async "limits change at once, and impossible ones are refused"(world) {
+    const { context, page, tolerated } = await signedIn(world);
+    tolerated.add("400");
+    await visit(page, "#/endpoints");
+    await page.getByLabel("Always on").fill("7");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText("min (7) is above max (4)", { exact: false }).waitFor();
+    await page.getByLabel("Always on").fill("0");
+    await page.getByLabel("At most").fill("3");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText("the file says 0 to 4", { exact: false }).waitFor();
+    const { workers } = await api(world.demo.origin, "GET", "/api/v1/endpoints/demo");
+    assertEqual(JSON.stringify([workers.min ?? workers.limits?.min, workers.max ?? workers.limits?.max]), "[0,3]", "limits in force");
+    await context.close();
+  },
+
+  async "a job is followed, cancelled, and found by its state"(world) {
+    const { context, page, faults } = await signedIn(world);
+    const { id } = await api(world.demo.origin, "POST", "/v2/demo/run", { input: { seconds: 600 } });
+    await visit(page, `#/jobs/${id}`);
+    await page.getByRole("button", { name: "Cancel the job" }).click();
+    await page.getByRole("button", { name: "No, leave it" }).click();
+    await page.getByRole("button", { name: "Cancel the job" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Cancel the job" }).click();
+    await page.locator(".lead .badge.cancelled").waitFor();
+    await visit(page, "#/jobs");
+    await page.getByLabel("State").selectOption("cancelled");
+    await page.locator(`a[title="${id}"]`).waitFor();
+    await page.waitForFunction(() => {
+      const states = [...document.querySelectorAll(".list-row .badge")];
+      return states.length > 0 && states.every((badge) => badge.classList.contains("cancelled"));
+    });
+    await page.getByLabel("State").selectOption("failed");
+    await page.getByText("No such job").or(page.locator(".list-row .badge.failed")).first().waitFor();
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
+  async "a failed job is run again"(world) {
+    const { context, page, faults } = await signedIn(world);
+    const { id } = await api(world.demo.origin, "POST", "/v2/demo/run", { input: { seconds: 600 }, policy: { executionTimeout: 5_000 } });
+    await visit(page, `#/jobs/${id}`);
+    await page.getByText("What went wrong", { exact: false }).waitFor({ timeout: 40_000 });
+    await page.getByRole("button", { name: "Run it again" }).click();
+    await page.locator(".lead .badge:is(.queued, .running)").waitFor();
+    await api(world.demo.origin, "POST", `/v2/demo/cancel/${id}`);
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
+  async "what a job holds stays text, and its picture is shown"(world) {
+    const { context, page, faults } = await signedIn(world);
+    await visit(page, await shownJob(world));
+    const picture = page.locator(".media img").first();
+    await picture.scrollIntoViewIfNeeded();
+    await page.waitForFunction(() => document.querySelector(".media img")?.naturalWidth === 2);
+    const text = await page.getByLabel("Output, as text").textContent();
+    assert(text.includes("\\u202e") && !text.includes("\u202e"), "a right-to-left override is at work");
+    assert(text.includes("<script>") && text.includes("(2000000 characters)"), text.slice(0, 300));
+    assertEqual(await page.title(), "Jobs · Overspill", "title");
+    const link = page.getByRole("link", { name: "https://files.example/a.png" }).first();
+    assert((await link.getAttribute("rel")).includes("noopener"), "links keep their opener");
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
+  async "a webhook that failed is sent again"(world) {
+    const received = [];
+    const receiver = createServer((request, answer) => {
+      received.push(request.headers["webhook-id"]);
+      request.resume();
+      answer.writeHead(received.length === 1 ? 500 : 200).end();
+    });
+    await new Promise((resolve) => receiver.listen(0, "127.0.0.1", resolve));
+    try {
+      const webhook = `http://127.0.0.1:${receiver.address().port}/hook`;
+      await api(world.demo.origin, "POST", "/v2/demo/run", { input: { seconds: 0 }, webhook });
+      const { context, page, faults } = await signedIn(world);
+      await visit(page, "#/webhooks");
+      await page.getByRole("cell", { name: /500/ }).waitFor();
+      await page.getByRole("button", { name: "Send again" }).click();
+      await page.locator("td .badge.delivered").waitFor();
+      assertEqual(received.length, 2, "deliveries");
+      assertEqual(received[0], received[1], "webhook-id");
+      assertEqual(faults.join("\n"), "", "faults of the page");
+      await context.close();
+    } finally {
+      receiver.close();
+    }
+  },
+
+  async "a key is made, shown once, and ended"(world) {
+    const { context, page, faults } = await signedIn(world);
+    await visit(page, "#/keys");
+    await page.getByLabel("Name").fill("a test's key");
+    await page.getByRole("button", { name: "Make the key" }).click();
+    const key = await page.locator(".made code").textContent();
+    const who = () => fetch(`${world.demo.origin}/api/v1/jobs`, { headers: { authorization: `Bearer ${key}` } });
+    assertEqual((await who()).status, 200, "with the key");
+    await page.getByRole("button", { name: "I have kept it" }).click();
+    const row = page.getByRole("row", { name: /a test's key/ });
+    await row.getByRole("button", { name: "End it" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "End it" }).click();
+    await row.waitFor({ state: "detached" });
+    assertEqual((await who()).status, 401, "with the key that was ended");
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
+  async "a key with few rights sees few pages"(world) {
+    const { key } = await api(world.demo.origin, "POST", "/api/v1/keys", { name: "reader", scopes: ["jobs:read"] });
+    const { context, page, faults } = await openPage(world.browser, wide);
+    await page.goto(`${world.demo.origin}/#key=${key}`);
+    await page.getByRole("heading", { name: "Overview" }).waitFor();
+    for (const name of ["Keys", "Settings", "Workers"]) {
+      assertEqual(await page.getByRole("navigation").getByRole("link", { name }).count(), 0, name);
+    }
+    await visit(page, "#/endpoints");
+    await page.getByLabel("At most").waitFor();
+    assertEqual(await page.getByRole("button", { name: "Save" }).count(), 0, "buttons that save");
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
+  async "it can be used by keyboard alone"(world) {
+    const { context, page } = await signedIn(world);
+    await visit(page, "#/");
+    await page.keyboard.press("Tab");
+    assertEqual(await page.evaluate(() => document.activeElement?.textContent.trim()), "Skip to the page", "the first stop");
+    await page.keyboard.press("Enter");
+    assertEqual(await page.evaluate(() => document.activeElement?.id), "main", "after skipping");
+    await visit(page, "#/decisions");
+    const summary = page.locator("summary").first();
+    await summary.waitFor();
+    await summary.focus();
+    await page.keyboard.press("Enter");
+    await page.locator("details[open] .facts").first().waitFor();
+    await context.close();
+  },
 };
 
+const JOBS = 10_000;
+
 const last = {
+  async "10,000 jobs are listed and scrolled without a task over 50 ms"(world) {
+    const { origin } = world.demo;
+    await api(origin, "PATCH", "/api/v1/endpoints/demo", { workers: { min: 0, max: 0 } });
+    let left = JOBS;
+    const submit = async () => {
+      while (left-- > 0) await api(origin, "POST", "/v2/demo/run", { input: { seconds: 600 } });
+    };
+    await Promise.all(Array.from({ length: 32 }, submit));
+    const { context, page, faults } = await signedIn(world);
+    await visit(page, "#/jobs");
+    await page.locator(".list-row").first().waitFor();
+    const trace = await startTrace(world.browser);
+    const scrolled = await page.evaluate(async (jobs) => {
+      const body = document.querySelector(".list-body");
+      const frame = () => new Promise(requestAnimationFrame);
+      const rows = () => Number(document.querySelector(".list").getAttribute("aria-rowcount")) - 1;
+      let most = 0;
+      while (rows() < jobs || body.scrollTop + body.clientHeight < body.scrollHeight - 1) {
+        body.scrollTop += 900;
+        await frame();
+        most = Math.max(most, document.querySelectorAll(".list-row").length);
+      }
+      body.scrollTop = 0;
+      await frame();
+      return { rows: rows(), most };
+    }, JOBS);
+    const tasks = await trace.stop();
+    await world.picture(page, "jobs-10000");
+    assert(scrolled.rows >= JOBS, `${scrolled.rows} jobs are listed`);
+    assert(scrolled.most < 120, `${scrolled.most} rows are in the document at once`);
+    assert(tasks.length > 100, `only ${tasks.length} tasks were traced`);
+    const longest = Math.max(...tasks);
+    assert(longest <= 50, `a task took ${longest} ms of the processor`);
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    console.log(`        ${scrolled.rows} jobs, ${scrolled.most} rows at most, ${tasks.length} tasks, the longest ${longest.toFixed(1)} ms`);
+    await visit(page, "#/endpoints");
+    await page.getByRole("button", { name: /^Empty the queue/ }).click();
+    await page.getByRole("dialog").getByRole("button", { name: /^Empty the queue/ }).click();
+    await page.getByRole("button", { name: /^Empty the queue/ }).waitFor({ state: "detached" });
+    await context.close();
+  },
+
   async "a server that is away is said to be, and found again"(world) {
     const { context, page, tolerated } = await signedIn(world);
     tolerated.add("");
@@ -125,4 +334,3 @@ const last = {
 };
 
 export const CHECKS = { first, last };
-export { newestJob, signedIn };

@@ -113,6 +113,28 @@ export async function visit(page, hash) {
   await page.locator("main .spinner").first().waitFor({ state: "detached" });
 }
 
+/** Traces the browser; in the end, how long each task of a page's main thread kept the processor, in milliseconds. */
+export async function startTrace(browser) {
+  const session = await browser.newBrowserCDPSession();
+  const events = [];
+  session.on("Tracing.dataCollected", ({ value }) => events.push(...value));
+  await session.send("Tracing.start", {
+    transferMode: "ReportEvents",
+    traceConfig: { includedCategories: ["toplevel", "disabled-by-default-devtools.timeline"], recordMode: "recordContinuously" },
+  });
+  return {
+    async stop() {
+      const complete = new Promise((resolve) => session.once("Tracing.tracingComplete", resolve));
+      await session.send("Tracing.end");
+      await complete;
+      const isMain = (event) => event.name === "thread_name" && event.args.name === "CrRendererMain";
+      const threads = new Set(events.filter(isMain).map((event) => `${event.pid}/${event.tid}`));
+      const isTask = (event) => event.ph === "X" && /RunTask$/.test(event.name) && threads.has(`${event.pid}/${event.tid}`);
+      return events.filter(isTask).map((event) => (event.tdur ?? event.dur) / 1_000);
+    },
+  };
+}
+
 /** What axe-core finds wrong. */
 export async function axe(page) {
   if (!(await page.evaluate("typeof axe === 'object'"))) await page.evaluate(AXE);

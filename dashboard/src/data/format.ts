@@ -32,7 +32,8 @@ export function span(ms: number | null | undefined): string {
 export function ago(at: number, now: number): string {
   const passed = now - at;
   if (Math.abs(passed) < 2_000) return "just now";
-  return passed > 0 ? `${span(Math.floor(passed / 1_000) * 1_000)} ago` : `in ${span(-passed)}`;
+  const whole = (ms: number) => (ms < 60_000 ? `${Math.floor(ms / 1_000)} s` : span(ms));
+  return passed > 0 ? `${whole(passed)} ago` : `in ${whole(-passed)}`;
 }
 
 export function clock(at: number): string {
@@ -66,3 +67,10 @@ export function short(id: string): string {
 
 /** `cloud_unavailable` → `cloud unavailable`. */
 export const words = (code: string): string => code.replaceAll("_", " ");
+
+/** Somebody else's text, with what could turn or hide other text made visible. */
+export function inert(text: string): string {
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, (sign) => {
+    return `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+}

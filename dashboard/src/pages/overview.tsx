@@ -8,6 +8,7 @@ import { Chart, type Line } from "../ui/chart";
 import { DecisionLines } from "../ui/decisions";
 import { DeviceCard } from "../ui/device";
 import { Badge, Card, Page, Tile, Workers } from "../ui/parts";
+import { href } from "../ui/route";
 import { Empty, Loading } from "../ui/states";
 
 const JOBS: Line[] = [
@@ -70,7 +71,7 @@ function Tiles({ now }: { now: Data }) {
 
 function Cards({ devices }: { devices: Device[] }) {
   return (
-    <Card title="Your cards">
+    <Card title="Your cards" aside={<a href={href(["workers"])}>Workers</a>}>
       {devices.length === 0 ? (
         <Empty title="No card of this machine takes part">Every job goes to the cloud, within its limits.</Empty>
       ) : (
@@ -102,7 +103,7 @@ export function EndpointTable({ endpoints }: { endpoints: Endpoint[] }) {
         <tbody>
           {endpoints.map((endpoint) => (
             <tr key={endpoint.name}>
-              <th scope="row">{endpoint.name}</th>
+              <th scope="row"><a href={href(["endpoints"])}>{endpoint.name}</a></th>
               <td class="num">{endpoint.queued.toLocaleString("en-US")}</td>
               <td class="num">{endpoint.running.toLocaleString("en-US")}</td>
               <td><Workers states={endpoint.workers} /></td>
@@ -164,7 +165,7 @@ export function Overview() {
             <EndpointTable endpoints={now.endpoints} />
           )}
         </Card>
-        <Card title="Why it did what it did" wide>
+        <Card title="Why it did what it did" aside={<a href={href(["decisions"])}>All decisions</a>} wide>
           <DecisionLines lines={decisions.value.slice(0, 8)} />
         </Card>
       </div>

@@ -184,6 +184,10 @@ api_key        = "{API_KEY}"
 base_url       = "{cloud_url}/v2"
 management_url = "{cloud_url}/v2"
 
+# To try webhooks with a receiver on this machine.
+[webhooks]
+allow = ["127.0.0.1", "localhost"]
+
 [[endpoint]]
 name               = "{ENDPOINT}"
 max_wait           = "6s"
