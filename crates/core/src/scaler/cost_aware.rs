@@ -7,6 +7,9 @@
 //! stops as soon as nothing that waits may go to it: with a promise longer than a start-up, the next
 //! start waits anyway and serves all that arrives meanwhile.
 //!
+//! With a promise shorter than a start-up no start can keep it, and idle workers are kept warm: each for
+//! the price of a start-up, longer while too many jobs are late and shorter while hardly any is.
+//!
 //! With local cards, nothing goes to the cloud and nothing starts unless the local slots alone would
 //! be late; then the first jobs go that must go for the rest to be served locally in time.
 //! `docs/design/scaler.md` has the measurements behind each constant.
@@ -21,6 +24,10 @@ use crate::time::{DurationMs, Timestamp};
 const OVERDUE: DurationMs = DurationMs::from_secs(5);
 /// Expected arrivals that are looked at, at most.
 const PHANTOMS_MAX: usize = 300;
+/// Waiting jobs beyond those seen one by one are looked at in so many blocks, at most.
+const BLOCKS_MAX: usize = 200;
+/// After so many starts at once, more are tried in growing steps.
+const STARTS_SINGLE: usize = 8;
 
 /// The constants of the rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +51,18 @@ pub struct Constants {
     /// While a cloud worker is warm, it serves until the local slots alone keep this share of the
     /// promise: else it stops at the brink, and starts again a minute later.
     pub relief_share: f64,
+    /// While cautious, a projected start is moved back by this many times the root of the summed squares
+    /// of the durations ahead of it on its slot: durations are guesses, and the first guesses are poor.
+    pub caution: f64,
+    /// It is cautious until so many jobs have started, and while too many were late.
+    pub cautious_until: f64,
+    /// Share of the jobs that may be late with a promise shorter than a start-up.
+    pub tight_late_share: f64,
+    /// With such a promise an idle worker is kept for the price of a start-up, longer or shorter by this
+    /// many times the share by which too many or too few jobs were late.
+    pub tight_gain: f64,
+    /// An idle worker is kept for at most so many start-ups.
+    pub tight_keep_max: f64,
 }
 
 impl Default for Constants {
@@ -54,10 +73,15 @@ impl Default for Constants {
             lateness_price: 2.0,
             period: DurationMs::from_secs(2),
             horizon: DurationMs::from_secs(60),
-            late_share: 0.018,
+            late_share: 0.022,
             forgiven_max: 6.0,
             forgiven_until: 2.0,
             relief_share: 0.5,
+            caution: 0.3,
+            cautious_until: 120.0,
+            tight_late_share: 0.08,
+            tight_gain: 4.0,
+            tight_keep_max: 20.0,
         }
     }
 }
@@ -76,7 +100,7 @@ pub fn wish(constants: &Constants, view: &View<'_>) -> Wish {
     let quota = scene.quota();
     if quota == 0 {
         return Wish {
-            workers: count(running + starting),
+            workers: count(running + starting + scene.warm()),
             spill: 0,
         };
     }
@@ -85,7 +109,8 @@ pub fn wish(constants: &Constants, view: &View<'_>) -> Wish {
     let kept = going
         .saturating_sub(scene.running_room())
         .div_ceil(scene.slots)
-        .min(idle);
+        .min(idle)
+        .max(scene.warm());
     Wish {
         workers: count(running + starting + kept + scene.starts()),
         spill: count(quota),
@@ -97,6 +122,8 @@ pub fn wish(constants: &Constants, view: &View<'_>) -> Wish {
 struct Work {
     at: i64,
     length: i64,
+    /// How many jobs it stands for, one after the other.
+    jobs: usize,
 }
 
 /// The picture in the numbers that the projection works with; times in ms.
@@ -117,6 +144,8 @@ struct Scene<'a> {
     /// So many late jobs are free of charge, and up to this wait.
     forgiven: f64,
     forgiven_until: f64,
+    /// What a start is moved back by, in ms for each second of deviation.
+    caution: f64,
 }
 
 impl<'a> Scene<'a> {
@@ -132,20 +161,35 @@ impl<'a> Scene<'a> {
             .map(|job| Work {
                 at: job.submitted_at.as_millis(),
                 length: millis(job.execution),
+                jobs: 1,
             })
             .collect();
+        let length = millis(view.history.typical(view.expected));
+        let beyond = picture.waiting_total.saturating_sub(picture.waiting.len());
+        if let Some(at) = works.last().map(|last| last.at) {
+            let jobs = beyond.div_ceil(BLOCKS_MAX).max(1);
+            works.extend((0..beyond / jobs).map(|_| Work {
+                at,
+                length: length.saturating_mul(i64::try_from(jobs).unwrap_or(i64::MAX)),
+                jobs,
+            }));
+        }
         let waiting = works.len();
         let horizon = constants.horizon.as_secs_f64();
         let phantoms = whole(view.history.rate_per_s(picture.now) * horizon).min(PHANTOMS_MAX);
-        let length = millis(view.history.typical(view.expected));
         let step = millis(constants.horizon) / i64::try_from(phantoms.max(1)).unwrap_or(i64::MAX);
         let mut at = now;
         for _ in 0..phantoms {
             at += step;
-            works.push(Work { at, length });
+            works.push(Work {
+                at,
+                length,
+                jobs: 1,
+            });
         }
         let promise = picture.max_wait.as_secs_f64() * 1_000.0;
         let credit = view.history.credit(constants.late_share);
+        let is_cautious = credit < 0.0 || begun(view) < constants.cautious_until;
         let wait_share = if credit < 0.0 {
             constants.wait_share_strict
         } else {
@@ -165,6 +209,11 @@ impl<'a> Scene<'a> {
             late_after: promise * wait_share,
             forgiven: credit.floor().clamp(0.0, constants.forgiven_max),
             forgiven_until: promise * constants.forgiven_until,
+            caution: if is_cautious {
+                constants.caution * 1_000.0
+            } else {
+                0.0
+            },
         }
     }
 
@@ -201,7 +250,33 @@ impl<'a> Scene<'a> {
                 enough = middle;
             }
         }
-        self.in_whole_workers(enough)
+        let jobs = self.works[..enough].iter().map(|work| work.jobs).sum();
+        self.in_whole_workers(jobs)
+    }
+
+    /// Whether the promise is shorter than a start-up, so that no start can keep it.
+    fn is_tight(&self) -> bool {
+        self.promise < millis(self.view.history.start_longest()) as f64
+    }
+
+    /// Idle workers that are kept warm.
+    fn warm(&self) -> usize {
+        if !self.is_tight() {
+            return 0;
+        }
+        let late = -self.view.history.credit(0.0) / begun(self.view).max(1.0);
+        let excess = late / self.constants.tight_late_share.max(1e-3) - 1.0;
+        let times = 1.0 + self.constants.tight_gain * excess;
+        let times = times.clamp(0.0, self.constants.tight_keep_max);
+        let keep = self.start_price * 1_000.0 * times;
+        self.fleet
+            .iter()
+            .filter(|worker| worker.is_idle())
+            .filter(|worker| match worker.phase {
+                Phase::Ready { since } => ((self.now - since.as_millis()) as f64) < keep,
+                Phase::Starting { .. } => false,
+            })
+            .count()
     }
 
     /// At least what fits on workers that run anyway; more only for whole workers.
@@ -233,12 +308,20 @@ impl<'a> Scene<'a> {
         let room = (self.view.max as usize).saturating_sub(self.fleet.len());
         let mut best = self.best(0, room);
         let mut starts = 0;
+        let mut step = 1;
         while starts < room {
-            let next = self.best(starts + 1, room);
-            if next >= best {
+            let tried = (starts + step).min(room);
+            let next = self.best(tried, room);
+            if next < best {
+                (best, starts) = (next, tried);
+                if starts >= STARTS_SINGLE {
+                    step *= 2;
+                }
+            } else if step > 1 {
+                step /= 2;
+            } else {
                 break;
             }
-            (best, starts) = (next, starts + 1);
         }
         starts
     }
@@ -267,7 +350,12 @@ impl<'a> Scene<'a> {
         if price >= limit {
             return f64::INFINITY;
         }
-        let ready = self.now + millis(self.view.history.start_longest());
+        let length = if self.is_tight() {
+            self.view.history.start_mean()
+        } else {
+            self.view.history.start_longest()
+        };
+        let ready = self.now + millis(length);
         let ready_later = ready + millis(self.constants.period);
         let mut free = self.local_slots();
         free.extend_from_slice(&self.cloud);
@@ -283,22 +371,32 @@ impl<'a> Scene<'a> {
             return if works.is_empty() { 0.0 } else { f64::INFINITY };
         }
         let price = self.constants.lateness_price * self.start_price;
-        let mut free: BinaryHeap<Reverse<i64>> = free.into_iter().map(Reverse).collect();
+        // Each slot with the summed squares, in s², of the durations that it was given here.
+        let mut free: BinaryHeap<Reverse<(i64, u64)>> =
+            free.into_iter().map(|at| Reverse((at, 0))).collect();
         let mut total = 0.0;
         let mut forgiven = self.forgiven;
         for work in works {
             let mut slot = free
                 .peek_mut()
                 .expect("there is a slot, and none is taken away");
-            let start = slot.0.max(work.at);
-            slot.0 = start + work.length;
-            let wait = (start - work.at) as f64;
+            let (at, squares) = slot.0;
+            let start = at.max(work.at);
+            // A slot that was free before its job came is on time again.
+            let squares = if at < work.at { 0 } else { squares };
+            let seconds = work.length.unsigned_abs() / 1_000;
+            slot.0 = (
+                start + work.length,
+                squares + seconds.saturating_mul(seconds),
+            );
+            let wait = (start - work.at) as f64 + self.caution * (squares as f64).sqrt();
             if wait > self.late_after {
                 if forgiven >= 1.0 && wait <= self.forgiven_until {
                     forgiven -= 1.0;
                     continue;
                 }
-                total += price * (1.0 + (wait - self.late_after) / self.promise);
+                let each = price * (1.0 + (wait - self.late_after) / self.promise);
+                total += each * work.jobs as f64;
                 if total > limit {
                     return total;
                 }
@@ -336,6 +434,11 @@ fn cloud_slots(view: &View<'_>, fleet: &[CloudWorker], slots: usize) -> Vec<i64>
         free.extend(std::iter::repeat_n(ready.as_millis(), idle));
     }
     free
+}
+
+/// Jobs that have started, older ones faded.
+fn begun(view: &View<'_>) -> f64 {
+    view.history.credit(1.0) - view.history.credit(0.0)
 }
 
 fn overdue(ready: Timestamp, now: Timestamp) -> Timestamp {

@@ -122,3 +122,50 @@ fn min_is_kept() {
     let (run, _) = run("cost_aware", &arrivals(20, 300_000, 10_000, 1), &settings);
     assert_eq!(run.workers.len(), 1, "the one that is always on serves all");
 }
+
+#[test]
+fn a_queue_longer_than_can_be_looked_at_brings_every_worker_that_may_be() {
+    let settings = Settings {
+        max: 400,
+        ..Settings::default()
+    };
+    let (_, summary) = run(
+        "cost_aware",
+        &arrivals(20_000, 0, 100_000, 20_000),
+        &settings,
+    );
+    assert_eq!(summary.workers_max, 400, "{summary:?}");
+}
+
+#[test]
+fn a_promise_shorter_than_a_start_up_is_kept_by_warm_workers() {
+    let settings = Settings {
+        max: 8,
+        max_wait: DurationMs::from_secs(20),
+        ..Settings::default()
+    };
+    // A job of 10 s every 50 s: without warm workers each of them would wait for a start.
+    let trace = arrivals(600, 50_000, 10_000, 1);
+    let (_, summary) = run("cost_aware", &trace, &settings);
+    assert!(summary.on_time_share > 0.9, "{summary:?}");
+    let patient = Settings {
+        max_wait: DurationMs::from_secs(90),
+        ..settings
+    };
+    let (_, patient) = run("cost_aware", &trace, &patient);
+    assert!(patient.idle_s < 1.0, "{patient:?}");
+    assert!(patient.billed_worker_seconds < summary.billed_worker_seconds);
+}
+
+#[test]
+fn few_jobs_of_uneven_length_are_on_time_too() {
+    let (mut late, mut all) = (0.0, 0.0);
+    for (known, trace) in super::score::generated::traces(3, super::score::PROMISE) {
+        let settings = known.settings(5, super::score::PROMISE);
+        let (_, summary) = run("cost_aware", &trace, &settings);
+        assert!(summary.on_time_share > 0.95, "{}: {summary:?}", known.name);
+        late += 1.0 - summary.on_time_share;
+        all += 1.0;
+    }
+    assert!(late / all < 0.03, "{late}");
+}

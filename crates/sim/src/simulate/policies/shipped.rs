@@ -104,6 +104,11 @@ impl Policy for Shipped {
                 "forgiven_max",
                 "forgiven_until",
                 "relief_share",
+                "caution",
+                "cautious_until",
+                "tight_late_share",
+                "tight_gain",
+                "tight_keep_max",
             ],
             Rule::Classic(ScalerSpec::QueueDelay { .. }) => &["delay", "idle_timeout"],
             Rule::Classic(ScalerSpec::RequestCount { .. }) => &["per_worker", "idle_timeout"],
@@ -138,6 +143,11 @@ fn set(constants: &mut cost_aware::Constants, key: &str, text: &str) -> Result<b
         "forgiven_max" => constants.forgiven_max = value::number(text)?,
         "forgiven_until" => constants.forgiven_until = value::number(text)?,
         "relief_share" => constants.relief_share = value::number(text)?,
+        "caution" => constants.caution = value::number(text)?,
+        "cautious_until" => constants.cautious_until = value::number(text)?,
+        "tight_late_share" => constants.tight_late_share = value::number(text)?,
+        "tight_gain" => constants.tight_gain = value::number(text)?,
+        "tight_keep_max" => constants.tight_keep_max = value::number(text)?,
         _ => return Ok(false),
     }
     Ok(true)
