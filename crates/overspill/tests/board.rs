@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::serving::Rig;
+use crate::serving::{KEY, Rig};
 
 const ENDPOINTS: &str = r#"
 [[endpoint]]
@@ -94,6 +94,37 @@ async fn pools_settings_and_money_are_told() {
         assert_eq!(answer.status(), 400, "{path}");
         assert_eq!(answer.json::<Value>().await.unwrap()["code"], code);
     }
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_format_that_is_asked_for() {
+    let rig = Rig::start(ENDPOINTS).await;
+    let plain = rig.send("GET", "/metrics", None).await;
+    let media_type = &plain.headers()["content-type"];
+    assert_eq!(media_type, "text/plain; version=0.0.4; charset=utf-8");
+    let text = plain.text().await.unwrap();
+    assert!(
+        text.contains("overspill_max_wait_seconds{endpoint=\"tts\"} 20\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("overspill_device_jobs{device=\"0\",name=\"nominal 0\"} 0\n"),
+        "{text}"
+    );
+    let url = format!("http://{}/metrics", rig.server.address());
+    let open = rig.http.get(url).bearer_auth(KEY);
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+    let open = open.header("accept", accept).send().await.unwrap();
+    let media_type = &open.headers()["content-type"];
+    assert_eq!(
+        media_type,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert!(open.text().await.unwrap().ends_with("# EOF\n"));
+    let nobody = rig
+        .http
+        .get(format!("http://{}/metrics", rig.server.address()));
+    assert_eq!(nobody.send().await.unwrap().status(), 401);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-const KEY: &str = "a-key-of-the-users-own";
+pub(crate) const KEY: &str = "a-key-of-the-users-own";
 
 /// A server that ends with the test.
 pub(crate) struct Rig {

@@ -1,7 +1,7 @@
 //! What the engine publishes after each commit, for many readers: who lives, which endpoints there
 //! are, which jobs changed; and the stop channels of workers.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use overspill_core::explain::Reason;
@@ -46,6 +46,7 @@ pub struct Live {
     rotations: RwLock<Arc<Rotations>>,
     stops: Mutex<HashMap<WorkerId, StopBox>>,
     decisions: Mutex<VecDeque<Decision>>,
+    decided: Mutex<BTreeMap<(EndpointId, &'static str), u64>>,
     /// What became of jobs lately.
     pub tally: Tally,
 }
@@ -149,6 +150,9 @@ impl Live {
     }
 
     pub(super) fn decided(&self, at: Timestamp, endpoint: EndpointId, reason: Reason) {
+        *lock(&self.decided)
+            .entry((endpoint, reason.code()))
+            .or_default() += 1;
         let mut decisions = lock(&self.decisions);
         let number = decisions.back().map_or(1, |last| last.number + 1);
         if decisions.len() == DECISIONS_MAX {
@@ -160,6 +164,12 @@ impl Live {
             endpoint,
             reason,
         });
+    }
+
+    /// How often was decided what since the start, by endpoint and reason's code.
+    #[must_use]
+    pub fn decided_counts(&self) -> BTreeMap<(EndpointId, &'static str), u64> {
+        lock(&self.decided).clone()
     }
 
     /// The number of the newest decision; 0 before the first.

@@ -250,6 +250,7 @@ impl Gateway {
             Operation::TimeLine => of!(management::board::time_line(self, call)),
             Operation::Spending => of!(management::board::spending(self, call)),
             Operation::Settings => of!(management::board::settings(self, call)),
+            Operation::Metrics => of!(management::board::metrics(self, call)),
             Operation::JobPayload => of!(management::payloads::show(self, call)),
             Operation::DashboardPage => {
                 dashboard::file("index.html", &call.headers).ok_or_else(no_route)

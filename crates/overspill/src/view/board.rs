@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::metrics;
 use super::overview::{Beside, Look, Overview};
 use super::pools::Pools;
 use super::series::{Sample, Series};
@@ -199,6 +200,34 @@ impl Board {
             )
         };
         Ok(spending::lines(&sums, name_of))
+    }
+
+    /// Everything as metrics, as of this overview.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn metrics(
+        &self,
+        overview: &Overview,
+        format: metrics::Format,
+    ) -> Result<String, Unavailable> {
+        let spent = self.spent(None).await?;
+        let live = self.handle.live();
+        let directory = live.directory();
+        let name = |id: EndpointId| Some(directory.get(id)?.name.clone());
+        let histograms = live.tally.histograms().into_iter();
+        let decisions = live.decided_counts().into_iter();
+        let sources = metrics::Sources {
+            overview,
+            histograms: &histograms
+                .filter_map(|(id, of)| Some((name(id)?, of)))
+                .collect(),
+            decisions: &decisions
+                .filter_map(|((id, code), count)| Some(((name(id)?, code), count)))
+                .collect(),
+            spent: &spent,
+        };
+        Ok(metrics::write(&sources, format))
     }
 
     async fn look_on(&self) {

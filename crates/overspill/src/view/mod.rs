@@ -6,9 +6,10 @@
 //!
 //! **Map.** [`overview`]: everything at once, as of now. [`series`]: the last hour. [`pools`]: every
 //! pool with its workers. [`time_line`]: decisions with their reasons. [`spending`]: sums of the
-//! ledger. [`preview`]: what of a payload can be shown to people.
+//! ledger. [`metrics`]: all of it for Prometheus. [`preview`]: what of a payload can be shown to people.
 
 pub mod board;
+pub mod metrics;
 pub mod overview;
 pub mod pools;
 pub mod preview;

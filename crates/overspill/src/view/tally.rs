@@ -26,6 +26,38 @@ pub struct Tally {
 struct Counted {
     sums: Sums,
     ends: VecDeque<End>,
+    /// Waits and runs.
+    histograms: BTreeMap<EndpointId, (Histogram, Histogram)>,
+}
+
+/// Upper bounds of a histogram's buckets in milliseconds: 5 ms to an hour; one more is open.
+pub const BOUNDS_MS: [u64; 18] = [
+    5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000,
+    600_000, 1_800_000, 3_600_000,
+];
+
+/// Lengths of time since the start of the serving process; each number only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// How many fell in each bucket; the last is the open one.
+    pub counts: [u64; BOUNDS_MS.len() + 1],
+    /// Their sum in milliseconds.
+    pub sum_ms: u64,
+}
+
+impl Histogram {
+    /// Counts one, of so many milliseconds.
+    pub fn add(&mut self, millis: u64) {
+        let place = BOUNDS_MS.partition_point(|&bound| bound < millis);
+        self.counts[place] += 1;
+        self.sum_ms = self.sum_ms.saturating_add(millis);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
 }
 
 /// Jobs since the start of the serving process; each only grows.
@@ -98,6 +130,13 @@ impl Tally {
                         // Neither a success nor a failure of ours: someone wanted it so.
                         FinalState::Cancelled => continue,
                     }
+                    let (wait, run) = counted.histograms.entry(ended.endpoint).or_default();
+                    if let Some(delay) = ended.delay {
+                        wait.add(delay.as_millis());
+                    }
+                    if let Some(execution) = ended.execution.filter(|_| !is_failure) {
+                        run.add(execution.as_millis());
+                    }
                     if counted.ends.len() == ENDS_MAX {
                         counted.ends.pop_front();
                     }
@@ -118,6 +157,12 @@ impl Tally {
     #[must_use]
     pub fn sums(&self) -> Sums {
         self.lock().sums
+    }
+
+    /// Waits and runs of each endpoint that had jobs.
+    #[must_use]
+    pub fn histograms(&self) -> BTreeMap<EndpointId, (Histogram, Histogram)> {
+        self.lock().histograms.clone()
     }
 
     /// How jobs ended lately: of all endpoints, and of each that had any.

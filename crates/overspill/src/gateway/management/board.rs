@@ -1,5 +1,5 @@
 //! What the dashboard shows: `/api/v1/overview`, `live`, `series`, `pools`, `decisions`, `spending`,
-//! `settings`.
+//! `settings`; and `/metrics`.
 //!
 //! They speak of the whole server, so a key that is for some endpoints only is refused.
 
@@ -21,6 +21,7 @@ use crate::gateway::body::{self, Body, Reply};
 use crate::gateway::call::Call;
 use crate::gateway::error::{ApiError, shown};
 use crate::view::board::Board;
+use crate::view::metrics::Format;
 use crate::view::overview::Overview;
 
 /// The most points of a chart.
@@ -194,6 +195,25 @@ pub(crate) async fn spending(gateway: &Arc<Gateway>, call: Call) -> Result<Reply
         "time_zone": board.settings().time_zone,
         "lines": lines,
     })))
+}
+
+/// GET `/metrics`: everything as metrics, in the format that is asked for.
+pub(crate) async fn metrics(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
+    let board = board(gateway, &call)?;
+    let accepted = call.headers.get_all(header::ACCEPT).iter();
+    let mut accepted = accepted.filter_map(|value| value.to_str().ok());
+    let format = if accepted.any(|value| value.contains("application/openmetrics-text")) {
+        Format::OpenMetrics
+    } else {
+        Format::Prometheus
+    };
+    let overview = first(board).await?;
+    let text = board.metrics(&overview, format).await;
+    let text = text.map_err(|Unavailable| ApiError::unavailable())?;
+    let mut reply = Reply::new(Body::from(text));
+    let media_type = HeaderValue::from_static(format.media_type());
+    reply.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    Ok(reply)
 }
 
 /// GET: the configuration in force, secrets redacted.
