@@ -245,3 +245,48 @@ fn plan_recommends_a_profile_for_a_described_load() {
     );
     assert!(dear["recommended"].is_null(), "{dear}");
 }
+
+#[test]
+fn a_plan_names_limits_and_gpu_and_looks_back_at_itself() {
+    let machine = Machine::new();
+    let mut trace = "arrival_s,duration_s,class\n".to_owned();
+    for n in 0..400 {
+        trace += &format!("{},{},a\n", n * 200, 20 + n % 7 * 5);
+    }
+    machine.write("t.csv", &trace);
+    let load = ["plan", "--trace", "t.csv", "--local-workers", "0", "--json"];
+    let plan =
+        |more: &[&str]| json(&machine, &[&load[..], more].concat())["recommendation"].clone();
+    let own = plan(&[]);
+    assert_eq!(own["profile"], "testing", "{own}");
+    assert_eq!(
+        (own["min"].as_u64(), own["max"].as_u64()),
+        (Some(0), Some(1))
+    );
+    assert_eq!(own["idle_timeout_s"], 5.0, "a start-up keeps 90 s: {own}");
+    let error = own["back_test"]["cost_error_share"].as_f64().unwrap();
+    assert!(error.abs() < 0.2, "both halves are alike: {own}");
+    let tight = plan(&["--p95", "10s"]);
+    assert_eq!(tight["max_wait_s"], 10.0, "{tight}");
+    assert_eq!(
+        tight["idle_timeout_s"], 900.0,
+        "warm workers are kept: {tight}"
+    );
+    assert!(tight["wait_p95_s"].as_f64().unwrap() <= 10.0, "{tight}");
+    let faster = plan(&["--candidate", "RTX 5090, price=$0.70/h, speed=5"]);
+    assert_eq!(faster["gpu"], "RTX 5090", "{faster}");
+    let told = machine.run(&["plan", "--trace", "t.csv", "--local-workers", "0"]);
+    assert!(told.stderr.contains("back-test: planned from"), "{told}");
+    let command = told.stderr.split('`').nth(1).unwrap().to_owned();
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let init = machine.run(&words);
+    assert_eq!(init.code, 0, "{init}");
+    let written = std::fs::read_to_string(machine.path("overspill.toml")).unwrap();
+    assert!(
+        written.contains("workers  = { min = 0, max = 1, idle_timeout = \"5s\" }"),
+        "{written}"
+    );
+    assert_eq!(machine.run(&["check"]).code, 0);
+    let odd = machine.run(&["init", "--min", "20", "--force"]);
+    assert!(odd.stderr.contains("min 20 is over max 3"), "{odd}");
+}

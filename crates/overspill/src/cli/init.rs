@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use overspill_core::time::DurationMs;
 use serde_json::json;
 
+use crate::config::units::{format_duration, parse_duration};
 use crate::config::{Flags, Strictness, parse};
 use crate::gpu::{Gpu, detect};
 
@@ -19,6 +21,18 @@ pub struct InitArgs {
     /// How much is expected: sets the limits of cloud workers and the promised wait
     #[arg(long, value_enum, default_value_t = Profile::Testing)]
     profile: Profile,
+    /// Cloud workers always on [default: the profile's]
+    #[arg(long, value_name = "N")]
+    min: Option<u32>,
+    /// Cloud workers at most [default: the profile's]
+    #[arg(long, value_name = "N")]
+    max: Option<u32>,
+    /// The promise: from submit to start [default: the profile's]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    max_wait: Option<DurationMs>,
+    /// Longest time that a worker above min idles before it is stopped [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    idle_timeout: Option<DurationMs>,
     /// Name of the endpoint
     #[arg(long, default_value = "default")]
     name: String,
@@ -58,6 +72,34 @@ impl Profile {
     }
 }
 
+/// What is written of the cloud workers.
+struct Limits {
+    min: u32,
+    max: u32,
+    max_wait: String,
+    idle_timeout: Option<DurationMs>,
+}
+
+impl Limits {
+    fn new(args: &InitArgs) -> Result<Self, CommandError> {
+        let (min, max, max_wait) = args.profile.limits();
+        let (min, max) = (args.min.unwrap_or(min), args.max.unwrap_or(max));
+        if min > max {
+            let message = format!("min {min} is over max {max}");
+            return Err(CommandError::new(ErrorKind::Usage, message)
+                .hint("lower --min or raise --max; what is left out is the profile's"));
+        }
+        Ok(Self {
+            min,
+            max,
+            max_wait: args
+                .max_wait
+                .map_or_else(|| max_wait.to_owned(), format_duration),
+            idle_timeout: args.idle_timeout,
+        })
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -67,8 +109,9 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CommandError> {
         note(&format!("warning: {error}"));
         Vec::new()
     });
-    let text = written(args.profile, &args.name, &gpus);
-    // What is written must load: the name is the only thing here that could be wrong.
+    let limits = Limits::new(args)?;
+    let text = written(&limits, &args.name, &gpus);
+    // What is written must load: the name is the only thing here that could still be wrong.
     parse(
         &text,
         "--name",
@@ -124,9 +167,14 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The text of a configuration for `profile` with one endpoint called `name` on `gpus`.
-fn written(profile: Profile, name: &str, gpus: &[Gpu]) -> String {
-    let (min, max, max_wait) = profile.limits();
+/// The text of a configuration with these limits and one endpoint called `name` on `gpus`.
+fn written(limits: &Limits, name: &str, gpus: &[Gpu]) -> String {
+    let Limits {
+        min, max, max_wait, ..
+    } = limits;
+    let idle = limits.idle_timeout.map_or_else(String::new, |length| {
+        format!(", idle_timeout = \"{}\"", format_duration(length))
+    });
     let name = serde_json::Value::from(name);
     let (devices, found) = if gpus.is_empty() {
         (
@@ -153,7 +201,7 @@ per_day = "$20"
 [[endpoint]]
 name     = {name}
 max_wait = "{max_wait}"                # start within this time; the cloud is used where own cards would be later
-workers  = {{ min = {min}, max = {max} }}  # cloud workers
+workers  = {{ min = {min}, max = {max}{idle} }}  # cloud workers
 
   # Your RunPod handler, one process per card, unmodified.
   [[endpoint.local]]
@@ -197,7 +245,15 @@ mod tests {
         let with_and_without = [&card[..], &[]];
         let variants = Profile::value_variants();
         for (profile, gpus) in variants.iter().zip(with_and_without.into_iter().cycle()) {
-            let text = written(*profile, "tts", gpus);
+            let (min, max, max_wait) = profile.limits();
+            let idle_timeout = gpus.first().map(|_| DurationMs::from_secs(900));
+            let limits = Limits {
+                min,
+                max,
+                max_wait: max_wait.to_owned(),
+                idle_timeout,
+            };
+            let text = written(&limits, "tts", gpus);
             assert_eq!(
                 text.contains("nominal device; nominal device"),
                 !gpus.is_empty()
@@ -211,9 +267,10 @@ mod tests {
                 Strictness::Serve,
             )
             .unwrap();
-            let (min, max, _) = profile.limits();
             let workers = &loaded.config.endpoint[0].workers;
             assert_eq!((workers.min, workers.max), (min, max));
+            let idle = idle_timeout.unwrap_or(DurationMs::from_secs(10));
+            assert_eq!(workers.idle_timeout, idle);
             assert_eq!(loaded.warnings().count(), 0);
         }
     }

@@ -72,7 +72,7 @@ fn parse_share(text: &str) -> Result<f64, String> {
 }
 
 /// Without max: as many as the endpoint may have.
-fn parse_offer(text: &str) -> Result<Offer, String> {
+pub(super) fn parse_offer(text: &str) -> Result<Offer, String> {
     let mut parts = text.split(',').map(str::trim);
     let name = parts.next().filter(|name| !name.is_empty());
     let name = name.ok_or("an offer begins with its GPU type, as \"RTX 4090@EU-RO-1, max=4\"")?;

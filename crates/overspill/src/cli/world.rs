@@ -60,6 +60,11 @@ impl LoadArgs {
             || self.users.is_some()
     }
 
+    /// Whether the arrivals really came, rather than being described.
+    pub(crate) const fn is_recorded(&self) -> bool {
+        self.trace.is_some() || self.history.is_some()
+    }
+
     /// What comes in, in a few words.
     pub(crate) fn title(&self) -> String {
         if let Some(path) = &self.trace {

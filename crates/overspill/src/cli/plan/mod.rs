@@ -1,18 +1,24 @@
 //! `overspill plan`: what each profile gives and costs, beside what a load would really cost.
 
+mod advice;
+
 use clap::Args;
 use overspill_core::money::NanoUsd;
 use overspill_core::time::DurationMs;
-use overspill_sim::simulate::{Settings, Summary};
+use overspill_sim::simulate::Settings;
+use overspill_sim::simulate::settings::Offer;
 use serde_json::json;
 
 use crate::config::units::{parse_duration, parse_money};
 
 use super::Context;
 use super::error::CommandError;
+use super::misfortunes::parse_offer;
 use super::output::note;
-use super::simulate::{Constants, mean, progress};
+use super::simulate::progress;
 use super::world::{LoadArgs, WorldArgs};
+
+use advice::{Ground, Simulated, Wanted, advise};
 
 /// Show workers, capacity and cost of each profile, for a described or recorded load
 ///
@@ -30,15 +36,35 @@ pub struct PlanArgs {
     /// The most that a month may cost, such as $200
     #[arg(long, value_name = "MONEY", value_parser = parse_money)]
     budget: Option<NanoUsd>,
+    /// Another GPU type to weigh against --gpu, as "RTX 4090, speed=1.6, price=$0.69/h"; the price may be
+    /// left out where the built-in table has one (may be repeated)
+    #[arg(long, value_name = "OFFER", value_parser = parse_offer)]
+    candidate: Vec<Offer>,
 }
 
-/// A profile as `init --profile` writes it: name, min, max, promise.
-const PROFILES: [(&str, u32, u32, u64); 5] = [
-    ("testing", 0, 3, 90),
-    ("small", 0, 10, 90),
-    ("medium", 1, 30, 30),
-    ("large", 3, 50, 15),
-    ("enterprise", 10, 100, 5),
+/// A profile as `init --profile` writes it.
+struct Profile {
+    name: &'static str,
+    min: u32,
+    max: u32,
+    promise_s: u64,
+}
+
+const fn profile(name: &'static str, min: u32, max: u32, promise_s: u64) -> Profile {
+    Profile {
+        name,
+        min,
+        max,
+        promise_s,
+    }
+}
+
+const PROFILES: [Profile; 5] = [
+    profile("testing", 0, 3, 90),
+    profile("small", 0, 10, 90),
+    profile("medium", 1, 30, 30),
+    profile("large", 3, 50, 15),
+    profile("enterprise", 10, 100, 5),
 ];
 
 /// Hours of a month, for prices.
@@ -58,53 +84,46 @@ pub fn run(args: &PlanArgs, context: &Context) -> Result<(), CommandError> {
     };
     let jobs = trace.as_ref().map_or(0, |trace| trace.jobs.len()) as u64;
     let bar = progress(jobs * PROFILES.len() as u64, context);
+    let ground = trace.as_ref().map(|trace| Ground {
+        trace,
+        settings: &settings,
+        bar: &bar,
+    });
     let mut simulated: Vec<Option<Simulated>> = Vec::new();
-    for (_, min, max, promise) in PROFILES {
-        let Some(trace) = &trace else {
-            simulated.push(None);
-            continue;
-        };
-        let settings = Settings {
-            min,
-            max,
-            max_wait: DurationMs::from_secs(promise),
-            ..settings.clone()
-        };
-        let run = mean(
-            "cost_aware",
-            &Constants::default(),
-            trace,
-            &settings,
-            1,
-            &bar,
-        )?;
-        let first = trace.jobs.first().map_or(0, |job| job.arrival.as_millis());
-        let last = trace.jobs.last().map_or(0, |job| job.arrival.as_millis());
-        // Whole days, so that a load of one evening is not taken for one of every hour.
-        let days = ((last - first) as f64 / 86_400_000.0).ceil().max(1.0);
-        let month = run.cost_usd / days * HOURS_OF_MONTH / 24.0;
-        simulated.push(Some(Simulated { run, month }));
-    }
-    bar.finish_and_clear();
-    let budget = args.budget.map(|money| money.as_nanos() as f64 / 1e9);
-    let recommended = PROFILES
-        .iter()
-        .zip(&simulated)
-        .position(|(profile, found)| {
-            let limit = args.p95.map_or(profile.3 as f64, DurationMs::as_secs_f64);
-            found.as_ref().is_some_and(|found| {
-                found.run.wait_p95_s <= limit && budget.is_none_or(|most| found.month <= most)
-            })
+    for profile in &PROFILES {
+        simulated.push(match &ground {
+            None => None,
+            Some(ground) => Some(ground.simulate(&ground.world(profile))?),
         });
+    }
+    let wanted = |profile: &Profile| Wanted {
+        p95_s: args
+            .p95
+            .map_or(profile.promise_s as f64, DurationMs::as_secs_f64),
+        budget: args.budget.map(|money| money.as_nanos() as f64 / 1e9),
+    };
+    let advice = match &ground {
+        None => None,
+        Some(ground) => advise(
+            ground,
+            &PROFILES,
+            &wanted,
+            &args.world.gpu,
+            &args.candidate,
+            args.load.is_recorded(),
+        )?,
+    };
+    bar.finish_and_clear();
     if context.output.is_json() {
         let profiles: Vec<_> = PROFILES
             .iter()
             .zip(&simulated)
-            .map(|(&(name, min, max, promise), found)| {
+            .map(|(profile, found)| {
+                let max = profile.max;
                 json!({
-                    "profile": name, "min": min, "max": max, "workers": max,
+                    "profile": profile.name, "min": profile.min, "max": max, "workers": max,
                     "jobs_at_once": u64::from(max) * u64::from(settings.slots),
-                    "max_wait_s": promise,
+                    "max_wait_s": profile.promise_s,
                     "cost_usd_per_h": hourly.times(max).to_usd(2),
                     "simulated": found.as_ref().map(|found| json!({
                         "run": found.run, "cost_usd_per_month": found.month,
@@ -112,10 +131,11 @@ pub fn run(args: &PlanArgs, context: &Context) -> Result<(), CommandError> {
                 })
             })
             .collect();
-        let name = recommended.map(|at| PROFILES[at].0);
+        let name = advice.as_ref().map(|advice| advice.profile);
         return context.output.json(&json!({
             "gpu": args.world.gpu, "slots": settings.slots,
             "price_usd_per_h": hourly.to_usd(4), "profiles": profiles, "recommended": name,
+            "recommendation": advice.map(|advice| advice.shape()),
         }));
     }
     let rows = PROFILES
@@ -129,11 +149,8 @@ pub fn run(args: &PlanArgs, context: &Context) -> Result<(), CommandError> {
         CAPACITY
     };
     context.output.table(&HEADINGS[..columns], rows)?;
-    match recommended {
-        Some(at) => note(&format!(
-            "recommended: {0}; `overspill init --profile {0}` writes it",
-            PROFILES[at].0
-        )),
+    match &advice {
+        Some(advice) => note(&advice.text()),
         None if trace.is_some() => note(
             "no profile keeps the wait within the budget: allow a longer --p95, a higher --budget, \
              or more local workers",
@@ -143,12 +160,6 @@ pub fn run(args: &PlanArgs, context: &Context) -> Result<(), CommandError> {
         ),
     }
     Ok(())
-}
-
-struct Simulated {
-    run: Summary,
-    /// Dollars.
-    month: f64,
 }
 
 /// Columns that say what the workers can do.
@@ -173,7 +184,12 @@ const HEADINGS: &[&str] = &[
 ];
 
 fn row(
-    &(name, min, max, promise): &(&str, u32, u32, u64),
+    &Profile {
+        name,
+        min,
+        max,
+        promise_s,
+    }: &Profile,
     found: Option<&Simulated>,
     settings: &Settings,
 ) -> Vec<String> {
@@ -184,7 +200,7 @@ fn row(
         min.to_string(),
         max.to_string(),
         (u64::from(max) * u64::from(settings.slots)).to_string(),
-        format!("{promise} s"),
+        format!("{promise_s} s"),
         format!("${}", hourly.to_usd(2)),
         format!("${month:.0}"),
     ];
