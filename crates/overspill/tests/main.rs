@@ -13,6 +13,9 @@ mod cli_client;
 mod cli_help;
 mod cli_simulate;
 mod cloud_pool;
+#[path = "../../emulator/tests/emulator/contract.rs"]
+mod contract;
+mod data_plane_contract;
 #[path = "../../emulator/tests/emulator/document.rs"]
 mod document;
 mod keeper;

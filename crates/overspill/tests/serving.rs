@@ -87,7 +87,7 @@ impl Rig {
     }
 
     /// Lets a waiting job's time to live end now, and waits for its end.
-    async fn expire(&self, job: JobId) {
+    pub(crate) async fn expire(&self, job: JobId) {
         let handle = self.server.handle();
         let ttl = DurationMs::from_millis(1);
         let ask = move |request| Event::TtlSet { request, job, ttl };

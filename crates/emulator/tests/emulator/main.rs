@@ -6,8 +6,10 @@
     reason = "tests; one that skips a part of itself says so"
 )]
 
+mod contract;
 mod control;
 mod data_plane;
+mod data_plane_contract;
 mod document;
 mod fault_effects;
 mod faults;
