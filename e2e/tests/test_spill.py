@@ -32,6 +32,7 @@ def server(make, emulator, cloud_id):
 
 
 def test_with_an_idle_card_the_cloud_gets_nothing(server, emulator, cloud_id):
+    until(lambda: server.health("tts")["workers"]["idle"] == 1, "a worker waits on the card", 60)
     before = emulator.limits(cloud_id)
     for n in range(3):
         assert server.finish("tts", {"nonce": n})["status"] == "COMPLETED"

@@ -79,6 +79,17 @@ pub enum Reason {
         /// For so long.
         retry_in: DurationMs,
     },
+    /// RunPod refused so many workers for the account's quota: fewer are asked for.
+    QuotaLearned {
+        /// Which pool.
+        pool: PoolId,
+        /// What was refused.
+        refused: u32,
+        /// What is asked for at most.
+        max: u32,
+        /// More is asked for again after so long.
+        retry_in: DurationMs,
+    },
     /// A job that still waits at RunPod is taken back: a local card is free first.
     TakenBack {
         /// Which.
@@ -108,6 +119,7 @@ impl Reason {
             Self::Reserved { .. } => "reserved",
             Self::InputTooLargeForCloud { .. } => "input_too_large_for_cloud",
             Self::CloudUnavailable { .. } => "cloud_unavailable",
+            Self::QuotaLearned { .. } => "quota_learned",
             Self::TakenBack { .. } => "taken_back",
             Self::WorkerBackOff { .. } => "worker_back_off",
         }
@@ -152,6 +164,16 @@ impl fmt::Display for Reason {
                     "{job} stays local: its input of {bytes} bytes is over RunPod's 10 MB"
                 )
             }
+            Self::QuotaLearned {
+                refused,
+                max,
+                retry_in,
+                ..
+            } => write!(
+                f,
+                "RunPod's quota refuses {refused} workers: at most {max} are asked for, and more \
+                 again in {retry_in}"
+            ),
             Self::CloudUnavailable {
                 refusal, retry_in, ..
             } => {

@@ -52,6 +52,10 @@ pub struct CloudSide {
     pub asked: Option<(u32, u32)>,
     /// Max as last confirmed; `None` while a change of it is on its way.
     pub confirmed_max: Option<u32>,
+    /// Max as last confirmed, whatever is on its way.
+    pub accepted_max: u32,
+    /// What RunPod's quota leaves, once it refused a max.
+    pub quota: Option<LearnedQuota>,
     /// Refusals and failures in a row.
     pub failures: u32,
     /// Nothing is submitted before then.
@@ -63,6 +67,18 @@ pub struct CloudSide {
     /// The configuration no longer names it, and RunPod has not confirmed yet that it may start
     /// no worker there.
     pub is_closing: bool,
+}
+
+/// How many workers RunPod's quota leaves a pool. No call tells it: it is found between what was
+/// refused and what was accepted, and forgotten after a while, for others may have left room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LearnedQuota {
+    /// The most that is asked for; 1 or more.
+    pub max: u32,
+    /// The least that was refused.
+    pub refused: u32,
+    /// Until when that counts.
+    pub until: Timestamp,
 }
 
 impl Pool {

@@ -6,6 +6,7 @@ mod cloud;
 mod draining;
 mod local;
 mod property;
+mod quota;
 mod rig;
 mod semantics;
 mod storms;

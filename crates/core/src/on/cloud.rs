@@ -10,7 +10,7 @@ use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
 use crate::money::NanoUsd;
 use crate::on::finish::Ending;
-use crate::pool::Pool;
+use crate::pool::{LearnedQuota, Pool};
 use crate::time::{DurationMs, Timestamp};
 use crate::timers::Timer;
 
@@ -24,6 +24,13 @@ const TIMEOUT_SLACK: DurationMs = DurationMs::from_secs(30);
 const EXECUTION_MAX: DurationMs = DurationMs::from_secs(7 * 24 * 3_600);
 /// How long a submission may wait at RunPod before its worker runs it.
 const CLOUD_QUEUE_MAX: DurationMs = DurationMs::from_secs(1_800);
+/// RunPod keeps a job for so much longer than we do: it lets a job run on, and bills it, when its time
+/// to live ends there, so our cancel has to come before.
+pub(crate) const CANCEL_MARGIN: DurationMs = DurationMs::from_secs(30);
+/// What was learned of RunPod's quota is forgotten after so long, and more is asked for again.
+const QUOTA_RETRY: DurationMs = DurationMs::from_secs(900);
+/// The longest time to live that RunPod takes.
+const TTL_MAX: DurationMs = DurationMs::from_secs(7 * 24 * 3_600);
 
 impl Core {
     pub(crate) fn on_cloud_submitted(&mut self, id: AttemptId, cloud_job: String, out: &mut Out) {
@@ -264,7 +271,15 @@ impl Core {
             return;
         };
         pool.cloud.confirmed_max = Some(max);
+        pool.cloud.accepted_max = max;
         pool.cloud.failures = 0;
+        if let Some(quota) = &mut pool.cloud.quota
+            && max >= quota.max
+            && max < quota.refused
+        {
+            // There is room between what is accepted and what was refused.
+            quota.max = max + (quota.refused - max) / 2;
+        }
         self.dirty.insert(pool.record.endpoint);
         if pool.cloud.is_closing && max == 0 {
             pool.cloud.is_closing = false;
@@ -343,7 +358,42 @@ impl Core {
     /// A scaling call failed, or nothing works there.
     pub(crate) fn on_cloud_failed(&mut self, id: PoolId, refusal: CloudRefusal, out: &mut Out) {
         self.doubt_limits(id);
+        if refusal == CloudRefusal::Quota && self.learn_quota(id, out) {
+            return;
+        }
         self.back_off(id, refusal, None, out);
+    }
+
+    /// Asks for fewer workers after a refusal, half-way down to what was accepted; false where there
+    /// is nothing less to ask for.
+    fn learn_quota(&mut self, id: PoolId, out: &mut Out) -> bool {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return false;
+        };
+        let refused = pool.record.wanted;
+        let accepted = pool.cloud.accepted_max.min(refused);
+        let max = accepted + (refused - accepted) / 2;
+        if max == 0 || max == refused {
+            pool.cloud.quota = None;
+            return false;
+        }
+        let until = self.now + QUOTA_RETRY;
+        pool.cloud.quota = Some(LearnedQuota {
+            max,
+            refused,
+            until,
+        });
+        let endpoint = pool.record.endpoint;
+        self.timers.set(until, Timer::Endpoint(endpoint));
+        let reason = Reason::QuotaLearned {
+            pool: id,
+            refused,
+            max,
+            retry_in: QUOTA_RETRY,
+        };
+        out.effect(Effect::Decided { endpoint, reason });
+        self.dirty.insert(endpoint);
+        true
     }
 
     /// The limits that were asked for may not hold: they are asked for again after the pause.
@@ -449,8 +499,8 @@ impl Core {
         };
         let rest = job.expires_at.since(attempt.leased_at);
         longest(job.execution_timeout)
-            .min(rest)
-            .max(DurationMs::from_secs(10))
+            .min(rest + CANCEL_MARGIN)
+            .clamp(DurationMs::from_secs(10), TTL_MAX)
     }
 
     /// After a restart: watch what RunPod has, cancel what no longer counts, and treat submissions

@@ -7,6 +7,7 @@ use crate::id::{AttemptId, JobId, RequestId};
 use crate::job::JobState;
 use crate::jobs::Slot;
 use crate::machine::Core;
+use crate::on::cloud::CANCEL_MARGIN;
 use crate::on::finish::Ending;
 use crate::time::DurationMs;
 
@@ -49,7 +50,7 @@ impl Core {
                 attempt: attempt_id,
                 pool: attempt.pool,
                 cloud_job,
-                ttl: ttl.min(most),
+                ttl: (ttl + CANCEL_MARGIN).min(most),
             });
         }
     }

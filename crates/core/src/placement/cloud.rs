@@ -288,7 +288,11 @@ impl Core {
         let Some(spec) = pool.runpod() else {
             return (0, 0);
         };
-        let own = spec.max.unwrap_or(u32::MAX);
+        let learned = pool.cloud.quota.filter(|quota| quota.until > self.now);
+        let own = spec
+            .max
+            .unwrap_or(u32::MAX)
+            .min(learned.map_or(u32::MAX, |quota| quota.max));
         // A pool that refuses keeps what it has: its workers may still be at work. One that goes on
         // refusing keeps only those that are, and the others in line get the rest.
         let is_out = pool.cloud.not_before > self.now && pool.cloud.failures > 0;

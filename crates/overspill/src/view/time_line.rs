@@ -58,6 +58,7 @@ fn pool_of(reason: &Reason) -> Option<PoolId> {
         | Reason::PriceUnknown { pool }
         | Reason::Reserved { pool, .. }
         | Reason::CloudUnavailable { pool, .. }
+        | Reason::QuotaLearned { pool, .. }
         | Reason::WorkerBackOff { pool, .. } => Some(*pool),
         _ => None,
     }

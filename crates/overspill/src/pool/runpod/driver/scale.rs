@@ -36,9 +36,19 @@ pub struct ScaleLane {
 }
 
 impl ScaleLane {
-    /// Takes in a wish.
+    /// Takes in a wish. A lower one need not wait for as long as the one that failed.
     pub fn want(&mut self, range: WorkerRange) {
+        let is_lower = self.wanted.is_some_and(|wanted| range.max < wanted.max);
+        if is_lower && self.failures > 0 && !self.is_sending {
+            self.failures = 0;
+            self.not_before_ms = self.paid_until_ms.map_or(i64::MIN, Self::next_paid);
+        }
         self.wanted = Some(range);
+    }
+
+    /// When the next change may be sent, by what the last ones have used up.
+    const fn next_paid(paid_until_ms: i64) -> i64 {
+        paid_until_ms - (AT_ONCE - 1) * APART_MS
     }
 
     /// What is wanted at last.
@@ -58,7 +68,7 @@ impl ScaleLane {
         self.is_sending = true;
         let paid = self.paid_until_ms.map_or(now_ms, |paid| paid.max(now_ms)) + APART_MS;
         self.paid_until_ms = Some(paid);
-        self.not_before_ms = paid - (AT_ONCE - 1) * APART_MS;
+        self.not_before_ms = Self::next_paid(paid);
         Some(wanted)
     }
 
@@ -201,6 +211,19 @@ mod tests {
         assert_eq!(lane.take(5_009), None);
         assert_eq!(lane.take(5_010), Some(range(0)));
         assert!(!lane.on_failed(5_020, 5_000), "told once");
+    }
+
+    #[test]
+    fn a_lower_wish_after_a_refusal_goes_at_once_and_its_failure_is_told() {
+        let mut lane = ScaleLane::default();
+        lane.want(range(50));
+        assert_eq!(lane.take(0), Some(range(50)));
+        assert!(lane.on_failed(10, 60_000));
+        lane.want(range(50));
+        assert_eq!(lane.take(20), None, "the same wish waits");
+        lane.want(range(25));
+        assert_eq!(lane.take(20), Some(range(25)));
+        assert!(lane.on_failed(30, 60_000), "told again");
     }
 
     #[test]

@@ -172,12 +172,13 @@ impl Runner {
                 };
                 let is_first = state.lane.on_failed(now_ms, wait_ms);
                 tracing::warn!(%pool, ?sent, %error, wait_ms, "the limits of a cloud pool could not be set");
-                if is_first {
-                    let passing = match error {
-                        CloudError::RateLimited { .. } => CloudRefusal::RateLimited,
-                        _ => CloudRefusal::Unreachable,
-                    };
-                    let refusal = translate::pool_failed(&error).unwrap_or(passing);
+                let passing = match error {
+                    CloudError::RateLimited { .. } => CloudRefusal::RateLimited,
+                    _ => CloudRefusal::Unreachable,
+                };
+                let refusal = translate::pool_failed(&error).unwrap_or(passing);
+                // A quota is found by what is refused: each refusal counts.
+                if is_first || refusal == CloudRefusal::Quota {
                     self.fail(pool, refusal, error.to_string());
                 }
             }
