@@ -293,7 +293,9 @@ const last = {
       const frame = () => new Promise(requestAnimationFrame);
       const rows = () => Number(document.querySelector(".list").getAttribute("aria-rowcount")) - 1;
       let most = 0;
-      while (rows() < jobs || body.scrollTop + body.clientHeight < body.scrollHeight - 1) {
+      const end = performance.now() + 90_000;
+      const isLate = () => performance.now() > end;
+      while (!isLate() && (rows() < jobs || body.scrollTop + body.clientHeight < body.scrollHeight - 1)) {
         body.scrollTop += 900;
         await frame();
         most = Math.max(most, document.querySelectorAll(".list-row").length);

@@ -10,6 +10,7 @@ import { assertEqual, axe, openPage, overflow, signIn, startBrowser, startDemo, 
 
 const [binary, filter = ""] = process.argv.slice(2);
 const pictures = process.env.SCREENSHOTS;
+const PATIENCE_S = 420;
 const LOOKS = [
   { width: 1440, scheme: "light" },
   { width: 1440, scheme: "dark" },
@@ -18,6 +19,13 @@ const LOOKS = [
 ];
 
 const start = performance.now();
+// A check that hangs must not hang the gate; what hangs is then the last line.
+const patience = setTimeout(() => {
+  console.log(`browser: not done after ${PATIENCE_S} s`);
+  demo?.kill();
+  process.exit(1);
+}, PATIENCE_S * 1_000);
+let demo;
 let passed = 0;
 const failed = [];
 
@@ -40,7 +48,7 @@ async function picture(page, name) {
   await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
 }
 
-const demo = await startDemo(binary, 30);
+demo = await startDemo(binary, 30);
 const { browser, stop } = await startBrowser();
 try {
   const world = { demo, browser, picture };
@@ -67,6 +75,7 @@ try {
   await stop();
   await demo.stop();
 }
+clearTimeout(patience);
 const seconds = ((performance.now() - start) / 1_000).toFixed(1);
 console.log(`browser: ${passed} checks passed, ${failed.length} failed, in ${seconds} s${failed.length ? `: ${failed.join("; ")}` : ""}`);
 process.exitCode = failed.length > 0 ? 1 : 0;

@@ -28,6 +28,9 @@ export async function startDemo(binary, seconds) {
   return {
     origin,
     pid: demo.pid,
+    kill() {
+      demo.kill("SIGKILL");
+    },
     async stop() {
       demo.kill("SIGCONT");
       demo.kill("SIGTERM");

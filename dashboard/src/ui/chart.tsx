@@ -86,7 +86,9 @@ export function Chart({ title, lines, minutes, height, show, top }: ChartProps) 
     if (!chart) return;
     const all = samples.peek();
     const end = all[all.length - 1]?.at_ms ?? Date.now();
-    const begin = end - minutes * 60_000;
+    // A server that was started lately has little to show: the chart grows to its whole length.
+    const first = all[0]?.at_ms ?? end;
+    const begin = Math.max(end - minutes * 60_000, Math.min(first, end - 60_000));
     const seen = rows(all.filter((sample) => sample.at_ms >= begin), lines, minutes);
     said.current = seen.said;
     // Stacked areas are drawn from the top one down.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::File;
+use crate::workspace;
 
 pub(crate) fn check(files: &[File]) -> Vec<String> {
     let texts: BTreeMap<&str, &str> = files
@@ -29,6 +30,8 @@ pub(crate) fn check(files: &[File]) -> Vec<String> {
             let here = &file.path;
             match texts.get(path.as_str()) {
                 None if folders.contains(path.as_str()) || path.is_empty() => {}
+                // A picture is no text, and so not in the list.
+                None if is_picture(&path) && workspace::root().join(&path).is_file() => {}
                 None => findings.push(format!("{here}:{line}: the link {target:?} leads nowhere")),
                 Some(text) if !anchor.is_empty() && !anchors(text).contains(anchor) => {
                     findings.push(format!("{here}:{line}: {path} has no heading #{anchor}"));
@@ -38,6 +41,12 @@ pub(crate) fn check(files: &[File]) -> Vec<String> {
         }
     }
     findings
+}
+
+fn is_picture(path: &str) -> bool {
+    [".png", ".jpg", ".webp"]
+        .iter()
+        .any(|end| path.ends_with(end))
 }
 
 /// Lines and targets of the inline links that point into the repository, code left out.
