@@ -25,6 +25,10 @@ const operations = {
     const { text, usage } = await generateText({ model: chat("m"), prompt: options.prompt, maxRetries });
     return { text, usage };
   },
+  async completion() {
+    const { text } = await generateText({ model: chat.completionModel("m"), prompt: options.prompt, maxRetries });
+    return { text };
+  },
   async stream() {
     const errors = [];
     const result = streamText({

@@ -1,53 +1,45 @@
 """docs/compatibility.md, made from the tests that ran: `@pytest.mark.covers(operation, by)`.
 
-A cell says "yes" when every test that covers it passed. `--compatibility write` writes the page,
-`check` (what `cargo xtask test` asks for) fails when the page differs from the run.
+A cell says "yes" when every test that covers it passed; one without a test has its reason from
+`compatibility_clients.py` or `compatibility_workers.py`, and none of both fails the run. `--compatibility write`
+writes the page, `check` (what `cargo xtask test` asks for) fails when the page differs from the run.
 """
 
-import importlib.metadata
-import json
 from pathlib import Path
 
+from support import compatibility_clients, compatibility_workers
+from support.columns import CLIENTS, HTTP, WORKERS, worker_column
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
-
-CLIENT = f"Python client {importlib.metadata.version('runpod')}"
-ASYNC_CLIENT = f"Python async client {importlib.metadata.version('runpod')}"
-WORKER = f"Python worker {importlib.metadata.version('runpod')}"
-HTTP = "plain HTTP"
-
-
-def _locked(package):
-    """The version that `package-lock.json` pins."""
-    lock = json.loads((PAGE.parents[1] / "e2e" / "package-lock.json").read_text())
-    return lock["packages"][f"node_modules/{package}"]["version"]
-
-
-JAVASCRIPT = f"runpod-sdk {_locked('runpod-sdk')}"
-AI_SDK = f"@runpod/ai-sdk-provider {_locked('@runpod/ai-sdk-provider')}"
-LANGCHAIN = "langchain-runpod 0.2.0"
-OPENAI = f"openai {importlib.metadata.version('openai')}"
-
-# Each has an environment of its own, `environments/worker-<version>.txt`; oldest first.
-OLD_WORKERS = ["0.5.0", "1.6.2", "1.9.1"]
-
-
-def worker_column(version):
-    """The column of a worker by its version."""
-    return f"Python worker {version}"
-
-
-COLUMNS = [CLIENT, ASYNC_CLIENT, JAVASCRIPT, AI_SDK, LANGCHAIN, OPENAI]
-COLUMNS += [*map(worker_column, OLD_WORKERS), WORKER, HTTP]
 
 HEAD = """\
 # Compatibility
 
 Made by the end-to-end suite (`cargo xtask e2e -- --compatibility write`) from the tests that ran: the published
-packages, unmodified, against the built binary. A cell says yes when every test that covers it passed; an empty cell
-is not part of that client or worker, or not tested yet. `runpodctl` has no column: no package registry that
-the suite installs from carries it. Workers before 0.5.0 take no handler (`runpod/serverless/modules/inference.py:7`).
-
+packages, unmodified, against the built binary. A cell says yes when every test that covers it passed. Where a client
+or worker has no part in a row, the number leads to the reason below the table: a line of its published package, which
+the suite looks up in the package that is installed.
 """
+CLIENTS_LEAD = """\
+`runpodctl` has no column: no package registry that the suite installs from carries it."""
+WORKERS_LEAD = """\
+Workers before 0.5.0 take no handler (`runpod/serverless/modules/inference.py:7`)."""
+HTTP_LEAD = """\
+Every operation as any program sees it, and what the server says whichever client asks."""
+
+
+def _client_reasons():
+    return {
+        (row, column): f"{column}: {reason.why} (`{reason.file}:{reason.line}`)"
+        for (row, column), reason in compatibility_clients.REASONS.items()
+    }
+
+
+def _worker_reasons():
+    return {
+        (row, worker_column(version)): f"{worker_column(version)}: {why} (`{file}:{line}`)"
+        for (row, version), (why, file, line, _) in compatibility_workers.REASONS.items()
+    }
 
 
 def add_option(parser):
@@ -75,27 +67,50 @@ class _Collector:
         self.mode = config.getoption("--compatibility")
         self.cells = {}
         self.is_stale = False
+        # Cells without a test and without a reason.
+        self.unexplained = []
 
     def pytest_runtest_logreport(self, report):
         for operation, by in getattr(report, "covers", []):
             self.cells.setdefault((operation, by), []).append(report.passed)
 
     def page(self):
-        operations = sorted({operation for operation, _ in self.cells})
-        lines = [
-            "| operation or behaviour | " + " | ".join(COLUMNS) + " |",
-            "|---|" + "---|" * len(COLUMNS),
-        ]
-        for operation in operations:
-            row = []
-            for column in COLUMNS:
-                passed = self.cells.get((operation, column))
-                row.append("" if passed is None else "yes" if all(passed) else "**no**")
-            lines.append(f"| {operation} | " + " | ".join(row) + " |")
-        return HEAD + "\n".join(lines) + "\n"
+        text = HEAD
+        for title, lead, columns, reasons in (
+            ("Clients", CLIENTS_LEAD, CLIENTS, _client_reasons()),
+            ("Workers", WORKERS_LEAD, WORKERS, _worker_reasons()),
+            ("The wire itself", HTTP_LEAD, [HTTP], {}),
+        ):
+            text += f"\n## {title}\n\n{lead}\n\n" + self._table(columns, reasons)
+        return text
+
+    def _table(self, columns, reasons):
+        rows = sorted({row for row, column in self.cells if column in columns})
+        notes = []
+        lines = [f"| operation or behaviour | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+        for row in rows:
+            cells = [self._cell(row, column, reasons, notes) for column in columns]
+            lines.append(f"| {row} | {' | '.join(cells)} |")
+        if notes:
+            lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
+        return "\n".join(lines) + "\n"
+
+    def _cell(self, row, column, reasons, notes):
+        passed = self.cells.get((row, column))
+        if passed is not None:
+            return "yes" if all(passed) else "**no**"
+        note = reasons.get((row, column))
+        if note is None:
+            self.unexplained.append(f"{row}, {column}")
+            return "**?**"
+        if note not in notes:
+            notes.append(note)
+        return f"no ({notes.index(note) + 1})"
 
     def pytest_sessionfinish(self, session):
         page = self.page()
+        if self.unexplained:
+            session.exitstatus = 1
         if self.mode == "write":
             PAGE.write_text(page)
         elif not PAGE.exists() or PAGE.read_text() != page:
@@ -103,6 +118,9 @@ class _Collector:
             session.exitstatus = 1
 
     def pytest_terminal_summary(self, terminalreporter):
+        for cell in self.unexplained:
+            line = f"docs/compatibility.md: no test covers {cell}, and no reason says why"
+            terminalreporter.write_line(line, red=True)
         if self.is_stale:
             terminalreporter.write_line(
                 "docs/compatibility.md differs from this run: "

@@ -42,10 +42,10 @@ def command(script, *arguments):
     return [*runner, *arguments]
 
 
-def start(script, server, name, operation, *arguments):
-    """Starts a script; `finish` takes its answer."""
+def start(script, server, name, operation, *arguments, key=None):
+    """Starts a script, with the server's key if none is given; `finish` takes its answer."""
     return subprocess.Popen(
-        command(script, f"{server.base}/v2", server.key, name, operation, *arguments),
+        command(script, f"{server.base}/v2", key or server.key, name, operation, *arguments),
         env=environment(server.folder / "home"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -64,6 +64,6 @@ def finish(process, timeout=120):
     return told.get("answer")
 
 
-def ask(script, server, name, operation, *arguments):
+def ask(script, server, name, operation, *arguments, key=None):
     """One call of a client, waited for."""
-    return finish(start(script, server, name, operation, *arguments))
+    return finish(start(script, server, name, operation, *arguments, key=key))

@@ -8,7 +8,7 @@ import importlib.metadata
 
 import pytest
 
-from support.compatibility import OLD_WORKERS, worker_column
+from support.columns import OLD_WORKERS, worker_column
 from support.foreign import interpreter
 from support.server import endpoint, local_pool
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support import foreign
-from support.compatibility import JAVASCRIPT
+from support.columns import JAVASCRIPT
 from support.server import endpoint, local_pool
 from support.wait import until
 
@@ -15,7 +15,8 @@ covers = pytest.mark.covers
 @pytest.fixture(scope="module")
 def server(make_shared):
     return make_shared.server(
-        endpoint("tts", local_pool("sync")), endpoint("tokens", local_pool("generator"))
+        endpoint("tts", local_pool("sync"), aliases='["abc123def456"]'),
+        endpoint("tokens", local_pool("generator")),
     )
 
 
@@ -95,6 +96,20 @@ def test_purge(server, tmp_path):
     assert ask(server, "tts", "purgeQueue") == {"removed": 1, "status": "completed"}
     gate.touch()
     assert server.wait_final("tts", running)["status"] == "COMPLETED"
+
+
+@covers("an endpoint's alias", JAVASCRIPT)
+def test_an_alias_reaches_the_endpoint(server):
+    ended = ask(server, "abc123def456", "runSync", {"input": {"n": 1}})
+    assert ended["output"] == {"echo": {"n": 1}}
+
+
+@covers("401 for a wrong key", JAVASCRIPT)
+def test_a_wrong_key_is_thrown_with_its_status(server):
+    process = foreign.start("runpod-sdk.mjs", server, "tts", "health", key="not-the-key-of-anybody")
+    with pytest.raises(foreign.Refused) as error:
+        foreign.finish(process)
+    assert "401" in json.dumps(error.value.told)
 
 
 @covers("health", JAVASCRIPT)

@@ -3,7 +3,7 @@
 import openai
 import pytest
 
-from support.compatibility import OPENAI
+from support.columns import OPENAI
 from support.server import endpoint, local_pool
 
 covers = pytest.mark.covers
@@ -18,7 +18,8 @@ def gate(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(make_shared, gate):
     return make_shared.server(
-        endpoint("llm", local_pool("llm")), endpoint("gated", local_pool("llm", GATE=gate))
+        endpoint("llm", local_pool("llm"), aliases='["abc123def456"]'),
+        endpoint("gated", local_pool("llm", GATE=gate)),
     )
 
 
@@ -88,3 +89,8 @@ def test_a_wrong_key(server):
 def test_an_unknown_endpoint(server):
     with pytest.raises(openai.NotFoundError):
         client(server, "nothing").models.list()
+
+
+@covers("an endpoint's alias", OPENAI)
+def test_an_alias_reaches_the_endpoint(server):
+    assert [model.id for model in client(server, "abc123def456").models.list()] == ["m"]

@@ -6,7 +6,7 @@ import pytest
 import requests
 from runpod import AsyncioEndpoint, http_client
 
-from support.compatibility import ASYNC_CLIENT, CLIENT
+from support.columns import ASYNC_CLIENT, CLIENT
 from support.server import endpoint, local_pool
 from support.wait import until
 
@@ -35,7 +35,7 @@ def test_run_then_status_and_output(sdk, server):
     assert len(server.executions(job.job_id)) == 1
 
 
-@covers("run by an endpoint's alias", CLIENT)
+@covers("an endpoint's alias", CLIENT)
 def test_an_alias_reaches_the_endpoint(sdk):
     assert sdk.Endpoint("abc123def456").run({"n": 1}).output(timeout=60) == {"echo": {"n": 1}}
 
@@ -210,6 +210,66 @@ def test_async_health(sdk, server):
         return await endpoint.health()
 
     assert {"jobs", "workers"} <= set(run_async(server, use))
+
+
+@covers("an endpoint's alias", ASYNC_CLIENT)
+def test_async_alias(sdk, server):
+    async def use(_endpoint, session):
+        job = await AsyncioEndpoint("abc123def456", session).run({"n": 1})
+        return await job.output(timeout=60)
+
+    assert run_async(server, use) == {"echo": {"n": 1}}
+
+
+@covers("status of a failed job", ASYNC_CLIENT)
+def test_async_failed_job_has_a_status_and_no_output(sdk, server):
+    async def use(endpoint, _session):
+        job = await endpoint.run({"do": "error"})
+        return await job.output(timeout=60), await job.status()
+
+    assert run_async(server, use) == (None, "FAILED")
+
+
+@covers("cancel of a queued job", ASYNC_CLIENT)
+@covers("purge-queue", ASYNC_CLIENT)
+def test_async_cancel_and_purge_of_queued_jobs(sdk, server, tmp_path):
+    gate = tmp_path / "gate"
+
+    async def use(endpoint, _session):
+        running = await endpoint.run({"do": "hold", "gate": str(gate)})
+        while await running.status() != "IN_PROGRESS":
+            await asyncio.sleep(0.05)
+        queued = [await endpoint.run({"n": n}) for n in range(3)]
+        cancelled = await queued[0].cancel()
+        purged = await endpoint.purge_queue()
+        gate.touch()
+        assert await running.output(timeout=60) == {"held": True}
+        return cancelled["status"], purged, [job.job_id for job in queued]
+
+    status, purged, queued = run_async(server, use)
+    assert (status, purged) == ("CANCELLED", {"removed": 2, "status": "completed"})
+    assert all(server.executions(job) == [] for job in queued)
+
+
+@covers("404 for an unknown job", ASYNC_CLIENT)
+def test_async_unknown_job(sdk, server):
+    """The client takes `status` of any body: here it is the number 404, and no final word."""
+
+    async def use(endpoint, _session):
+        job = await endpoint.run({"a": 1})
+        job.job_id = "00000000-0000-4000-8000-000000000000-u1"
+        return await job.status()
+
+    assert run_async(server, use) == 404
+
+
+@covers("404 for an unknown endpoint", ASYNC_CLIENT)
+def test_async_unknown_endpoint_is_a_key_error(sdk, server):
+    async def use(_endpoint, session):
+        await AsyncioEndpoint("ttt", session).run({"a": 1})
+
+    with pytest.raises(KeyError, match="id"):
+        run_async(server, use)
 
 
 @covers("401 for a wrong key", ASYNC_CLIENT)

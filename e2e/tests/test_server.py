@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.compatibility import HTTP
+from support.columns import HTTP
 from support.server import KEY, endpoint, scripted_pool
 
 covers = pytest.mark.covers

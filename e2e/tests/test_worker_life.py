@@ -31,7 +31,8 @@ def test_a_worker_that_drains_finishes_its_job_and_takes_no_other(drained, versi
     # Not when a held poll would end (50 s), but when its job is done.
     until(lambda: not server.workers(), "the worker has ended", 15)
     # A worker of today ends by itself; an old one is ended by the signal.
-    [end] = re.findall(r"a worker ended .*?code=(\S+) signal=(\S+)", server.child.text())
+    ended = r"a worker ended .*?code=(\S+) signal=(\S+)"
+    [end] = until(lambda: re.findall(ended, server.child.text()), "the log says how", 15)
     assert end == (("Some(0)", "None") if version in SINCE_1_9 else ("None", "Some(15)"))
     assert server.status("tts", waiting)["status"] == "IN_QUEUE"
     server.reload(endpoint("tts", pool("sync", version)))
