@@ -20,6 +20,7 @@ def _locked(package):
 
 JAVASCRIPT = f"runpod-sdk {_locked('runpod-sdk')}"
 AI_SDK = f"@runpod/ai-sdk-provider {_locked('@runpod/ai-sdk-provider')}"
+MCP = f"@runpod/mcp-server {_locked('@runpod/mcp-server')}"
 LANGCHAIN = "langchain-runpod 0.2.0"
 OPENAI = f"openai {importlib.metadata.version('openai')}"
 
@@ -34,3 +35,4 @@ def worker_column(version):
 
 CLIENTS = [CLIENT, ASYNC_CLIENT, JAVASCRIPT, AI_SDK, LANGCHAIN, OPENAI]
 WORKERS = [*map(worker_column, OLD_WORKERS), WORKER]
+MANAGERS = [MCP]

@@ -8,7 +8,7 @@ writes the page, `check` (what `cargo xtask test` asks for) fails when the page 
 from pathlib import Path
 
 from support import compatibility_clients, compatibility_workers
-from support.columns import CLIENTS, HTTP, WORKERS, worker_column
+from support.columns import CLIENTS, HTTP, MANAGERS, WORKERS, worker_column
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 
@@ -24,6 +24,9 @@ CLIENTS_LEAD = """\
 `runpodctl` has no column: no package registry that the suite installs from carries it."""
 WORKERS_LEAD = """\
 Workers before 0.5.0 take no handler (`runpod/serverless/modules/inference.py:7`)."""
+MANAGERS_LEAD = """\
+What looks at our endpoints and changes their limits over `/v2/serverless`. The Python client's own management calls are GraphQL
+(`runpod/api/graphql.py:34`), which RunPod retires and which is not served."""
 HTTP_LEAD = """\
 Every operation as any program sees it, and what the server says whichever client asks."""
 
@@ -79,6 +82,7 @@ class _Collector:
         for title, lead, columns, reasons in (
             ("Clients", CLIENTS_LEAD, CLIENTS, _client_reasons()),
             ("Workers", WORKERS_LEAD, WORKERS, _worker_reasons()),
+            ("Management clients", MANAGERS_LEAD, MANAGERS, {}),
             ("The wire itself", HTTP_LEAD, [HTTP], {}),
         ):
             text += f"\n## {title}\n\n{lead}\n\n" + self._table(columns, reasons)
