@@ -137,6 +137,38 @@ async fn live_events_begin_with_a_snapshot_and_go_on() {
     assert!(number(&first) < number(&second), "{first} {second}");
 }
 
+#[tokio::test]
+async fn live_events_end_with_the_key() {
+    let rig = Rig::start(ENDPOINTS).await;
+    let wish = json!({ "name": "reader", "scopes": ["jobs:read"] });
+    let made = rig.send("POST", "/api/v1/keys", Some(&wish)).await;
+    let made: Value = made.json().await.unwrap();
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let origin = format!("http://{}", rig.server.address());
+    let begun = rig.http.post(format!("{origin}/api/v1/session"));
+    let begun = begun.bearer_auth(key).send().await.unwrap();
+    let cookie = begun.headers()["set-cookie"].to_str().unwrap().to_owned();
+    let live = rig.http.get(format!("{origin}/api/v1/live"));
+    let by_key = live.try_clone().unwrap().bearer_auth(key);
+    let by_cookie = live.header("cookie", cookie.split(';').next().unwrap());
+    let mut streams = Vec::new();
+    for request in [by_key, by_cookie] {
+        let mut live = Live {
+            answer: request.send().await.unwrap(),
+            text: String::new(),
+        };
+        live.next().await;
+        streams.push(live);
+    }
+    let path = format!("/api/v1/keys/{id}");
+    assert_eq!(rig.send("DELETE", &path, None).await.status(), 200);
+    for live in &mut streams {
+        let end = async { while live.answer.chunk().await.unwrap().is_some() {} };
+        let end = tokio::time::timeout(Duration::from_secs(30), end);
+        end.await.expect("the stream ends");
+    }
+}
+
 /// The stream of events.
 struct Live {
     answer: reqwest::Response,

@@ -14,6 +14,7 @@ use super::body::{self, Reply};
 use super::call::{Call, Credential};
 use super::error::ApiError;
 use crate::auth::keyring::Caller;
+use crate::auth::scope::Scope;
 use crate::auth::session::{LENGTH, Session};
 
 /// What a page sends with everything that changes something.
@@ -113,6 +114,23 @@ impl Gateway {
             .hint("scripts send `Authorization: Bearer KEY` instead of a cookie"));
         }
         Ok(Some(caller))
+    }
+
+    /// Whether who began this call may still read: its key holds, and so does its session, if it came
+    /// by one. For answers that last.
+    pub(super) fn may_still_read(&self, call: &Call) -> bool {
+        if !self.options.auth_required {
+            return true;
+        }
+        if matches!(call.credential(), Ok(Credential::Missing)) {
+            return matches!(self.session(call), Ok(Some((_, caller))) if caller.may(Scope::JobsRead));
+        }
+        let engine = self.engine();
+        let known = call.caller.as_ref().and_then(|caller| {
+            self.keyring
+                .by_id(&engine.keys(), &caller.key_id, engine.now())
+        });
+        known.is_some_and(|caller| caller.may(Scope::JobsRead))
     }
 
     /// Whether the browser speaks TLS with a proxy that is believed.

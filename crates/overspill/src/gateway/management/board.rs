@@ -53,7 +53,7 @@ pub(crate) async fn live(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, Ap
     let last = call.headers.get("last-event-id");
     let last = last.and_then(|id| id.to_str().ok()?.parse::<u64>().ok());
     let (sender, receiver) = mpsc::channel(2);
-    tokio::spawn(follow(Arc::clone(gateway), board, last, sender));
+    tokio::spawn(follow(Arc::clone(gateway), call, board, last, sender));
     let mut reply = Reply::new(Body::stream(receiver));
     let headers = reply.headers_mut();
     headers.insert(
@@ -67,6 +67,7 @@ pub(crate) async fn live(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, Ap
 
 async fn follow(
     gateway: Arc<Gateway>,
+    call: Call,
     board: Arc<Board>,
     last: Option<u64>,
     sender: mpsc::Sender<Bytes>,
@@ -98,6 +99,10 @@ async fn follow(
             changed = watch.changed() => if changed.is_err() { return },
             () = sender.closed() => return,
             () = gateway.drain.cancelled() => return,
+        }
+        // A key that was ended, or a session, hears no more from then on.
+        if !gateway.may_still_read(&call) {
+            return;
         }
         overview = Arc::clone(&watch.borrow_and_update());
     }
