@@ -18,6 +18,7 @@ mod gate;
 mod javascript;
 mod outage;
 mod planted;
+mod properties;
 mod python;
 mod schemathesis;
 mod score;
@@ -61,6 +62,8 @@ enum Task {
     Storms(storms::StormsArgs),
     /// Plant bugs in a copy of the tree; the tests must find each
     Planted(planted::PlantedArgs),
+    /// Draw new inputs for the property tests, many times
+    Properties(properties::PropertiesArgs),
     /// Build the dashboard, which the next build of the binary embeds
     Dashboard,
     /// Walk through the dashboard in a real browser, before a live demo
@@ -93,6 +96,7 @@ fn run(task: Task) -> Result<()> {
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),
         Task::Planted(args) => planted::run(&args),
+        Task::Properties(args) => properties::run(&args),
         Task::Dashboard => dashboard::run(),
         Task::Browser => browser::run(),
         Task::Demo(args) => demo::run(&args),
