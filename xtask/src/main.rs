@@ -56,7 +56,7 @@ enum Task {
     Outage(outage::OutageArgs),
     /// Follow hundreds of jobs at once with the official clients, for minutes
     Soak(soak::SoakArgs),
-    /// Damage the store's files as power cuts, bad disks and torn writes do, then open them
+    /// Run the catalogue of faults, or sweep the store's files with power cuts, bad disks, torn writes
     Faults(faults::FaultsArgs),
     /// Run the core in virtual time through faults, by seed, each seed twice
     Storms(storms::StormsArgs),

@@ -3,11 +3,13 @@
 //! - [`map`]: every crate and top folder is named in ARCHITECTURE.md.
 //! - [`modules`]: every Rust file is reached by a `mod` line; a forgotten test is no test.
 //! - [`sources`]: lengths, leftovers, paths of somebody's machine.
+//! - [`faults`]: the catalogue of faults is whole, and what it names exists.
 //! - [`links`]: links and anchors of the Markdown files lead somewhere.
 //! - [`crate::planted`]: every planted bug still applies.
 //!
 //! Each check takes the list of files and returns its findings as lines `path:line: what`.
 
+mod faults;
 mod links;
 mod map;
 mod modules;
@@ -50,6 +52,7 @@ pub(crate) fn check() -> Result<Seen> {
     findings.extend(modules::check(&files));
     findings.extend(sources::check(&files));
     findings.extend(links::check(&files));
+    findings.extend(faults::check(&files));
     findings.extend(crate::planted::stale()?);
     for finding in &findings {
         println!("{finding}");

@@ -11,7 +11,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::history::{self, OPTIONS};
-use super::report::{Dice, Report, Verdict};
+use super::report::{Dice, Outcome, Report, Verdict, sweep};
 use crate::StoreError;
 use crate::sqlite::{FILE_NAME, SqliteStore};
 
@@ -79,17 +79,16 @@ struct Step {
 /// When the files themselves cannot be written.
 pub fn power_cuts(count: u64, seed: u64) -> Result<Report, StoreError> {
     let steps = record()?;
-    let mut dice = Dice::new(seed);
-    let mut report = Report::new("power cut", seed);
-    for run in 0..count {
+    sweep("power cut", count, seed, |dice| {
         let step = &steps[dice.below(steps.len() as u64) as usize];
-        let (files, is_whole) = cut(step, &mut dice);
+        let (files, is_whole) = cut(step, dice);
         let dir = temporary()?;
         files.write(dir.path())?;
-        let verdict = judge(step, is_whole, history::verify(dir.path()));
-        report.count(verdict, || format!("run {run}, {}", step.name));
-    }
-    Ok(report)
+        Ok(Outcome {
+            verdict: judge(step, is_whole, history::verify(dir.path())),
+            which: step.name.clone(),
+        })
+    })
 }
 
 /// A power cut loses nothing that was acknowledged, and never keeps the store from opening.

@@ -1,6 +1,9 @@
 //! What came of a number of faults, and the dice that choose them.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::StoreError;
 
 /// What came of a number of runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,8 +36,50 @@ pub enum Verdict {
     Wrong(String),
 }
 
+/// What came of one run, and what was done in it.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) verdict: Verdict,
+    /// The damage, in words.
+    pub(super) which: String,
+}
+
+/// Does `one` so many times, on all cores; each run has dice of its own, named by seed and number.
+pub(super) fn sweep(
+    fault: &'static str,
+    count: u64,
+    seed: u64,
+    one: impl Fn(&mut Dice) -> Result<Outcome, StoreError> + Sync,
+) -> Result<Report, StoreError> {
+    let next = AtomicU64::new(0);
+    let work = || -> Result<Report, StoreError> {
+        let mut report = Report::new(fault, seed);
+        loop {
+            let run = next.fetch_add(1, Ordering::Relaxed);
+            if run >= count {
+                return Ok(report);
+            }
+            report.count(run, one(&mut Dice::of_run(seed, run))?);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().expect("a run that goes wrong is a verdict")
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut report = Report::new(fault, seed);
+    for part in parts {
+        report.add(part?);
+    }
+    report.wrong.sort();
+    Ok(report)
+}
+
 impl Report {
-    pub(super) fn new(fault: &'static str, seed: u64) -> Self {
+    fn new(fault: &'static str, seed: u64) -> Self {
         Self {
             fault,
             seed,
@@ -42,13 +87,22 @@ impl Report {
         }
     }
 
-    pub(super) fn count(&mut self, verdict: Verdict, which: impl FnOnce() -> String) {
+    fn count(&mut self, run: u64, outcome: Outcome) {
         self.runs += 1;
-        match verdict {
+        match outcome.verdict {
             Verdict::Identical { .. } => self.identical += 1,
             Verdict::Refused(_) => self.refused += 1,
-            Verdict::Wrong(what) => self.wrong.push(format!("{}: {what}", which())),
+            Verdict::Wrong(what) => self
+                .wrong
+                .push(format!("run {run}, {}: {what}", outcome.which)),
         }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.identical += other.identical;
+        self.refused += other.refused;
+        self.wrong.extend(other.wrong);
     }
 
     /// Whether nothing was wrong.
@@ -86,6 +140,12 @@ impl Dice {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// The sequence of a run of this seed.
+    #[must_use]
+    pub(super) const fn of_run(seed: u64, run: u64) -> Self {
+        Self(Self(seed).roll() ^ Self(!run).roll())
     }
 
     /// The next number.

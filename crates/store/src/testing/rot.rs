@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::history::{self, OPTIONS};
 use super::power::temporary;
-use super::report::{Dice, Report, Verdict};
+use super::report::{Outcome, Report, Verdict, sweep};
 use crate::sqlite::{FILE_NAME, SqliteStore};
 use crate::{CommitError, StoreError};
 
@@ -28,9 +28,7 @@ pub fn bit_rot(count: u64, seed: u64) -> Result<Report, StoreError> {
             .map_err(|error| StoreError::io(format!("read {}", path.display()), error))?;
         files.push((name, bytes));
     }
-    let mut dice = Dice::new(seed);
-    let mut report = Report::new("bit rot", seed);
-    for run in 0..count {
+    sweep("bit rot", count, seed, |dice| {
         // Mostly the two large files; the pages at their beginning matter more than others.
         let which = [0, 0, 0, 1, 1, 0, 1, 2][dice.below(8) as usize];
         let length = files[which].1.len() as u64 * 8;
@@ -55,16 +53,11 @@ pub fn bit_rot(count: u64, seed: u64) -> Result<Report, StoreError> {
             }
             verdict => verdict,
         };
-        report.count(verdict, || {
-            format!(
-                "run {run}, bit {} of byte {} of {}",
-                bit % 8,
-                bit / 8,
-                files[which].0
-            )
-        });
-    }
-    Ok(report)
+        Ok(Outcome {
+            verdict,
+            which: format!("bit {} of byte {} of {}", bit % 8, bit / 8, files[which].0),
+        })
+    })
 }
 
 fn make(dir: &Path) -> Result<(), StoreError> {

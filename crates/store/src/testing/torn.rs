@@ -5,7 +5,7 @@
 
 use super::history::{self, OPTIONS};
 use super::power::temporary;
-use super::report::{Dice, Report, Verdict};
+use super::report::{Outcome, Report, Verdict, sweep};
 use crate::sqlite::{FILE_NAME, SqliteStore};
 use crate::{CommitError, StoreError};
 
@@ -34,9 +34,7 @@ pub fn torn_log(count: u64, seed: u64) -> Result<Report, StoreError> {
     }
     drop(store);
     let (main, log, journal) = (read("")?, read("-wal")?, read("-ack")?);
-    let mut dice = Dice::new(seed);
-    let mut report = Report::new("torn log", seed);
-    for run in 0..count {
+    sweep("torn log", count, seed, |dice| {
         let at = log.len() as u64 - 1 - dice.below(3 * FRAME);
         let is_acked = dice.flip();
         let mut torn = log.clone();
@@ -67,7 +65,9 @@ pub fn torn_log(count: u64, seed: u64) -> Result<Report, StoreError> {
             }
             verdict => verdict,
         };
-        report.count(verdict, || format!("run {run}, {how} at {at}"));
-    }
-    Ok(report)
+        Ok(Outcome {
+            verdict,
+            which: format!("{how} at {at}"),
+        })
+    })
 }
