@@ -332,7 +332,7 @@ async fn a_lost_answer_is_found_by_the_webhooks_token() {
     rig.inject(FaultKind::AcceptThenHang, Some(1));
     let webhook = Some(format!(
         "http://{address}/hook/{}",
-        token::write(SECRET, attempt(1))
+        token::write(SECRET, attempt(1), POOL)
     ));
     let input = Bytes::from_static(br#"{"seconds":1,"output":7}"#);
     rig.driver.submit(
@@ -352,8 +352,8 @@ async fn a_lost_answer_is_found_by_the_webhooks_token() {
 
     let (token, body) = called.recv().await.unwrap();
     let named: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    let found = token::read(SECRET, &token).expect("the token is ours");
-    rig.driver.found(found, POOL, named["id"].as_str().unwrap());
+    let (found, pool) = token::read(SECRET, &token).expect("the token is ours");
+    rig.driver.hint(found, pool, named["id"].as_str());
     let (submitted, _) = rig.fact().await;
     let Event::CloudSubmitted {
         attempt: of,

@@ -12,6 +12,7 @@ mod cli_check;
 mod cli_client;
 mod cli_help;
 mod cli_simulate;
+mod cloud_hook;
 mod cloud_pool;
 #[path = "../../emulator/tests/emulator/contract.rs"]
 mod contract;

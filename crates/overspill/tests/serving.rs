@@ -31,6 +31,12 @@ name = "tts"
 
 impl Rig {
     pub(crate) async fn start(endpoints: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(listener, endpoints).await
+    }
+
+    /// The same, where the configuration must name the address.
+    pub(crate) async fn start_on(listener: TcpListener, endpoints: &str) -> Self {
         overspill::pool::runpod::tls::install_provider();
         let folder = tempfile::tempdir().unwrap();
         let text = format!("listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\n{endpoints}");
@@ -45,7 +51,6 @@ impl Rig {
         )
         .unwrap();
         std::fs::create_dir_all(folder.path().join("data")).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (host, notices) = DirectHost::new("test", None);
         let options = ServerOptions {
             loaded,
@@ -79,7 +84,7 @@ impl Rig {
         request.send().await.unwrap()
     }
 
-    async fn submit(&self, body: Value) -> JobId {
+    pub(crate) async fn submit(&self, body: Value) -> JobId {
         let answer = self.send("POST", "/v2/tts/run", Some(&body)).await;
         assert_eq!(answer.status(), 200);
         let answer: Value = answer.json().await.unwrap();

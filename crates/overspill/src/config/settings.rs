@@ -25,7 +25,8 @@ section! {
         /// PostgreSQL address that several replicas share instead of the embedded database.
         pub database: Option<SecretString> = None,
         /// Address that callers and remote workers reach this server under, when a tunnel or a
-        /// proxy stands in front.
+        /// proxy stands in front. With it, RunPod is asked to call here when a job ends
+        /// (`/hooks/runpod/…`): a hint to look at once, and how a job is found whose answer was lost.
         pub public_url: Option<Url> = None,
         /// Further values of the `Host` header that are answered, beside the listening address,
         /// `localhost` and the host of `public_url`.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, PayloadRef};
-use overspill_core::id::{AttemptId, EndpointId, JobId, RequestId, WorkerId};
+use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, RequestId, WorkerId};
 use overspill_core::time::Timestamp;
 use overspill_core::topology::Limits;
 use overspill_core::webhook::{Webhook, WebhookId};
@@ -454,6 +454,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// From which the workers' keys and the pepper of API keys are made; the same for ever.
     fn server_secret(&self) -> &[u8; 32];
+
+    /// Somebody who knows the token of a cloud attempt says that something happened to its job, which may have this
+    /// id at the cloud. A hint to look there at once, and nothing more.
+    fn cloud_hint(&self, attempt: AttemptId, pool: PoolId, cloud_job: Option<&str>);
 
     /// The server's clock.
     fn now(&self) -> Timestamp;

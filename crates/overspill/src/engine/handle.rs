@@ -55,10 +55,13 @@ pub(super) struct Shared {
     next_poll: AtomicU64,
     has_room: AtomicBool,
     streams: OnceLock<StreamCloud>,
+    hints: OnceLock<HintCloud>,
 }
 
 /// Asks the cloud's driver to read a job's stream from now on.
 type StreamCloud = Box<dyn Fn(AttemptId) + Send + Sync>;
+/// Tells the cloud's driver to look after an attempt's job now, which may have this id.
+type HintCloud = Box<dyn Fn(AttemptId, PoolId, Option<&str>) + Send + Sync>;
 
 /// Says that a poll is gone, unless it was answered.
 struct PollGuard {
@@ -115,6 +118,7 @@ impl Handle {
                 next_poll: AtomicU64::new(1),
                 has_room: AtomicBool::new(true),
                 streams: OnceLock::new(),
+                hints: OnceLock::new(),
             }),
         }
     }
@@ -135,6 +139,15 @@ impl Handle {
     pub fn stream_cloud(&self, ask: impl Fn(AttemptId) + Send + Sync + 'static) {
         // Set once, when the server starts; a second call changes nothing.
         let _ = self.shared.streams.set(Box::new(ask));
+    }
+
+    /// Sets whom to tell that a cloud attempt should be looked after now.
+    pub fn hint_cloud(
+        &self,
+        tell: impl Fn(AttemptId, PoolId, Option<&str>) + Send + Sync + 'static,
+    ) {
+        // As above.
+        let _ = self.shared.hints.set(Box::new(tell));
     }
 
     /// Says whether the disk has room for submissions.
@@ -562,6 +575,12 @@ impl Engine for Handle {
 
     fn server_secret(&self) -> &[u8; 32] {
         &self.shared.secret
+    }
+
+    fn cloud_hint(&self, attempt: AttemptId, pool: PoolId, cloud_job: Option<&str>) {
+        if let Some(tell) = self.shared.hints.get() {
+            tell(attempt, pool, cloud_job);
+        }
     }
 
     fn now(&self) -> Timestamp {

@@ -12,6 +12,7 @@ pub mod call;
 pub mod clients;
 pub mod delivery;
 pub mod error;
+mod hook;
 pub mod host;
 mod ids;
 pub mod limits;
@@ -204,6 +205,7 @@ impl Gateway {
             };
         }
         match operation {
+            Operation::CloudHook => of!(hook::from_runpod(self, call)),
             Operation::Run => of!(clients::submit::run(self, call)),
             Operation::RunSync => of!(clients::submit::run_sync(self, call)),
             Operation::Status => of!(clients::status::status(self, call)),

@@ -16,6 +16,8 @@ pub enum Access {
     Key(Scope),
     /// A worker of ours, with its own key.
     Worker,
+    /// RunPod, by a token in the path that we gave it.
+    Token,
 }
 
 /// What a route does.
@@ -69,6 +71,7 @@ pub enum Operation {
     Spending,
     Settings,
     Metrics,
+    CloudHook,
     JobPayload,
     DashboardPage,
     DashboardAsset,
@@ -113,7 +116,7 @@ const fn route(
 /// All routes.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = {
-    use Access::{Key, Open, Worker};
+    use Access::{Key, Open, Token, Worker};
     use Operation as Op;
     use Scope as S;
     &[
@@ -164,6 +167,7 @@ pub const ROUTES: &[Route] = {
         route(GET, "/api/v1/session", Op::SessionShow, Open),
         route(POST, "/api/v1/session", Op::SessionBegin, Key(S::JobsRead)),
         route(DELETE, "/api/v1/session", Op::SessionEnd, Key(S::JobsRead)),
+        route(POST, "/hooks/runpod/{token}", Op::CloudHook, Token),
         route(GET, "/metrics", Op::Metrics, Key(S::JobsRead)),
         route(GET, "/", Op::DashboardPage, Open),
         route(GET, "/assets/{file}", Op::DashboardAsset, Open),
@@ -267,6 +271,8 @@ mod tests {
             assert_eq!(route.access == Access::Open, is_public, "{path}");
             let is_worker = route.path.contains("{worker}");
             assert_eq!(route.access == Access::Worker, is_worker, "{path}");
+            let is_token = route.path.contains("{token}");
+            assert_eq!(route.access == Access::Token, is_token, "{path}");
         }
     }
 
@@ -280,6 +286,7 @@ mod tests {
                 Access::Open => "nothing".to_owned(),
                 Access::Key(scope) => format!("`{scope}`"),
                 Access::Worker => "a worker's own key".to_owned(),
+                Access::Token => "the token in its path".to_owned(),
             };
             let line = format!("| {} | `{}` | {needs} |", methods.join(", "), route.path);
             assert!(page.contains(&line), "docs/reference/api.md lacks: {line}");

@@ -211,6 +211,7 @@ impl Server {
             sealer: sealer.clone(),
             logs,
             secret_variables: Vec::new(),
+            public_url: config.public_url.clone(),
         };
         let activity = Arc::new(Activity::default());
         let reader = store.reader();
@@ -229,7 +230,9 @@ impl Server {
             .spawn(move || engine.run())?;
         let handle = Handle::new(inbox, reader, live, activity, clock, secret);
         if let Some(driver) = streams {
+            let hints = driver.clone();
             handle.stream_cloud(move |attempt| driver.stream(attempt));
+            handle.hint_cloud(move |attempt, pool, cloud_job| hints.hint(attempt, pool, cloud_job));
         }
 
         let as_engine: Arc<dyn crate::engine::api::Engine> = Arc::new(handle.clone());

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use bytes::Bytes;
 use overspill_core::effect::Effect;
 use overspill_core::event::{CloudRefusal, Event};
-use overspill_core::id::{DeviceId, PoolId, WorkerId};
+use overspill_core::id::{AttemptId, DeviceId, PoolId, WorkerId};
 use overspill_core::topology::PoolKind;
 use rand::Rng as _;
 use tracing::{error, warn};
@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use super::cloud::Cloud;
 use crate::auth::seal::Sealer;
 use crate::auth::worker_key;
+use crate::config::Url;
 use crate::engine::live::Live;
 use crate::engine::message::Message;
 use crate::engine::world::World;
@@ -23,6 +24,7 @@ use crate::keeper::ProcessHost;
 use crate::keeper::protocol::{SpawnOrder, WorkerSignal};
 use crate::pool::local::job_list::{self, Found};
 use crate::pool::local::process::{WorkerIdentity, worker_environment};
+use crate::pool::runpod::driver::token;
 use crate::pool::runpod::submission::Submission;
 use crate::topology::{CommandPool, Installation};
 
@@ -46,6 +48,8 @@ pub struct Drivers {
     pub(super) logs: PathBuf,
     /// Variables that hold our secrets.
     pub(super) secret_variables: Vec<String>,
+    /// How RunPod reaches this server, if it can: submissions then name where to call when they end.
+    pub(super) public_url: Option<Url>,
 }
 
 impl World for Drivers {
@@ -83,11 +87,16 @@ impl World for Drivers {
             | Effect::CloudTtl { pool, .. }
             | Effect::CloudScale { pool, .. } => {
                 let effect = self.opened(effect);
+                let webhook = match &effect {
+                    Effect::CloudSubmit { attempt, pool, .. } => self.hook(*attempt, *pool),
+                    _ => None,
+                };
                 let Some(cloud) = self.cloud(pool) else {
                     return;
                 };
                 let submission = |_| Submission {
                     input: input.unwrap_or_default(),
+                    webhook,
                     ..Submission::default()
                 };
                 if cloud.driver.carry_out(effect, submission).is_err() {
@@ -114,6 +123,14 @@ impl Drivers {
             *extras = self.sealer.open_for_worker(attempt.job, extras.as_deref());
         }
         effect
+    }
+
+    /// Where RunPod is to call when the attempt's job ends: an address that nobody can guess.
+    fn hook(&self, attempt: AttemptId, pool: PoolId) -> Option<String> {
+        let public = self.public_url.as_ref()?;
+        let token = token::write(&self.secret, attempt, pool);
+        let base = public.as_str().trim_end_matches('/');
+        Some(format!("{base}{}/{token}", token::PATH))
     }
 
     fn tell(&self, event: Event) {

@@ -14,7 +14,9 @@ use futures_util::future::BoxFuture;
 use overspill_core::change::{Change, EndedJob, FinalState};
 use overspill_core::effect::{Answer, Effect, Out};
 use overspill_core::event::{Event, PayloadRef};
-use overspill_core::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, RequestId, WorkerId};
+use overspill_core::id::{
+    AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, RequestId, WorkerId,
+};
 use overspill_core::machine::Core;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::{
@@ -64,6 +66,8 @@ pub(super) struct Fake {
     pub(super) undelivered: watch::Sender<Vec<JobId>>,
     /// Jobs that heartbeats listed.
     pub(super) pinged: watch::Sender<Vec<JobId>>,
+    /// What was said about jobs in the cloud.
+    pub(super) hints: Mutex<Vec<(AttemptId, PoolId, Option<String>)>>,
     /// How many polls of workers are held.
     pub(super) held: watch::Sender<usize>,
 }
@@ -143,6 +147,7 @@ impl Fake {
             full: AtomicBool::new(false),
             undelivered: watch::Sender::default(),
             pinged: watch::Sender::default(),
+            hints: Mutex::default(),
             held: watch::Sender::default(),
         })
     }
@@ -672,6 +677,11 @@ impl Engine for Fake {
 
     fn server_secret(&self) -> &[u8; 32] {
         &self.secret
+    }
+
+    fn cloud_hint(&self, attempt: AttemptId, pool: PoolId, cloud_job: Option<&str>) {
+        let hint = (attempt, pool, cloud_job.map(str::to_owned));
+        self.hints.lock().unwrap().push(hint);
     }
 
     fn now(&self) -> Timestamp {

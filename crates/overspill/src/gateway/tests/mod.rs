@@ -4,6 +4,7 @@ mod access;
 mod clients;
 mod connections;
 mod fake;
+mod hook;
 mod inputs;
 mod management;
 mod rig;

@@ -10,9 +10,9 @@
 //! - each submission carries `policy.ttl` and `policy.executionTimeout`, so a twin that nobody knows about ends by
 //!   itself and costs at most one reservation;
 //! - where a public address is configured, the submission's `webhook` holds an unguessable token of the attempt
-//!   ([`token`]); when `RunPod` calls it, the id in its body is a *hint*: [`Driver::found`] asks `RunPod` about that
+//!   ([`token`]); when `RunPod` calls it, the id in its body is a *hint*: [`Driver::hint`] asks `RunPod` about that
 //!   id, and only a job that `RunPod` knows becomes [`Event::CloudSubmitted`]. A twin of an attempt that was given up
-//!   meanwhile is thereby found and cancelled;
+//!   meanwhile is thereby found and cancelled. A hint about a job that is watched anyway has it asked about at once;
 //! - else the core waits its `ambiguous_wait` and gives the attempt up.
 //!
 //! Outputs are not stored here: they leave as bytes beside the event, whose `PayloadRef` has their length and
@@ -116,10 +116,10 @@ enum Order {
         min: u32,
         max: u32,
     },
-    Found {
+    Hint {
         attempt: AttemptId,
         pool: PoolId,
-        cloud_job: CloudJobId,
+        cloud_job: Option<CloudJobId>,
     },
 }
 
@@ -257,15 +257,16 @@ impl Driver {
         self.order(Order::Scale { pool, min, max });
     }
 
-    /// A hint that this attempt's submission became that job (from a webhook that carried the attempt's token).
-    pub fn found(&self, attempt: AttemptId, pool: PoolId, cloud_job: &str) {
-        if let Some(cloud_job) = CloudJobId::parse(cloud_job) {
-            self.order(Order::Found {
-                attempt,
-                pool,
-                cloud_job,
-            });
-        }
+    /// A webhook that carried the attempt's token was called: something happened to its job, which may have this id.
+    ///
+    /// Nothing of it is believed. A job that is watched is asked about at once; of one that is not, its submission's
+    /// answer being lost, `RunPod` is asked whether it knows it.
+    pub fn hint(&self, attempt: AttemptId, pool: PoolId, cloud_job: Option<&str>) {
+        self.order(Order::Hint {
+            attempt,
+            pool,
+            cloud_job: cloud_job.and_then(CloudJobId::parse),
+        });
     }
 
     fn order(&self, order: Order) {

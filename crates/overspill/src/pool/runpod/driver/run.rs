@@ -154,12 +154,35 @@ impl Runner {
                     state.health_due_ms = state.health_due_ms.min(now_ms + HEALTH_BUSY_MS);
                 }
             }
-            Order::Found {
+            Order::Hint {
                 attempt,
                 pool,
                 cloud_job,
-            } => self.look_up(attempt, pool, cloud_job),
+            } => self.on_hint(attempt, pool, cloud_job, now_ms),
         }
+    }
+
+    fn on_hint(
+        &mut self,
+        attempt: AttemptId,
+        pool: PoolId,
+        cloud_job: Option<CloudJobId>,
+        now_ms: i64,
+    ) {
+        if let Some(watch) = self.schedule.get_mut(attempt) {
+            if cloud_job.is_none_or(|named| named == watch.cloud_job) {
+                self.schedule.hint(attempt, now_ms);
+            } else {
+                tracing::warn!(%attempt, watched = %watch.cloud_job, "a webhook named another job than the attempt has");
+            }
+            return;
+        }
+        let Some(cloud_job) = cloud_job else { return };
+        if let Some(owner) = self.schedule.owner(&cloud_job) {
+            tracing::warn!(%attempt, %owner, %cloud_job, "a webhook named the job of another attempt");
+            return;
+        }
+        self.look_up(attempt, pool, cloud_job);
     }
 
     fn configure(&mut self, pools: Vec<CloudPool>, now_ms: i64) {

@@ -14,6 +14,9 @@ pub const RETENTION_MS: i64 = 30 * 60_000;
 /// However seldom a job is asked about, it is asked about this often: a third of the retention.
 pub const POLL_MS_MAX: i64 = RETENTION_MS / 3;
 
+/// A hint that something happened is followed at the earliest so long after the last answer, in milliseconds.
+const HINT_MS_MIN: i64 = 1_000;
+
 /// What is wanted of a watched job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
@@ -115,6 +118,31 @@ impl Schedule {
         if !watch.is_asked {
             self.set_due(attempt, now_ms);
         }
+    }
+
+    /// Something may have happened to the job: it is asked about at once, but not more than once a second for all the
+    /// hints in the world.
+    pub fn hint(&mut self, attempt: AttemptId, now_ms: i64) {
+        let Some(watch) = self.watches.get(&attempt).filter(|watch| !watch.is_asked) else {
+            return;
+        };
+        let at_ms = now_ms.max(watch.heard_ms + HINT_MS_MIN);
+        if self
+            .due_of
+            .get(&attempt)
+            .is_some_and(|&due_ms| at_ms < due_ms)
+        {
+            self.set_due(attempt, at_ms);
+        }
+    }
+
+    /// The attempt that has this job, if it is watched.
+    #[must_use]
+    pub fn owner(&self, cloud_job: &CloudJobId) -> Option<AttemptId> {
+        let mut watches = self.watches.iter();
+        watches
+            .find(|(_, watch)| watch.cloud_job == *cloud_job)
+            .map(|(&attempt, _)| attempt)
     }
 
     /// The job, if it is watched.
@@ -258,6 +286,26 @@ mod tests {
         assert_eq!(schedule.next_due_ms(), Some(2_000));
         assert!(schedule.take(POOL, 1_999).is_none());
         assert!(schedule.take(POOL, 2_000).is_some());
+    }
+
+    #[test]
+    fn f20_a_hint_has_its_job_asked_about_at_once_but_not_without_end() {
+        let mut schedule = schedule(2);
+        for _ in 0..2 {
+            let (taken, _) = schedule.take(POOL, 0).unwrap();
+            schedule.ask_again(taken, 5_000);
+        }
+        schedule.hint(attempt(0), 3_000);
+        assert_eq!(schedule.take(POOL, 3_000).unwrap().0, attempt(0));
+        // While it is asked about, and right after an answer, further hints change nothing.
+        schedule.hint(attempt(0), 3_001);
+        schedule.get_mut(attempt(0)).unwrap().heard_ms = 3_100;
+        schedule.ask_again(attempt(0), 8_100);
+        schedule.hint(attempt(0), 3_200);
+        assert!(schedule.take(POOL, 4_099).is_none());
+        assert_eq!(schedule.take(POOL, 4_100).unwrap().0, attempt(0));
+        assert_eq!(schedule.owner(&cloud_job(1)), Some(attempt(1)));
+        assert_eq!(schedule.owner(&cloud_job(7)), None);
     }
 
     #[test]

@@ -208,8 +208,9 @@ async fn a_hint_is_believed_only_if_the_cloud_knows_the_job() {
         _ => StatusCode::NOT_FOUND.into_response(),
     })
     .await;
-    rig.driver.found(attempt(1), POOL, "forged");
-    rig.driver.found(attempt(2), POOL, "c9");
+    rig.driver.hint(attempt(1), POOL, Some("forged"));
+    rig.driver.hint(attempt(1), POOL, None);
+    rig.driver.hint(attempt(2), POOL, Some("c9"));
     let (event, _) = rig.fact().await;
     assert_eq!(
         event,
