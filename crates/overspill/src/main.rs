@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if let Some(code) = overspill::keeper::dispatch(std::env::args_os()) {
+        overspill::telemetry::flush();
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     if std::env::args_os()
@@ -12,5 +13,7 @@ fn main() -> ExitCode {
     {
         return ExitCode::from(u8::try_from(overspill::demo::sample_worker::run()).unwrap_or(1));
     }
-    overspill::cli::main()
+    let code = overspill::cli::main();
+    overspill::telemetry::flush();
+    code
 }

@@ -87,6 +87,17 @@ impl Reserve {
     }
 }
 
+/// Gives up the reserve that an earlier process left in `dir`; `false` when there is none.
+#[must_use]
+pub fn give_up(dir: &Path) -> bool {
+    let path = dir.join(FILE_NAME);
+    let is_gone = std::fs::remove_file(&path).is_ok();
+    if is_gone {
+        tracing::error!(path = %path.display(), "the disk is full: the reserve is given up to start at all");
+    }
+    is_gone
+}
+
 /// Bytes that this process may still write to the file system that holds `path`.
 ///
 /// # Errors

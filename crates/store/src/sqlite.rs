@@ -39,7 +39,7 @@ use self::read::SqliteReader;
 use self::table::{Put, Table};
 use crate::error::{CommitError, StoreError};
 use crate::record::{FREE_BYTES_MIN, IdempotentJob, KeyRecord, Space};
-use crate::reserve::{RESERVE_BYTES, Reserve};
+use crate::reserve::{self, RESERVE_BYTES, Reserve};
 use crate::{Batch, Reader, Store};
 
 pub use self::backup::backup;
@@ -104,7 +104,11 @@ impl SqliteStore {
     /// As [`open`](Self::open).
     pub fn open_with(dir: &Path, options: Options) -> Result<Self, StoreError> {
         let path = dir.join(FILE_NAME);
-        let conn = open::writer(&path)?;
+        let conn = match open::writer(&path) {
+            // The log and its index need room to be opened at all.
+            Err(error) if error.is_full() && reserve::give_up(dir) => open::writer(&path)?,
+            opened => opened?,
+        };
         let books = Books::load(&conn)?;
         let length = std::fs::metadata(&path).map_or(0, |file| file.len());
         if length <= options.check_bytes_max {
@@ -314,7 +318,7 @@ impl Store for SqliteStore {
         if self.is_stopped {
             return Err(StoreError::Stopped);
         }
-        if is_idle && !self.reserve.is_held() && self.free_bytes()? >= 2 * FREE_BYTES_MIN {
+        if !self.reserve.is_held() && self.free_bytes()? >= 2 * FREE_BYTES_MIN {
             self.reserve.hold();
         }
         if self.log_bytes >= LOG_BYTES_MAX || (is_idle && self.log_bytes >= LOG_BYTES_IDLE) {

@@ -108,6 +108,12 @@ export interface Sample {
   failed: number;
 }
 
+/** What is wrong now with disk, clock or process. */
+export interface Trouble {
+  code: string;
+  text: string;
+}
+
 export interface Overview {
   number: number;
   at_ms: number;
@@ -122,6 +128,7 @@ export interface Overview {
   devices: Device[];
   money: Money;
   last_decision: number;
+  troubles: Trouble[];
 }
 
 export interface Decision {

@@ -143,6 +143,9 @@ export function Overview() {
         </div>
       }
     >
+      {now.troubles.map((trouble) => (
+        <p key={trouble.code} class="banner" role="alert">{trouble.text}</p>
+      ))}
       <Tiles now={now} />
       <div class="grid">
         <Card wide>

@@ -1,7 +1,7 @@
 //! How others reach the engine: a cheap handle that sends into its inbox and reads what is
 //! committed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
@@ -53,7 +53,6 @@ pub(super) struct Shared {
     secret: [u8; 32],
     next_payload: AtomicU64,
     next_poll: AtomicU64,
-    has_room: AtomicBool,
     streams: OnceLock<StreamCloud>,
     hints: OnceLock<HintCloud>,
 }
@@ -116,7 +115,6 @@ impl Handle {
                 secret,
                 next_payload: AtomicU64::new(1),
                 next_poll: AtomicU64::new(1),
-                has_room: AtomicBool::new(true),
                 streams: OnceLock::new(),
                 hints: OnceLock::new(),
             }),
@@ -148,11 +146,6 @@ impl Handle {
     ) {
         // As above.
         let _ = self.shared.hints.set(Box::new(tell));
-    }
-
-    /// Says whether the disk has room for submissions.
-    pub fn set_room(&self, has_room: bool) {
-        self.shared.has_room.store(has_room, Ordering::Relaxed);
     }
 
     /// Ends the engine: everything before is committed, and the store is closed.
@@ -594,7 +587,7 @@ impl Engine for Handle {
     }
 
     fn has_room(&self) -> bool {
-        self.shared.has_room.load(Ordering::Relaxed)
+        self.shared.live.has_room()
     }
 
     fn keys(&self) -> Arc<Vec<KeyRecord>> {

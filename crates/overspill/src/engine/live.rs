@@ -2,6 +2,7 @@
 //! are, which jobs changed; and the stop channels of workers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use overspill_core::explain::Reason;
@@ -11,6 +12,7 @@ use overspill_core::webhook::WebhookId;
 use tokio::sync::Notify;
 
 use super::api::{EndpointDirectory, EndpointEntry, WorkerFacts};
+use super::trouble::Troubles;
 use crate::auth::keys::KeyRecord;
 use crate::view::tally::Tally;
 use crate::webhook::sign::Rotations;
@@ -47,6 +49,9 @@ pub struct Live {
     stops: Mutex<HashMap<WorkerId, StopBox>>,
     decisions: Mutex<VecDeque<Decision>>,
     decided: Mutex<BTreeMap<(EndpointId, &'static str), u64>>,
+    has_no_room: AtomicBool,
+    /// What is wrong now.
+    pub troubles: Troubles,
     /// What became of jobs lately.
     pub tally: Tally,
 }
@@ -235,6 +240,17 @@ impl Live {
     /// Publishes the API keys.
     pub fn set_keys(&self, keys: Vec<KeyRecord>) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// Says whether the disk has room for submissions.
+    pub(super) fn set_room(&self, has_room: bool) {
+        self.has_no_room.store(!has_room, Ordering::Relaxed);
+    }
+
+    /// Whether the disk has room for submissions, as of the last look.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.has_no_room.load(Ordering::Relaxed)
     }
 
     /// Says why no jobs can be taken now; `None` when they can.

@@ -5,12 +5,13 @@
 //! handle it, commits all changes in one transaction with one fsync, and only then answers and
 //! carries out effects. [`handle`] is how others reach it, `views` what they
 //! read; [`live`] is what it publishes after each
-//! commit; [`world`] is whom it asks to start processes and to talk to the cloud.
+//! commit; [`trouble`] is what is wrong with disk and clock; [`world`] is whom it asks to start processes and to talk to the cloud.
 
 pub mod api;
 pub mod handle;
 pub mod live;
 pub mod message;
 pub mod run;
+pub mod trouble;
 mod views;
 pub mod world;

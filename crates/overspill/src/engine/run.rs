@@ -31,12 +31,13 @@ use super::live::Live;
 use super::message::{Message, Query, StoreUse};
 use super::world::World;
 use crate::clock::ServerClock;
+use house::House;
 
 /// Events in one batch at most: below the size where one transaction gets slow.
 const BATCH_MAX: usize = 512;
 /// Inputs kept in memory until they are delivered, in bytes; others are read back.
 const INPUT_CACHE_BYTES: usize = 64 << 20;
-/// Housekeeping happens when nothing came in for this long.
+/// The engine looks up after so long without anything to do.
 const IDLE: Duration = Duration::from_millis(200);
 /// Ended jobs that are deleted between two batches at most.
 const EXPIRE_SLICE: usize = 256;
@@ -61,7 +62,7 @@ pub struct Engine {
     input_bytes: usize,
     activity: Arc<Activity>,
     next_request: u64,
-    expired_at: Timestamp,
+    house: House,
 }
 
 struct HeldPoll {
@@ -147,9 +148,10 @@ impl Engine {
             input_bytes: 0,
             activity: parts.activity,
             next_request: 0,
-            expired_at: Timestamp::ZERO,
+            house: House::new(),
         };
         engine.rebuild()?;
+        engine.look_at_disk();
         Ok(engine)
     }
 
@@ -160,7 +162,9 @@ impl Engine {
                 return;
             };
             let stop = pending.stop.take();
+            let is_idle = pending.events.is_empty();
             self.batch(pending);
+            self.keep_house(is_idle);
             if let Some(done) = stop {
                 if let Err(error) = self.store.close() {
                     error!(%error, "the store could not be closed; it recovers at the next start");
@@ -174,18 +178,12 @@ impl Engine {
     /// Waits for something to do and takes all there is.
     fn gather(&mut self) -> Option<Pending> {
         let mut pending = Pending::default();
-        let wait = self
-            .core
-            .next_wakeup()
-            .map_or(IDLE, |at| self.clock.until(at).min(IDLE));
-        match self.inbox.recv_timeout(wait) {
+        let wait = self.begin_gathering();
+        let received = self.inbox.recv_timeout(wait);
+        self.has_gathered(wait);
+        match received {
             Ok(message) => self.accept(message, &mut pending),
-            Err(RecvTimeoutError::Timeout) => {
-                if wait == IDLE {
-                    self.keep_house();
-                }
-                return Some(pending);
-            }
+            Err(RecvTimeoutError::Timeout) => return Some(pending),
             Err(RecvTimeoutError::Disconnected) => return None,
         }
         while pending.events.len() < BATCH_MAX && pending.stop.is_none() {
@@ -316,7 +314,7 @@ impl Engine {
 
     fn batch(&mut self, pending: Pending) {
         let mut out = Out::default();
-        let now = self.clock.now();
+        let now = self.now();
         for fed in &pending.events {
             self.core.handle(now, fed.event.clone(), &mut out);
         }
@@ -360,6 +358,7 @@ impl Engine {
     /// After a failed or unknown commit: restore, tell the submitters, feed the rest in again.
     fn recover(&mut self, pending: Pending, cause: &StoreError) {
         warn!(error = %cause, "a commit failed: the core is restored from the store");
+        self.look_at_disk();
         if let Err(error) = self.rebuild() {
             die(&error);
         }
@@ -400,7 +399,7 @@ impl Engine {
         }));
         // A second failure in a row answers everyone: the disk is full, or worse.
         let mut out = Out::default();
-        let now = self.clock.now();
+        let now = self.now();
         for fed in &again.events {
             self.core.handle(now, fed.event.clone(), &mut out);
         }
@@ -434,7 +433,7 @@ impl Engine {
     fn rebuild(&mut self) -> Result<(), StoreError> {
         let snapshot = self.store.restore()?;
         let (jobs, attempts) = (snapshot.jobs.len(), snapshot.attempts.len());
-        let now = self.clock.now();
+        let now = self.now();
         self.core = Core::restore(snapshot, now);
         let mut out = Out::default();
         let topology = Box::new(self.topology.clone());
@@ -641,24 +640,6 @@ impl Engine {
             None
         })
     }
-
-    /// Copies the log back and deletes what is no longer kept, while nothing else is to do.
-    fn keep_house(&mut self) {
-        let now = self.clock.now();
-        if now.since(self.expired_at).as_millis() < 1_000 {
-            return;
-        }
-        self.expired_at = now;
-        match self.store.expire(now, EXPIRE_SLICE) {
-            // There may be more: go on at the next idle moment.
-            Ok(deleted) if deleted == EXPIRE_SLICE => self.expired_at = Timestamp::ZERO,
-            Ok(_) => {}
-            Err(error) => warn!(%error, "ended jobs could not be deleted"),
-        }
-        if let Err(error) = self.store.checkpoint(true) {
-            warn!(%error, "the store's log could not be copied back");
-        }
-    }
 }
 
 impl Pending {
@@ -689,11 +670,13 @@ fn die(cause: &dyn std::error::Error) -> ! {
         error = %cause,
         "storage_fsync_failed: the process ends, and recovers at its next start"
     );
+    crate::telemetry::flush();
     std::process::exit(EXIT_STORAGE)
 }
 
 /// The engine's inbox, for whoever makes handles.
 pub type Inbox = Sender<Message>;
 
+mod house;
 #[cfg(test)]
 mod tests;

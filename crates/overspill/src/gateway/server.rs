@@ -32,6 +32,29 @@ const HEADER_BYTES_MAX: usize = 1_200_000;
 /// Headers of a request at most.
 const HEADERS_MAX: usize = 128;
 
+/// To a connection that there is no room for.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\
+    Content-Type: application/json\r\nContent-Length: 80\r\n\r\n\
+    {\"error\":\"too many connections are open\",\"code\":\"connections_full\",\"status\":503}";
+
+/// Says something at most every five seconds: what floods the server must not flood its log.
+#[derive(Default)]
+struct Seldom {
+    said_at: Option<Instant>,
+}
+
+impl Seldom {
+    fn error(&mut self, say: impl FnOnce()) {
+        let is_due = self
+            .said_at
+            .is_none_or(|at| at.elapsed() >= Duration::from_secs(5));
+        if is_due {
+            self.said_at = Some(Instant::now());
+            say();
+        }
+    }
+}
+
 /// One connection, as its requests see it.
 #[derive(Clone)]
 pub struct Peer {
@@ -55,6 +78,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let connections = Arc::new(Connections::default());
     let tracker = TaskTracker::new();
+    let mut said = Seldom::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -66,13 +90,15 @@ pub async fn serve(
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 // Out of file descriptors or memory: some connection will end, then it goes on.
-                tracing::error!(%error, "cannot accept a connection");
+                said.error(|| tracing::error!(%error, "cannot accept a connection"));
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
         let Some(place) = connections.admit(remote.ip(), &gateway) else {
-            tracing::warn!(%remote, "too many connections");
+            said.error(|| tracing::warn!(%remote, "too many connections: 503"));
+            // As much as fits into an empty send buffer; a client that went on writing may not see it.
+            let _ = stream.try_write(FULL);
             continue;
         };
         let gateway = Arc::clone(&gateway);

@@ -72,7 +72,7 @@ fn keep(arguments: impl Iterator<Item = OsString>) -> i32 {
             return 2;
         }
     };
-    crate::telemetry::start("overspill=info");
+    crate::telemetry::start_without_thread("overspill=info");
     run(options).unwrap_or_else(|error| {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);

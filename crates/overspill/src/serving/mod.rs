@@ -4,6 +4,7 @@
 //! same server in their own process. It knows all rooms and decides nothing.
 
 pub mod cloud;
+mod descriptors;
 mod private;
 pub mod process;
 pub mod world;
@@ -46,6 +47,8 @@ use crate::webhook::{self, sign};
 
 /// The database's file in the data directory.
 pub const DATABASE: &str = "overspill.db";
+/// Connections at once, where the limit of open files allows so many.
+const CONNECTIONS_MAX: usize = 65_536;
 /// The store's name for what worker keys and the pepper of API keys are made from.
 const SECRET: &str = "server_secret";
 
@@ -248,6 +251,7 @@ impl Server {
         let drain = CancellationToken::new();
         let gateway_options = GatewayOptions {
             sealer,
+            connections_max: descriptors::connections_max().min(CONNECTIONS_MAX),
             ..gateway_options(config, &options.installation)
         };
         let board = Board::start(
@@ -259,7 +263,10 @@ impl Server {
         let gateway = Gateway::with_board(as_engine, gateway_options, Some(Arc::clone(&board)));
         let serving = server::serve(gateway, options.listener, drain.clone());
         let gateway = tokio::spawn(serving);
-        std::fs::write(data_dir.join("listen"), format!("http://{address}\n"))?;
+        // A convenience: a full disk must not keep the server away.
+        if let Err(error) = std::fs::write(data_dir.join("listen"), format!("http://{address}\n")) {
+            warn!(%error, "the address could not be written into the data directory");
+        }
         let webhooks = webhook::Options::new(config.webhooks.allow.clone(), vec![address]);
         let webhooks = webhook::start(handle.clone(), webhooks);
         host.ready().map_err(|_| StartError::KeeperGone)?;

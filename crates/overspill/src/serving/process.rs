@@ -2,7 +2,6 @@
 //! server.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rand::Rng as _;
@@ -14,6 +13,7 @@ use crate::cli::serve::ServeArgs;
 use crate::cli::{CommandError, Context, ErrorKind};
 use crate::config::{Loaded, Strictness};
 use crate::keeper::{KeeperClient, KeeperOptions, ProcessHost, inherited_listener};
+use crate::telemetry;
 
 /// The file that holds the installation's id.
 const INSTALLATION: &str = "installation";
@@ -58,7 +58,7 @@ pub fn keep(args: &ServeArgs, context: &Context) -> Result<(), CommandError> {
 /// # Errors
 /// When it cannot start; the exit code tells the keeper whether to try again.
 pub fn serve(args: &ServeArgs, context: &Context) -> Result<(), CommandError> {
-    crate::telemetry::start("overspill=info");
+    telemetry::start("overspill=info");
     let (_, loaded) = context.load_config(&args.flags(), Strictness::Serve)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -70,7 +70,10 @@ pub fn serve(args: &ServeArgs, context: &Context) -> Result<(), CommandError> {
     let end = runtime.block_on(serve_to_the_end(args, context, loaded))?;
     match end {
         End::Stopped => Ok(()),
-        End::Restart => std::process::exit(EXIT_RESTART),
+        End::Restart => {
+            telemetry::flush();
+            std::process::exit(EXIT_RESTART)
+        }
         End::KeeperDied => Err(CommandError::new(
             ErrorKind::Unavailable,
             "the keeper is gone",
@@ -142,7 +145,7 @@ async fn serve_to_the_end(
 
 /// A line for people, on standard error; a closed one stops nothing.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "overspill: {line}");
+    telemetry::say(&format!("overspill: {line}"));
 }
 
 /// The installation's id: one for each data directory, made at the first start.

@@ -280,6 +280,7 @@ impl Board {
                 gpus: monitored.as_ref().unwrap_or(&no_gpus),
                 uuids: &settings.uuids,
                 last_decision: live.last_decision(),
+                troubles: live.troubles.list(),
             },
         );
         if let Some(before) = last.sums.replace(sums) {

@@ -64,6 +64,14 @@ pub fn write(sources: &Sources<'_>, format: Format) -> String {
     about_decisions(&mut page, sources);
     about_money(&mut page, sources);
     about_devices(&mut page, sources.overview);
+    page.family(
+        "trouble",
+        Kind::Gauge,
+        "What is wrong now with disk, clock or process; 1 while it is.",
+    );
+    for trouble in &sources.overview.troubles {
+        page.value("", &[("code", trouble.code)], 1.0);
+    }
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     page.family("build_info", Kind::Gauge, "What is running; always 1.");
     page.value("", &version, 1.0);

@@ -14,6 +14,7 @@ use super::pools::{PoolView, Pools, WorkerStates};
 use super::series::Sample;
 use super::spending::Money;
 use super::tally::Recent;
+use crate::engine::trouble::Trouble;
 use crate::gpu::{Gpu, GpuSnapshot};
 
 /// What the core says of an endpoint.
@@ -203,6 +204,8 @@ pub struct Overview {
     pub money: Money,
     /// The number of the newest decision.
     pub last_decision: u64,
+    /// What is wrong now with disk, clock or process, by code.
+    pub troubles: Vec<Trouble>,
 }
 
 /// What an overview is made of besides the look at the core.
@@ -216,6 +219,7 @@ pub(super) struct Beside<'a> {
     /// The driver's id of each card that is there.
     pub(super) uuids: &'a BTreeMap<DeviceId, String>,
     pub(super) last_decision: u64,
+    pub(super) troubles: Vec<Trouble>,
 }
 
 impl Overview {
@@ -227,6 +231,7 @@ impl Overview {
             recent: beside.recent.0,
             money: beside.money,
             last_decision: beside.last_decision,
+            troubles: beside.troubles.clone(),
             ..Self::default()
         };
         for facts in &look.endpoints {

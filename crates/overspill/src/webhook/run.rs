@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::body;
 use super::send::{Message, Resolve, Sender, SystemResolver};
+use crate::clock;
 use crate::engine::api::{Engine as _, Unavailable};
 use crate::engine::handle::Handle;
 
@@ -275,17 +276,20 @@ async fn attempt(
     };
     let body = body::of(webhook, input.as_deref(), output.as_deref());
     let now = handle.now();
+    // Its receiver compares with its own clock: what the time of day is, not what it was at our start.
+    let seconds = clock::wall().as_millis().div_euclid(1_000);
     let text = id.to_string();
     let signature = handle.live().rotations().signature(
         handle.server_secret(),
         webhook.endpoint,
         now,
+        seconds,
         &text,
         &body,
     );
     let message = Message {
         id: text,
-        seconds: now.as_millis().div_euclid(1_000),
+        seconds,
         signature,
         body,
     };

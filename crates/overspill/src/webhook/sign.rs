@@ -75,13 +75,15 @@ impl Rotations {
         secrets
     }
 
-    /// The value of `webhook-signature`.
+    /// The value of `webhook-signature` for a message of this second of the wall clock; `now` says which
+    /// secrets sign.
     #[must_use]
     pub fn signature(
         &self,
         server_secret: &[u8; 32],
         endpoint: EndpointId,
         now: Timestamp,
+        seconds: i64,
         id: &str,
         body: &[u8],
     ) -> String {
@@ -90,7 +92,6 @@ impl Rotations {
         if rotation.at.is_some_and(|at| now < at + OVERLAP) {
             versions.push(rotation.version - 1);
         }
-        let seconds = now.as_millis().div_euclid(1_000);
         let signed: Vec<String> = versions
             .into_iter()
             .map(|version| {
@@ -128,6 +129,10 @@ mod tests {
     const ONE: EndpointId = EndpointId(1);
     const SERVER: [u8; 32] = [3; 32];
 
+    const fn seconds(now: Timestamp) -> i64 {
+        now.as_millis().div_euclid(1_000)
+    }
+
     /// As a receiver checks it, from the secret's text alone.
     fn verifies(secret: &str, header: &str, id: &str, seconds: i64, body: &str) -> bool {
         let key = STANDARD.decode(&secret["whsec_".len()..]).unwrap();
@@ -143,7 +148,7 @@ mod tests {
         let start = Timestamp::from_millis(1_000_000);
         let first = rotations.secrets(&SERVER, ONE, start);
         assert_eq!(first.len(), 1);
-        let header = rotations.signature(&SERVER, ONE, start, "msg_1", b"{}");
+        let header = rotations.signature(&SERVER, ONE, start, seconds(start), "msg_1", b"{}");
         assert!(verifies(&first[0], &header, "msg_1", 1_000, "{}"));
         assert!(!verifies(&first[0], &header, "msg_2", 1_000, "{}"));
         assert!(!verifies(&first[0], &header, "msg_1", 1_001, "{}"));
@@ -153,13 +158,13 @@ mod tests {
         let rotations = Rotations::read(Some(&rotations.write()));
         let both = rotations.secrets(&SERVER, ONE, start);
         assert_eq!((both.len(), &both[1]), (2, &first[0]));
-        let header = rotations.signature(&SERVER, ONE, start, "msg_1", b"{}");
+        let header = rotations.signature(&SERVER, ONE, start, seconds(start), "msg_1", b"{}");
         for secret in &both {
             assert!(verifies(secret, &header, "msg_1", 1_000, "{}"));
         }
         let later = start + OVERLAP;
         assert_eq!(rotations.secrets(&SERVER, ONE, later), both[..1]);
-        let header = rotations.signature(&SERVER, ONE, later, "msg_1", b"{}");
+        let header = rotations.signature(&SERVER, ONE, later, seconds(later), "msg_1", b"{}");
         assert!(!header.contains(' '), "{header}");
     }
 }

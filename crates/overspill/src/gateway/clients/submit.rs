@@ -134,9 +134,6 @@ pub(super) async fn put(
     is_sync: bool,
 ) -> Result<(JobId, bool), ApiError> {
     let engine = gateway.engine();
-    if !engine.has_room() {
-        return Err(storage_full());
-    }
     let _turn = match &new.idempotency {
         None => None,
         Some(named) => {
@@ -154,6 +151,10 @@ pub(super) async fn put(
             Some(turn)
         }
     };
+    // After the look for a repetition: that one is stored.
+    if !engine.has_room() {
+        return Err(storage_full());
+    }
     let Payload { reference, bytes } = engine.keep(new.input);
     let id = ids::job_id(engine.now(), is_sync);
     let sealer = &gateway.options().sealer;
