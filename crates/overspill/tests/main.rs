@@ -10,6 +10,7 @@
 mod board;
 mod cli_check;
 mod cli_client;
+mod cli_db;
 mod cli_help;
 mod cli_simulate;
 mod cloud_hook;

@@ -17,6 +17,7 @@ mod expire;
 mod migrate;
 mod open;
 mod read;
+mod restore;
 mod table;
 mod webhooks;
 mod write;
@@ -45,6 +46,7 @@ use crate::{Batch, Reader, Store};
 pub use self::backup::backup;
 pub use self::check::{Report, Salvage, check, salvage};
 pub use self::migrate::SCHEMA_VERSION;
+pub use self::restore::{Restored, restore, version};
 
 /// The database's file name in the data directory.
 pub const FILE_NAME: &str = "overspill.db";

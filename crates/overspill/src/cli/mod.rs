@@ -3,13 +3,16 @@
 //! A command reads its arguments, asks the configuration, the server or the machine, and prints.
 //! Data goes to stdout (`--json`: one JSON object), everything else to stderr. Commands that talk
 //! to a server know its HTTP interface only ([`client`]); none opens the store or links the engine,
-//! but for those that run a server themselves.
+//! but for those that run a server themselves, and those that look after the database's files ([`db`],
+//! [`backup`]).
 
+pub mod backup;
 pub mod cancel;
 pub mod check;
 pub mod client;
 pub mod completions;
 pub mod config;
+pub mod db;
 pub mod demo;
 pub mod emulate;
 pub mod error;
@@ -110,6 +113,9 @@ enum Command {
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Db(db::DbArgs),
     Serve(serve::ServeArgs),
     Emulate(emulate::EmulateArgs),
     Demo(demo::DemoArgs),
@@ -217,6 +223,9 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Config(args) => config::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
         Command::Man(args) => man::run(&args, context),
+        Command::Backup(args) => backup::backup(&args, context),
+        Command::Restore(args) => backup::restore(&args, context),
+        Command::Db(args) => db::run(&args, context),
         Command::Serve(args) => crate::serving::process::keep(&args, context),
         Command::Emulate(args) => block_on(emulate::run(&args, context)),
         Command::Demo(args) => crate::demo::run(&args, context),

@@ -6,6 +6,7 @@
 pub mod cloud;
 mod descriptors;
 mod private;
+pub(crate) use private::folder as private_folder;
 pub mod process;
 pub mod world;
 

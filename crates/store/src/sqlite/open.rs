@@ -152,7 +152,7 @@ fn check_belongings(path: &Path, header: &Header, acked: Option<Acked>) -> Resul
 }
 
 /// The tail's row in the main file alone, without its log.
-fn main_tail(path: &Path) -> Option<Tail> {
+pub(super) fn main_tail(path: &Path) -> Option<Tail> {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
