@@ -3,11 +3,10 @@
 //! Chromium is Debian's; where it is missing it is installed, if this process may do that.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use crate::{dashboard, step, workspace};
+use crate::{dashboard, debian, step, workspace};
 
 /// Where Debian puts it.
 const CHROMIUM: &str = "/usr/bin/chromium";
@@ -33,27 +32,5 @@ fn install() -> Result<()> {
     if Path::new(CHROMIUM).exists() {
         return Ok(());
     }
-    let is_root = Command::new("id")
-        .arg("-u")
-        .stdin(Stdio::null())
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    if !is_root {
-        bail!("{CHROMIUM} is missing; on Debian: sudo apt-get install chromium");
-    }
-    for arguments in [
-        &["update", "-qq"][..],
-        &[
-            "install",
-            "-qq",
-            "-y",
-            "--no-install-recommends",
-            "chromium",
-        ],
-    ] {
-        let mut apt = workspace::command("apt-get");
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        step::watch(apt, &["E:"])?;
-    }
-    Ok(())
+    debian::install("chromium")
 }

@@ -11,7 +11,9 @@ use clap::Args;
 
 use crate::step::{self, Outcome};
 use crate::{browser, dashboard, score, storms};
-use crate::{crash, e2e, javascript, outage, python, schemathesis, soak, tidy, workspace};
+use crate::{
+    crash, e2e, javascript, outage, python, schemathesis, soak, syscalls, tidy, workspace,
+};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -26,7 +28,7 @@ pub(crate) struct TestArgs {
 pub(crate) const SEED: &str = "PROPTEST_RNG_SEED";
 
 /// Names of the steps, in the order in which they run.
-const STEPS: [&str; 16] = [
+const STEPS: [&str; 17] = [
     "format",
     "tidy",
     "dashboard",
@@ -40,6 +42,7 @@ const STEPS: [&str; 16] = [
     "e2e",
     "schemathesis",
     "crash",
+    "syscalls",
     "outage",
     "soak",
     "browser",
@@ -117,6 +120,7 @@ fn run_step(name: &str) -> Result<String> {
         }
         "schemathesis" => step::watch(schemathesis::short()?, &["schemathesis"]),
         "crash" => step::watch(crash::short()?, &["lost"]),
+        "syscalls" => step::watch(syscalls::short()?, &["syscalls:"]),
         "outage" => step::watch(outage::short()?, &["ran twice"]),
         "soak" => step::watch(soak::short()?, &["soak:"]),
         "browser" => browser::suite(),

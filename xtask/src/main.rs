@@ -11,6 +11,7 @@
 mod browser;
 mod crash;
 mod dashboard;
+mod debian;
 mod demo;
 mod e2e;
 mod faults;
@@ -25,6 +26,7 @@ mod score;
 mod soak;
 mod step;
 mod storms;
+mod syscalls;
 mod tidy;
 mod workspace;
 
@@ -52,6 +54,8 @@ enum Task {
     Crash(crash::CrashArgs),
     /// Make up requests from RunPod's OpenAPI document, against the emulator and the server
     Schemathesis(schemathesis::SchemathesisArgs),
+    /// Fail every write and fsync of a small scenario, one by one, and kill the server at each
+    Syscalls(syscalls::SyscallsArgs),
     /// Keep the server away while workers finish, then count results lost and jobs run twice
     Outage(outage::OutageArgs),
     /// Follow hundreds of jobs at once with the official clients, for minutes
@@ -91,6 +95,7 @@ fn run(task: Task) -> Result<()> {
         Task::E2e(args) => e2e::run(&args),
         Task::Crash(args) => crash::run(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),
+        Task::Syscalls(args) => syscalls::run(&args),
         Task::Outage(args) => outage::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Faults(args) => faults::run(&args),

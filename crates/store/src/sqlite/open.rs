@@ -12,6 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::ack::{self, Acked};
+use super::backup::remove;
 use super::books::Tail;
 use super::migrate;
 use crate::error::StoreError;
@@ -43,7 +44,10 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     }
     let acked = ack::read(path)?;
     check_belongings(path, &header, acked)?;
-    let mut conn = connect(path, header == Header::Absent)?;
+    if header == Header::Absent {
+        make(path)?;
+    }
+    let mut conn = connect(path, false)?;
     let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if (1..=migrate::SCHEMA_VERSION).contains(&version)
         && let Some(tail) = Tail::load(&conn)?
@@ -60,6 +64,20 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     migrate::migrate(&mut conn, path)?;
     migrate::check_schema(&conn)?;
     Ok(conn)
+}
+
+/// Makes an empty database beside `path` and gives it the name once it is whole: a start that is killed in
+/// between leaves no half of a database, which the next one would take for a stranger's.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let new = beside(path, ".new");
+    for suffix in ["", "-wal", "-shm"] {
+        remove(&beside(&new, suffix))?;
+    }
+    let conn = create(&new)?;
+    conn.close().map_err(|(_, error)| StoreError::from(error))?;
+    std::fs::rename(&new, path)
+        .map_err(|error| StoreError::io(format!("make {}", path.display()), error))?;
+    ack::sync_dir(path)
 }
 
 /// A new database at `path`, of the newest schema, in the mode in which it is closed as one file.
