@@ -1,5 +1,7 @@
 """Fixtures: servers and emulators of the built binary, each in a folder of its own."""
 
+import socket
+
 import pytest
 import runpod
 
@@ -53,6 +55,18 @@ def _stop(made):
         except AssertionError as error:
             errors.append(str(error))
     assert not errors, "\n".join(errors)
+
+
+@pytest.fixture
+def free_port():
+    """Gives ports that were free a moment ago, for programs that take no port 0."""
+
+    def find():
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            return one.getsockname()[1]
+
+    return find
 
 
 @pytest.fixture
