@@ -6,6 +6,7 @@ import { render } from "preact";
 import { ApiError, readSession, session, signIn } from "./data/api";
 import { follow } from "./data/live";
 import { Decisions } from "./pages/decisions";
+import { Doctor } from "./pages/doctor";
 import { Endpoints } from "./pages/endpoints";
 import { JobPage } from "./pages/job";
 import { Jobs } from "./pages/jobs";
@@ -27,6 +28,7 @@ const PLACES: Place[] = [
   { name: "jobs", title: "Jobs", icon: "M3 4h14v12H3zM3 8h14M7 8v8" },
   { name: "workers", title: "Workers", icon: "M3 4h14v5H3zM3 11h14v5H3zM6 6.5h.01M6 13.5h.01", scope: "workers" },
   { name: "decisions", title: "Decisions", icon: "M10 3a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM10 6v4l3 2" },
+  { name: "doctor", title: "Doctor", icon: "M10 4v12M4 10h12" },
   { name: "money", title: "Money", icon: "M10 2v16M14 5.5H8a2.5 2.5 0 0 0 0 5h4a2.5 2.5 0 0 1 0 5H5.5" },
   { name: "webhooks", title: "Webhooks", icon: "M3 10h9m0 0-4-4m4 4-4 4M15 4v12" },
   { name: "keys", title: "Keys", icon: "M12.5 3a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9zM9.4 10.6 3 17m2-2 2 2", scope: "keys" },
@@ -46,6 +48,8 @@ function Content() {
       return <WorkersPage />;
     case "decisions":
       return <Decisions />;
+    case "doctor":
+      return <Doctor />;
     case "money":
       return <MoneyPage />;
     case "webhooks":

@@ -29,11 +29,14 @@ export const PAGES = {
     ready: async (page) => {
       await page.getByRole("heading", { name: "Output" }).waitFor();
       await page.locator(".media img").first().waitFor();
+      await page.locator(".causes li").last().getByText("it completed").waitFor();
     },
   },
   "unknown job": { hash: "#/jobs/0199aaaa-0000-7000-8000-000000000000-u1", ready: (page) => page.getByText("job not found").waitFor(), tolerates: "404" },
   workers: { hash: "#/workers", ready: (page) => page.getByRole("heading", { name: "demo · local-1" }).waitFor() },
   decisions: { hash: "#/decisions", ready: (page) => page.locator(".decisions, .state.empty").first().waitFor() },
+  doctor: { hash: "#/doctor", ready: (page) => page.locator(".findings, .state.empty").first().waitFor() },
+  "decisions of one": { hash: "#/decisions?endpoint=demo", ready: (page) => page.locator(".causes li").first().waitFor() },
   money: { hash: "#/money", ready: (page) => page.getByText("Set aside").waitFor() },
   webhooks: { hash: "#/webhooks" },
   keys: { hash: "#/keys", ready: (page) => page.getByRole("cell", { name: "everything" }).first().waitFor() },
@@ -221,6 +224,31 @@ const first = {
     } finally {
       receiver.close();
     }
+  },
+
+  async "a job that waits says why, and so does the doctor"(world) {
+    const { origin } = world.demo;
+    await api(origin, "PATCH", "/api/v1/endpoints/demo", { workers: { min: 0, max: 0 } });
+    const jobs = [];
+    // The demo's jobs have taken a second so far, so that it takes many to be late.
+    for (let n = 0; n < 300; n += 1) jobs.push((await api(origin, "POST", "/v2/demo/run", { input: { seconds: 60 } })).id);
+    const { context, page, faults } = await signedIn(world);
+    await visit(page, `#/jobs/${jobs.at(-1)}`);
+    await page.getByRole("heading", { name: "Why it waits" }).waitFor();
+    await page.locator(".causes").getByText("max is 0", { exact: false }).waitFor();
+    await page.locator(".what-if").getByText("overspill scale demo --max", { exact: false }).waitFor();
+    assertEqual((await axe(page)).join("\n"), "", "axe-core of the job");
+    await world.picture(page, "why");
+    await visit(page, "#/doctor");
+    await page.locator(".findings").getByText("overspill scale demo --max", { exact: false }).waitFor();
+    assertEqual((await axe(page)).join("\n"), "", "axe-core of the doctor");
+    await world.picture(page, "doctor-finding");
+    await api(origin, "POST", "/v2/demo/purge-queue");
+    for (const job of jobs.slice(0, 4)) await api(origin, "POST", `/v2/demo/cancel/${job}`);
+    await page.getByText("Nothing is wrong").waitFor();
+    await api(origin, "PATCH", "/api/v1/endpoints/demo", { workers: { min: 0, max: 4 } });
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
   },
 
   async "a key is made, shown once, and ended"(world) {

@@ -34,7 +34,7 @@ class Emulator:
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
-    def create(self, name, workers_max=3, idle_timeout_s=2):
+    def create(self, name, workers_max=3, idle_timeout_s=2, queue_delay_s=1):
         """Makes a queue endpoint; returns its id."""
         body = {
             "name": name,
@@ -42,7 +42,7 @@ class Emulator:
             "image": "registry.example/worker:1",
             "gpu": {"pools": ["AMPERE_24"], "count": 1},
             "workers": {"min": 0, "max": workers_max, "idleTimeout": idle_timeout_s},
-            "scaling": {"type": "QUEUE_DELAY", "queueDelay": 1},
+            "scaling": {"type": "QUEUE_DELAY", "queueDelay": queue_delay_s},
             "timeout": 600_000,
         }
         return self.call("POST", "/v2/serverless", json=body)["id"]

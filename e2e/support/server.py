@@ -48,7 +48,9 @@ def endpoint(name, *pools, **settings):
 class Server:
     """`overspill serve` in a folder of its own. `start()` may be called again after a kill."""
 
-    def __init__(self, folder, endpoints, cloud=None, top="", key=KEY, name="server", program=None):
+    def __init__(
+        self, folder, endpoints, cloud=None, top="", key=KEY, name="server", program=None, budget="$50"
+    ):
         self.program = program or binary()
         self.folder = folder
         self.name = name
@@ -62,7 +64,7 @@ class Server:
             runpod = (
                 f'[runpod]\napi_key = "rpa_e2e_0123456789abcdef"\n'
                 f'base_url = "{cloud.base}/v2"\nmanagement_url = "{cloud.base}/v2"\n'
-                '[budget]\nper_day = "$50"\n'
+                f'[budget]\nper_day = "{budget}"\n'
             )
         self.head = f'data_dir = "{self.data_dir}"\n{top}{runpod}'
         self.configure(*endpoints)

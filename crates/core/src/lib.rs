@@ -10,7 +10,7 @@
 //!
 //! **Map.** [`machine`] dispatches to `on/`, one file per family of facts; [`placement`] says which
 //! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, `budget` sets
-//! money aside; [`invariants`] names what must always hold. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
+//! money aside; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
 //! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
 //! [`ledger`], [`webhook`].
 //! Values: [`time`], [`timers`], [`money`], [`id`].
@@ -39,4 +39,5 @@ pub mod timers;
 pub mod topology;
 pub mod view;
 pub mod webhook;
+pub mod why;
 pub mod worker;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::CloudWorkerCounts;
+use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
 use crate::money::NanoUsd;
 use crate::time::{DurationMs, Timestamp};
@@ -48,6 +48,8 @@ pub struct CloudSide {
     pub workers: Option<CloudWorkerCounts>,
     /// Since when its workers only idle and nothing is outstanding.
     pub idle_since: Option<Timestamp>,
+    /// Since when workers run or start there while none of our jobs is with RunPod.
+    pub astray_since: Option<Timestamp>,
     /// Min and max as last asked for; `None` when it is unknown what holds.
     pub asked: Option<(u32, u32)>,
     /// Max as last confirmed; `None` while a change of it is on its way.
@@ -58,6 +60,8 @@ pub struct CloudSide {
     pub quota: Option<LearnedQuota>,
     /// Refusals and failures in a row.
     pub failures: u32,
+    /// What it refused last, how often in a row, until it is seen not to refuse it any more.
+    pub refusal: Option<(CloudRefusal, u32)>,
     /// Nothing is submitted before then.
     pub not_before: Timestamp,
     /// Take-backs and cancels that were asked for and not yet answered.

@@ -10,3 +10,4 @@ mod quota;
 mod rig;
 mod semantics;
 mod storms;
+mod why;

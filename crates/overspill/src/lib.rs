@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod dashboard;
 pub mod demo;
+pub mod doctor;
 pub mod engine;
 pub mod gateway;
 pub mod gpu;

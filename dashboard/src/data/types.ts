@@ -141,6 +141,39 @@ export interface Decision {
   reason: Record<string, unknown>;
 }
 
+export interface Finding {
+  code: string;
+  trouble: string;
+  endpoint: string;
+  pool: string | null;
+  evidence: string;
+  facts: Record<string, unknown>;
+  fix: string;
+  command: string | null;
+  page: string;
+}
+
+export interface WhatIf {
+  setting: string;
+  from: number;
+  to: number;
+  start_in_ms: number;
+  earlier_ms: number | null;
+  text: string;
+  how: string;
+}
+
+/** The answer of `/api/v1/why/…`. */
+export interface Why {
+  about: "job" | "scale";
+  endpoint: string;
+  at_ms: number;
+  causes: { code: string; text: string; facts: Record<string, unknown> }[];
+  start_in_ms: number | null;
+  what_if: WhatIf[];
+  findings: Finding[];
+}
+
 export type JobStatus = "queued" | "running" | "completed" | "failed" | "cancelled" | "timed_out";
 
 export interface Job {

@@ -3,13 +3,14 @@
 import { useState } from "preact/hooks";
 import { ApiError, get } from "../data/api";
 import { useLoad } from "../data/load";
-import { decisions, overview } from "../data/live";
-import type { Decision, Sample } from "../data/types";
+import { decisions, now, overview } from "../data/live";
+import type { Decision, Sample, Why } from "../data/types";
 import { Chart, type Line } from "../ui/chart";
 import { DecisionLines } from "../ui/decisions";
 import { Card, Page } from "../ui/parts";
 import { go, route } from "../ui/route";
 import { Failed, Loading } from "../ui/states";
+import { WhyLines } from "../ui/why";
 
 const LINES: Line[] = [
   { label: "cloud workers", color: "--cloud", of: (s: Sample) => s.cloud_workers, fill: true },
@@ -17,6 +18,15 @@ const LINES: Line[] = [
 ];
 
 interface Answer { decisions: Decision[]; next: number | null }
+
+function WhyScale({ endpoint }: { endpoint: string }) {
+  const { data, error, again } = useLoad<Why>(`/api/v1/why/scale/${encodeURIComponent(endpoint)}`, 2_000);
+  return (
+    <Card title={`Why ${endpoint} has these cloud workers`}>
+      {error && !data ? <Failed error={error} again={again} /> : !data ? <Loading what="the causes" /> : <WhyLines why={data} at={now()} />}
+    </Card>
+  );
+}
 
 export function Decisions() {
   const { data, error, again } = useLoad<Answer>("/api/v1/decisions?limit=200");
@@ -56,6 +66,7 @@ export function Decisions() {
       }
     >
       <div class="stack">
+        {endpoint && <WhyScale key={endpoint} endpoint={endpoint} />}
         <Card><Chart title="The last hour" lines={LINES} minutes={60} height={180} show={whole} top={4} /></Card>
         <Card>
           {error && !data ? <Failed error={error} again={again} /> : !data ? <Loading what="decisions" /> : <DecisionLines lines={lines} />}

@@ -3,12 +3,13 @@
 import { call } from "../data/api";
 import { bytes, date, inert, money, span, words } from "../data/format";
 import { useLoad } from "../data/load";
-import { decisions, now, overview } from "../data/live";
-import type { Attempt, Preview, Story } from "../data/types";
+import { now, overview } from "../data/live";
+import type { Attempt, Preview, Story, Why } from "../data/types";
 import { Act } from "../ui/act";
 import { Badge, Card, Page } from "../ui/parts";
 import { href } from "../ui/route";
 import { Empty, Failed, Loading } from "../ui/states";
+import { WhyLines } from "../ui/why";
 
 const isOver = (job: Story): boolean => job.status !== "queued" && job.status !== "running";
 
@@ -22,15 +23,13 @@ function cost(job: Story, attempt: Attempt): number | null {
   return (price * length) / 3_600_000 / pool.slots_per_worker;
 }
 
-function Waiting({ job }: { job: Story }) {
-  const last = decisions.value.find((line) => line.endpoint === job.endpoint);
+function WhyCard({ job }: { job: Story }) {
+  const path = `/api/v1/why/job/${encodeURIComponent(job.id)}`;
+  const { data, error, again } = useLoad<Why>(path, isOver(job) ? 0 : 2_000);
+  const title = job.status === "queued" ? "Why it waits" : "Why";
   return (
-    <Card title="Why it waits">
-      <p>
-        It has waited for {span(now() - job.submitted_at_ms)}.{" "}
-        {last ? <>The last decision about <b>{job.endpoint}</b>: {last.text}.</> : "Nothing was decided about its endpoint yet: it runs as soon as a worker asks for a job."}
-      </p>
-      <p><a href={href(["decisions"])}>All decisions</a></p>
+    <Card title={title} wide aside={<a href={href(["decisions"], { endpoint: job.endpoint })}>Decisions</a>}>
+      {error && !data ? <Failed error={error} again={again} /> : !data ? <Loading what="the causes" /> : <WhyLines why={data} at={now()} />}
     </Card>
   );
 }
@@ -161,7 +160,7 @@ export function JobPage({ id }: { id: string }) {
             <pre class="failed" tabIndex={0} aria-label="The error">{inert(job.error.length > 8_000 ? `${job.error.slice(0, 8_000)}…` : job.error)}</pre>
           </Card>
         )}
-        {job.status === "queued" && <Waiting job={job} />}
+        <WhyCard key={job.status} job={job} />
         <Attempts job={job} />
         {job.status === "completed" && <Payload id={job.id} which="output" title="Output" />}
         <Payload id={job.id} which="input" title="Input" />

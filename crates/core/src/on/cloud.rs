@@ -52,6 +52,7 @@ impl Core {
         out.change(Change::AttemptPut(attempt.clone()));
         if let Some(pool) = self.pools.get_mut(&pool) {
             pool.cloud.failures = 0;
+            pool.cloud.refusal = None;
         }
         out.effect(Effect::CloudWatch {
             attempt: id,
@@ -260,6 +261,13 @@ impl Core {
         } else {
             None
         };
+        let min = pool.cloud.asked.map_or(0, |(min, _)| min);
+        let is_astray = workers.running > min && pool.outstanding.is_empty();
+        pool.cloud.astray_since = if is_astray {
+            pool.cloud.astray_since.or(Some(self.now))
+        } else {
+            None
+        };
         if pool.cloud.workers != Some(workers) {
             pool.cloud.workers = Some(workers);
             self.dirty.insert(pool.record.endpoint);
@@ -273,6 +281,13 @@ impl Core {
         pool.cloud.confirmed_max = Some(max);
         pool.cloud.accepted_max = max;
         pool.cloud.failures = 0;
+        // That limits can be set says nothing about submissions.
+        pool.cloud.refusal = pool.cloud.refusal.filter(|(refusal, _)| {
+            matches!(
+                refusal,
+                CloudRefusal::RateLimited | CloudRefusal::NoBalance | CloudRefusal::Paused
+            )
+        });
         if let Some(quota) = &mut pool.cloud.quota
             && max >= quota.max
             && max < quota.refused
@@ -418,6 +433,8 @@ impl Core {
             return;
         }
         pool.cloud.failures += 1;
+        let before = pool.cloud.refusal.filter(|(last, _)| *last == refusal);
+        pool.cloud.refusal = Some((refusal, before.map_or(0, |(_, times)| times) + 1));
         let retry_in = retry_after.unwrap_or_else(|| Pool::back_off(pool.cloud.failures));
         pool.cloud.not_before = self.now + retry_in;
         let endpoint = pool.record.endpoint;

@@ -7,8 +7,8 @@ use crate::explain::Reason;
 use crate::id::{EndpointId, PoolId};
 use crate::jobs::Slot;
 use crate::machine::{Core, SCALE_PERIOD_MAX, SCALE_PERIOD_MIN};
-use crate::placement::projection::{Picture, Projection, WAITING_MAX, Waiting, project};
-use crate::scaler::{self, Cloud, View, Wish};
+use crate::placement::projection::{Picture, Projection, WAITING_MAX, Waiting};
+use crate::scaler::{self, Cloud, Wish};
 use crate::time::{DurationMs, Timestamp};
 use crate::timers::Timer;
 use crate::topology::{EndpointSpec, PoolKind};
@@ -41,23 +41,12 @@ impl Core {
         }
         endpoint.scaled_at = self.now;
         let picture = self.picture(id, &spec);
-        let projection = project(&picture);
         let cloud = self.cloud_side(id);
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
         };
-        let wish = scaler::wish(
-            &spec.scaler,
-            &View {
-                picture: &picture,
-                projection,
-                cloud,
-                fleet: None,
-                history: &endpoint.history,
-                expected: spec.expected_execution,
-                max: endpoint.limits().max,
-            },
-        );
+        let max = endpoint.limits().max;
+        let (projection, wish) = scaler::decide(&spec, &picture, cloud, &endpoint.history, max);
         self.scale(id, &wish, &projection, &picture, out);
         self.submit_spill(id, wish.spill, out);
         self.submit_low_priority(id, picture.local.is_empty(), out);
@@ -281,7 +270,7 @@ impl Core {
     }
 
     /// How many workers, and how many of them always on, one pool gets of what is left.
-    fn share_of(&self, id: PoolId, rest: u32, min_rest: u32) -> (u32, u32) {
+    pub(crate) fn share_of(&self, id: PoolId, rest: u32, min_rest: u32) -> (u32, u32) {
         let Some(pool) = self.pools.get(&id) else {
             return (0, 0);
         };

@@ -60,7 +60,7 @@ impl Core {
         (room > 0).then_some((poll.worker, room))
     }
 
-    fn vram_of(&self, worker: WorkerId) -> Option<u64> {
+    pub(crate) fn vram_of(&self, worker: WorkerId) -> Option<u64> {
         let pool = self.pools.get(&self.workers.get(&worker)?.record.pool)?;
         match pool.spec.as_ref()?.kind {
             PoolKind::Command { vram_bytes, .. } => vram_bytes,

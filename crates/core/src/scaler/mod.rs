@@ -13,9 +13,9 @@ pub mod request_count;
 
 pub use fleet::{CloudWorker, Phase};
 
-use crate::placement::projection::{Picture, Projection};
+use crate::placement::projection::{Picture, Projection, project};
 use crate::time::DurationMs;
-use crate::topology::ScalerSpec;
+use crate::topology::{EndpointSpec, ScalerSpec};
 
 /// What a policy sees.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,29 @@ pub struct Wish {
     pub workers: u32,
     /// So many of the first waiting jobs may go to the cloud.
     pub spill: u32,
+}
+
+/// What the local slots alone would do with an endpoint's queue, and what its policy wants for it:
+/// the one place where both are asked, for decisions and for what is said about them.
+#[must_use]
+pub fn decide(
+    spec: &EndpointSpec,
+    picture: &Picture,
+    cloud: Cloud,
+    history: &history::History,
+    max: u32,
+) -> (Projection, Wish) {
+    let projection = project(picture);
+    let view = View {
+        picture,
+        projection,
+        cloud,
+        fleet: None,
+        history,
+        expected: spec.expected_execution,
+        max,
+    };
+    (projection, wish(&spec.scaler, &view))
 }
 
 /// Asks the policy.

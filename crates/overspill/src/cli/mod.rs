@@ -14,6 +14,7 @@ pub mod completions;
 pub mod config;
 pub mod db;
 pub mod demo;
+pub mod doctor;
 pub mod emulate;
 pub mod error;
 pub mod gpus;
@@ -33,6 +34,7 @@ pub mod simulate;
 pub mod status;
 pub mod version;
 pub mod webhooks;
+pub mod why;
 pub mod world;
 
 use std::ffi::OsString;
@@ -105,6 +107,8 @@ enum Command {
     Retry(retry::RetryArgs),
     Purge(purge::PurgeArgs),
     Scale(scale::ScaleArgs),
+    Why(why::WhyArgs),
+    Doctor(doctor::DoctorArgs),
     Gpus(gpus::GpusArgs),
     Plan(plan::PlanArgs),
     Simulate(simulate::SimulateArgs),
@@ -214,6 +218,8 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Cancel(args) => block_on(cancel::run(&args, context)),
         Command::Retry(args) => block_on(retry::run(&args, context)),
         Command::Purge(args) => block_on(purge::run(&args, context)),
+        Command::Doctor(args) => block_on(doctor::run(&args, context)),
+        Command::Why(args) => block_on(why::run(&args, context)),
         Command::Scale(args) => block_on(scale::run(&args, context)),
         Command::Gpus(args) => gpus::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),

@@ -384,6 +384,9 @@ pub struct WorkerFacts {
 
 /// The engine's face. Every future may be dropped at any time.
 pub trait Engine: Send + Sync + 'static {
+    /// Notes the version of RunPod's package that a worker reports in its heartbeats.
+    fn note_sdk(&self, _worker: WorkerId, _version: &str) {}
+
     /// Keeps bytes until a change stores them.
     fn keep(&self, bytes: Bytes) -> Payload;
 

@@ -414,6 +414,10 @@ impl Handle {
 }
 
 impl Engine for Handle {
+    fn note_sdk(&self, worker: WorkerId, version: &str) {
+        self.live().note_sdk(worker, version);
+    }
+
     fn keep(&self, bytes: Bytes) -> Payload {
         let handle = self.shared.next_payload.fetch_add(1, Ordering::Relaxed);
         let reference = PayloadRef {

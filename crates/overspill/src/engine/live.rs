@@ -42,6 +42,7 @@ pub struct Live {
     aliases: RwLock<HashMap<String, Vec<String>>>,
     pub(super) keys: RwLock<Arc<Vec<KeyRecord>>>,
     pub(super) unready: RwLock<Option<String>>,
+    sdk: RwLock<BTreeMap<WorkerId, String>>,
     watchers: Mutex<HashMap<JobId, Arc<Notify>>>,
     webhook_due: Notify,
     sending: Mutex<BTreeSet<WebhookId>>,
@@ -200,7 +201,25 @@ impl Live {
         workers.insert(id, facts);
     }
 
+    /// Notes the version of RunPod's package that a worker reports.
+    pub(super) fn note_sdk(&self, id: WorkerId, version: &str) {
+        let mut sdk = self.sdk.write().unwrap_or_else(PoisonError::into_inner);
+        if sdk.get(&id).is_none_or(|known| known != version) {
+            sdk.insert(id, version.to_owned());
+        }
+    }
+
+    /// The versions of RunPod's package that living workers report.
+    #[must_use]
+    pub fn sdk_versions(&self) -> BTreeMap<WorkerId, String> {
+        let sdk = self.sdk.read().unwrap_or_else(PoisonError::into_inner);
+        sdk.clone()
+    }
+
     pub(super) fn remove_worker(&self, id: WorkerId) {
+        let mut sdk = self.sdk.write().unwrap_or_else(PoisonError::into_inner);
+        sdk.remove(&id);
+        drop(sdk);
         let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
         workers.remove(&id);
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use overspill_core::id::{DeviceId, EndpointId, PoolId};
+use overspill_core::id::{DeviceId, EndpointId, JobId, PoolId};
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_store::{Counts, SpentFilter};
 use serde::Serialize;
@@ -23,7 +23,9 @@ use super::series::{Sample, Series};
 use super::spending::{self, Money, SpentLine};
 use super::tally::Sums;
 use super::time_line::{self, DecisionLine};
-use crate::config::Loaded;
+use super::why::{self, Why};
+use crate::config::{Loaded, known};
+use crate::doctor::{self, Finding};
 use crate::engine::api::{Engine as _, Unavailable};
 use crate::engine::handle::Handle;
 use crate::gpu::{GpuMonitor, GpuSnapshot, NvmlGpus};
@@ -60,6 +62,9 @@ pub struct Settings {
     pub time_zone: String,
     #[serde(skip)]
     uuids: BTreeMap<DeviceId, String>,
+    /// Memory of the card that a cloud pool asks for, by endpoint and pool.
+    #[serde(skip)]
+    gpu_memory_gb: BTreeMap<(String, String), u32>,
 }
 
 impl Settings {
@@ -75,11 +80,22 @@ impl Settings {
                 .collect(),
             not_active: loaded.not_active().map(ToString::to_string).collect(),
             time_zone: loaded.config.budget.time_zone.name().to_owned(),
+            gpu_memory_gb: gpu_memory(loaded),
             uuids: known
                 .filter_map(|(id, device)| Some((*id, device.uuid.clone()?)))
                 .collect(),
         }
     }
+}
+
+fn gpu_memory(loaded: &Loaded) -> BTreeMap<(String, String), u32> {
+    let endpoints = loaded.config.endpoint.iter();
+    let pools = endpoints.flat_map(|e| e.cloud.iter().map(move |pool| (&e.name, pool)));
+    let known = pools.filter_map(|(endpoint, pool)| {
+        let gpu = known::gpu(pool.gpu.0.first()?)?;
+        Some(((endpoint.clone(), pool.name.clone()), gpu.memory_gb))
+    });
+    known.collect()
 }
 
 /// What one look leaves for the next.
@@ -169,6 +185,58 @@ impl Board {
     #[must_use]
     pub fn decisions(&self, before: Option<u64>, limit: usize) -> Vec<DecisionLine> {
         time_line::lines(self.handle.live(), before, limit)
+    }
+
+    /// Why a job is where it is; `None` for one that nobody knows.
+    ///
+    /// # Errors
+    /// When the engine or the store does not answer.
+    pub async fn why_job(&self, id: JobId) -> Result<Option<Why>, Unavailable> {
+        let mut why = why::job(&self.handle, id).await?;
+        if let Some(why) = &mut why {
+            why.findings = self.findings_of(&why.endpoint).await?;
+        }
+        Ok(why)
+    }
+
+    /// Why an endpoint has the cloud workers that it has.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn why_scale(&self, id: EndpointId) -> Result<Option<Why>, Unavailable> {
+        let mut why = why::scale(&self.handle, id).await?;
+        if let Some(why) = &mut why {
+            why.findings = self.findings_of(&why.endpoint).await?;
+        }
+        Ok(why)
+    }
+
+    async fn findings_of(&self, endpoint: &str) -> Result<Vec<Finding>, Unavailable> {
+        let directory = self.handle.endpoints();
+        let ids = directory.find(endpoint).map(|entry| entry.id);
+        self.examined(ids.into_iter().collect()).await
+    }
+
+    /// Every known fault that is there now.
+    ///
+    /// # Errors
+    /// When the engine or the store does not answer.
+    pub async fn doctor(&self) -> Result<Vec<Finding>, Unavailable> {
+        let directory = self.handle.endpoints();
+        let ids = directory.entries().iter().map(|entry| entry.id);
+        self.examined(ids.collect()).await
+    }
+
+    async fn examined(&self, ids: Vec<EndpointId>) -> Result<Vec<Finding>, Unavailable> {
+        let settings = self.settings();
+        let mut found = Vec::new();
+        for id in ids {
+            let facts = doctor::gather(&self.handle, id, &settings.gpu_memory_gb).await?;
+            let Some(facts) = facts else { continue };
+            let examined = tokio::task::spawn_blocking(move || doctor::examine(&facts));
+            found.extend(examined.await.map_err(|_| Unavailable)?);
+        }
+        Ok(found)
     }
 
     /// The last midnight, where days begin for money.

@@ -6,7 +6,7 @@
 //!
 //! **Map.** [`overview`]: everything at once, as of now. [`series`]: the last hour. [`pools`]: every
 //! pool with its workers. [`time_line`]: decisions with their reasons. [`spending`]: sums of the
-//! ledger. [`metrics`]: all of it for Prometheus. [`preview`]: what of a payload can be shown to people.
+//! ledger. [`why`]: causes, forecasts and what-ifs. [`metrics`]: all of it for Prometheus. [`preview`]: what of a payload can be shown to people.
 
 pub mod board;
 pub mod metrics;
@@ -17,3 +17,4 @@ pub mod series;
 pub mod spending;
 pub mod tally;
 pub mod time_line;
+pub mod why;

@@ -25,7 +25,7 @@ pub enum FaultKind {
         operation: Option<String>,
     },
     /// Calls are answered with this status, 500 to 599.
-    #[serde(rename = "http_5xx")]
+    #[serde(rename = "http_5xx", alias = "http_status")]
     Http5xx {
         /// Status.
         #[serde(default = "five_hundred")]
@@ -352,9 +352,9 @@ impl CloudModel {
             None => self.endpoints.keys().cloned().collect(),
         };
         let is_lasting = match &spec.kind {
-            FaultKind::Http5xx { status, .. } if !(500..600).contains(status) => {
+            FaultKind::Http5xx { status, .. } if !(400..600).contains(status) => {
                 return Err(Refusal::Invalid(format!(
-                    "status {status} is not between 500 and 599"
+                    "status {status} is not between 400 and 599"
                 )));
             }
             FaultKind::LostWorker { worker } => {

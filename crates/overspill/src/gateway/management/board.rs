@@ -1,5 +1,5 @@
 //! What the dashboard shows: `/api/v1/overview`, `live`, `series`, `pools`, `decisions`, `spending`,
-//! `settings`; and `/metrics`.
+//! `settings`, `doctor`; and `/metrics`.
 //!
 //! They speak of the whole server, so a key that is for some endpoints only is refused.
 
@@ -178,6 +178,20 @@ pub(crate) async fn time_line(gateway: &Arc<Gateway>, call: Call) -> Result<Repl
     let next = next.map(|line| line.number);
     Ok(body::json_of(
         &json!({ "decisions": decisions, "next": next }),
+    ))
+}
+
+/// GET: every known fault that is there now, with evidence and fix.
+pub(crate) async fn doctor(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
+    let board = board(gateway, &call)?;
+    let findings = board.doctor().await;
+    let findings = findings.map_err(|Unavailable| ApiError::unavailable())?;
+    let checked: usize = crate::doctor::CODES
+        .iter()
+        .map(|(_, codes)| codes.len())
+        .sum();
+    Ok(body::json_of(
+        &json!({ "findings": findings, "checked": checked }),
     ))
 }
 

@@ -8,6 +8,7 @@ pub(super) mod keys;
 pub(super) mod payloads;
 pub(super) mod serverless;
 pub(super) mod webhooks;
+pub(super) mod why;
 pub(super) mod windows;
 
 use serde::de::DeserializeOwned;

@@ -10,6 +10,9 @@ use crate::gateway::body::{self, Reply};
 use crate::gateway::call::Call;
 use crate::gateway::error::{ApiError, shown};
 
+/// Longest version of the SDK that is noted, in bytes.
+const VERSION_MAX: usize = 40;
+
 /// GET `ping/{worker}`. The SDK reads nothing of the answer.
 pub(crate) async fn ping(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
     let (worker, _) = living(gateway, &call).await?;
@@ -22,6 +25,10 @@ pub(crate) async fn ping(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, Ap
             "a worker failed its own start-up check"
         );
         return Ok(body::json("{}"));
+    }
+    let version = call.query.get("runpod_version");
+    if let Some(version) = version.filter(|version| version.len() <= VERSION_MAX) {
+        gateway.engine().note_sdk(worker, version);
     }
     let jobs = call
         .query

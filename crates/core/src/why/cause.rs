@@ -1,0 +1,366 @@
+//! The causes, as data: each has a code, its numbers, and a sentence.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::CloudRefusal;
+use crate::time::DurationMs;
+
+/// One link of the chain. Durations are in milliseconds, `*_in` counts from now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the sentences below say what each number is")]
+pub enum Cause {
+    /// The job waits in its endpoint's queue; `ahead` jobs are before it.
+    Queued {
+        ahead: u32,
+        waited: DurationMs,
+        max_wait: DurationMs,
+    },
+    /// The endpoint's queue as a whole.
+    Demand {
+        waiting: u32,
+        oldest: DurationMs,
+        max_wait: DurationMs,
+    },
+    /// Nothing waits.
+    NothingWaits,
+    /// RunPod has the job and no worker there has begun it.
+    WaitsAtCloud { pool: String, since: DurationMs },
+    /// The job runs.
+    Running {
+        pool: String,
+        worker: Option<String>,
+        since: DurationMs,
+    },
+    /// Attempts vanished with their workers.
+    AttemptsLost { lost: u32, most: u32 },
+    /// The server ends and hands out nothing more.
+    Draining,
+    /// The server has just started and does not know yet who lives.
+    StartingUp,
+    /// The endpoint has no workers of its own.
+    LocalNone,
+    /// Every slot of the local workers is taken.
+    LocalBusy { slots: u32, free_in: DurationMs },
+    /// Local workers start.
+    LocalStarting { workers: u32 },
+    /// A local worker ends again and again; its next start waits.
+    LocalCrashing {
+        pool: String,
+        failures: u32,
+        next_start_in: DurationMs,
+    },
+    /// A local worker is there and does not ask for jobs.
+    LocalSilent { pool: String, silent: DurationMs },
+    /// A worker of another endpoint has the card.
+    CardTaken { device: u32 },
+    /// A worker that was rid of this job is not given it again so soon.
+    SameWorkerPause { over_in: DurationMs },
+    /// A worker ended under this job, so that it runs alone from then on.
+    RunsAlone,
+    /// A local slot is free: the job goes there as soon as its worker asks.
+    LocalFree { slots: u32 },
+    /// The endpoint has no cloud pool.
+    CloudNone,
+    /// Jobs of low priority cause no cloud worker.
+    LowPriority,
+    /// The job's input is larger than RunPod takes, or RunPod called it bad.
+    LocalOnly { bytes: u64 },
+    /// The local workers start every waiting job within the promise.
+    LocalSuffices {
+        latest: DurationMs,
+        max_wait: DurationMs,
+    },
+    /// The policy wants this many cloud workers.
+    RuleWants {
+        policy: String,
+        workers: u32,
+        late: u32,
+    },
+    /// The endpoint may have no cloud worker: max is 0.
+    MaxZero { wanted: u32 },
+    /// The endpoint's limit is reached.
+    MaxReached { max: u32, wanted: u32 },
+    /// The account's workers are spoken for by other endpoints.
+    AccountLimit { account: u32, others: u32 },
+    /// A pool's own ceiling is reached.
+    PoolMaxReached { pool: String, max: u32 },
+    /// A pool without a price is not used.
+    PriceUnknown { pool: String },
+    /// A pool is left alone after a refusal.
+    CloudRefuses {
+        pool: String,
+        refusal: Option<CloudRefusal>,
+        failures: u32,
+        retry_in: DurationMs,
+    },
+    /// RunPod's quota refused more workers.
+    QuotaLearned {
+        pool: String,
+        max: u32,
+        refused: u32,
+        retry_in: DurationMs,
+    },
+    /// Cloud workers were ordered and RunPod shows none.
+    CloudAbsent { pool: String, wanted: u32 },
+    /// Cloud workers start.
+    CloudStarting {
+        pool: String,
+        workers: u32,
+        mean: DurationMs,
+    },
+    /// RunPod has no room for workers.
+    CloudThrottled { pool: String, workers: u32 },
+    /// Cloud workers crash.
+    CloudUnhealthy { pool: String, workers: u32 },
+    /// Every slot of the cloud workers is taken.
+    CloudBusy {
+        pool: String,
+        workers: u32,
+        slots: u32,
+    },
+    /// The minimum keeps workers on.
+    MinHolds { min: u32 },
+    /// What the endpoint has in the end.
+    Wanted { workers: u32, alive: u32 },
+}
+
+impl Cause {
+    /// The cause's code, as in the serialised form.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Queued { .. } => "queued",
+            Self::Demand { .. } => "demand",
+            Self::NothingWaits => "nothing_waits",
+            Self::WaitsAtCloud { .. } => "waits_at_cloud",
+            Self::Running { .. } => "running",
+            Self::AttemptsLost { .. } => "attempts_lost",
+            Self::Draining => "draining",
+            Self::StartingUp => "starting_up",
+            Self::LocalNone => "local_none",
+            Self::LocalBusy { .. } => "local_busy",
+            Self::LocalStarting { .. } => "local_starting",
+            Self::LocalCrashing { .. } => "local_crashing",
+            Self::LocalSilent { .. } => "local_silent",
+            Self::CardTaken { .. } => "card_taken",
+            Self::SameWorkerPause { .. } => "same_worker_pause",
+            Self::RunsAlone => "runs_alone",
+            Self::LocalFree { .. } => "local_free",
+            Self::CloudNone => "cloud_none",
+            Self::LowPriority => "low_priority",
+            Self::LocalOnly { .. } => "local_only",
+            Self::LocalSuffices { .. } => "local_suffices",
+            Self::RuleWants { .. } => "rule_wants",
+            Self::MaxZero { .. } => "max_zero",
+            Self::MaxReached { .. } => "max_reached",
+            Self::AccountLimit { .. } => "account_limit",
+            Self::PoolMaxReached { .. } => "pool_max_reached",
+            Self::PriceUnknown { .. } => "price_unknown",
+            Self::CloudRefuses { .. } => "cloud_refuses",
+            Self::QuotaLearned { .. } => "quota_learned",
+            Self::CloudAbsent { .. } => "cloud_absent",
+            Self::CloudStarting { .. } => "cloud_starting",
+            Self::CloudThrottled { .. } => "cloud_throttled",
+            Self::CloudUnhealthy { .. } => "cloud_unhealthy",
+            Self::CloudBusy { .. } => "cloud_busy",
+            Self::MinHolds { .. } => "min_holds",
+            Self::Wanted { .. } => "wanted",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queued {
+                ahead,
+                waited,
+                max_wait,
+            } => write!(
+                f,
+                "it has waited {waited} behind {ahead} others (promise {max_wait})"
+            ),
+            Self::Demand {
+                waiting,
+                oldest,
+                max_wait,
+            } => write!(
+                f,
+                "{waiting} jobs wait, the oldest for {oldest} (promise {max_wait})"
+            ),
+            Self::NothingWaits => f.write_str("no job waits"),
+            Self::WaitsAtCloud { pool, since } => write!(
+                f,
+                "RunPod has it ({pool}) since {since} ago and no worker there has begun it"
+            ),
+            Self::Running {
+                pool,
+                worker,
+                since,
+            } => {
+                write!(f, "it runs since {since} ago on {pool}")?;
+                worker.as_ref().map_or(Ok(()), |id| write!(f, ", {id}"))
+            }
+            Self::AttemptsLost { lost, most } => write!(
+                f,
+                "{lost} of at most {most} attempts vanished with their workers"
+            ),
+            Self::Draining => f.write_str("the server is ending and hands out nothing more"),
+            Self::StartingUp => {
+                f.write_str("the server has just started and does not know yet which workers live")
+            }
+            Self::LocalNone => f.write_str("no workers of its own: the endpoint is cloud only"),
+            Self::LocalBusy { slots, free_in } => {
+                write!(
+                    f,
+                    "all {slots} local slots are taken, the first is free in about {free_in}"
+                )
+            }
+            Self::LocalStarting { workers } => write!(f, "{workers} local workers are starting"),
+            Self::LocalCrashing {
+                pool,
+                failures,
+                next_start_in,
+            } => write!(
+                f,
+                "a worker of {pool} ended {failures} times in a row, its next start is in \
+                 {next_start_in}"
+            ),
+            Self::LocalSilent { pool, silent } => write!(
+                f,
+                "a worker of {pool} is there and has not asked for a job for {silent}"
+            ),
+            Self::CardTaken { device } => {
+                write!(f, "another endpoint's worker has card {device}")
+            }
+            Self::SameWorkerPause { over_in } => write!(
+                f,
+                "the worker that was rid of it is not given it again for {over_in}"
+            ),
+            Self::RunsAlone => f.write_str(
+                "a worker ended under it, so it waits for a worker that runs nothing else",
+            ),
+            Self::LocalFree { slots } => {
+                write!(
+                    f,
+                    "{slots} local slots are free: it goes there when their worker asks"
+                )
+            }
+            Self::CloudNone => f.write_str("the endpoint has no cloud pool"),
+            Self::LowPriority => f.write_str("jobs of low priority cause no cloud worker"),
+            Self::LocalOnly { bytes } => write!(
+                f,
+                "its input of {bytes} bytes is not taken by RunPod: it stays local"
+            ),
+            Self::LocalSuffices { latest, max_wait } => write!(
+                f,
+                "local workers start every waiting job within {latest} (promise {max_wait}): no \
+                 cloud worker is needed"
+            ),
+            Self::RuleWants {
+                policy,
+                workers,
+                late,
+            } => write!(
+                f,
+                "the policy {policy} wants {workers} cloud workers: {late} jobs would start too \
+                 late locally"
+            ),
+            Self::MaxZero { wanted } => write!(
+                f,
+                "max is 0, so no cloud worker may start ({wanted} wanted)"
+            ),
+            Self::MaxReached { max, wanted } => {
+                write!(f, "max is {max}, {wanted} cloud workers would help")
+            }
+            Self::AccountLimit { account, others } => write!(
+                f,
+                "the account may have {account} workers, other endpoints want {others} of them"
+            ),
+            Self::PoolMaxReached { pool, max } => {
+                write!(f, "the pool {pool} may have {max} workers of its own")
+            }
+            Self::PriceUnknown { pool } => {
+                write!(f, "the price of {pool} is unknown, so it is not used")
+            }
+            Self::CloudRefuses {
+                pool,
+                refusal,
+                failures,
+                retry_in,
+            } => {
+                let what = refusal.map_or("it failed", CloudRefusal::words);
+                write!(
+                    f,
+                    "{pool} is left alone for {retry_in}: {what} ({failures} times in a row)"
+                )
+            }
+            Self::QuotaLearned {
+                pool,
+                max,
+                refused,
+                retry_in,
+            } => write!(
+                f,
+                "RunPod's quota refused {refused} workers for {pool}: at most {max} are asked for, \
+                 more in {retry_in}"
+            ),
+            Self::CloudAbsent { pool, wanted } => write!(
+                f,
+                "{wanted} workers are ordered for {pool} and RunPod shows none of them"
+            ),
+            Self::CloudStarting {
+                pool,
+                workers,
+                mean,
+            } => write!(
+                f,
+                "{workers} workers of {pool} are starting, which takes about {mean}"
+            ),
+            Self::CloudThrottled { pool, workers } => write!(
+                f,
+                "{workers} workers of {pool} are throttled: their hosts have no free GPU"
+            ),
+            Self::CloudUnhealthy { pool, workers } => {
+                write!(f, "{workers} workers of {pool} have crashed")
+            }
+            Self::CloudBusy {
+                pool,
+                workers,
+                slots,
+            } => write!(
+                f,
+                "all {slots} slots of the {workers} workers of {pool} are taken"
+            ),
+            Self::MinHolds { min } => {
+                write!(f, "min keeps {min} workers on whether there is work or not")
+            }
+            Self::Wanted { workers, alive } => {
+                write!(
+                    f,
+                    "{workers} cloud workers are asked for, {alive} are there"
+                )
+            }
+        }
+    }
+}
+
+impl CloudRefusal {
+    /// What RunPod meant.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Paused => "RunPod has the endpoint paused (its max workers is 0)",
+            Self::RateLimited => "RunPod limits the rate of calls",
+            Self::Unauthorized => "RunPod refuses the API key",
+            Self::EndpointGone => "RunPod has no such endpoint",
+            Self::NoBalance => "the RunPod account has no balance left",
+            Self::Quota => "the RunPod account may have no more workers",
+            Self::BadJob => "RunPod called the job bad",
+            Self::Unreachable => "RunPod cannot be reached",
+        }
+    }
+}
