@@ -1,10 +1,19 @@
 //! Programs that Debian has and a test needs.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
 use crate::{step, workspace};
+
+/// The end-to-end suite's Prometheus, with `promtool`.
+pub(crate) fn prometheus() -> Result<()> {
+    if Path::new("/usr/bin/promtool").exists() && Path::new("/usr/bin/prometheus").exists() {
+        return Ok(());
+    }
+    install("prometheus")
+}
 
 /// Installs a package, if this process may do that. Errors: it may not; the error says the command.
 pub(crate) fn install(package: &str) -> Result<()> {

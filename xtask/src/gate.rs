@@ -12,7 +12,7 @@ use clap::Args;
 use crate::step::{self, Outcome};
 use crate::{browser, dashboard, score, storms};
 use crate::{
-    crash, e2e, javascript, outage, python, schemathesis, soak, syscalls, tidy, workspace,
+    crash, debian, e2e, javascript, outage, python, schemathesis, soak, syscalls, tidy, workspace,
 };
 
 /// Arguments of `cargo xtask test`.
@@ -112,6 +112,7 @@ fn run_step(name: &str) -> Result<String> {
         "score" => score::short(),
         "setup" => {
             let packages = javascript::install()?;
+            debian::prometheus()?;
             Ok(format!("{}; {packages}", python::install_all()?))
         }
         "e2e" => {
