@@ -229,7 +229,7 @@ impl Counts {
 pub struct Space {
     /// Bytes that can still be written, the reserve not counted; `None` when nothing is bounded.
     pub free_bytes: Option<u64>,
-    /// Whether the reserve is whole; without it, submissions must be refused.
+    /// Whether the reserve is whole.
     pub has_reserve: bool,
 }
 
@@ -237,9 +237,14 @@ pub struct Space {
 pub const FREE_BYTES_MIN: u64 = 64 << 20;
 
 impl Space {
-    /// Whether new jobs may be accepted.
+    /// Whether new jobs may be accepted. Where there is no reserve, its size must be free as well: given up, it is
+    /// what the results of running jobs need; some file systems cannot hold one at all.
     #[must_use]
     pub fn admits(&self) -> bool {
-        self.has_reserve && self.free_bytes.is_none_or(|free| free >= FREE_BYTES_MIN)
+        match self.free_bytes {
+            None => self.has_reserve,
+            Some(free) if self.has_reserve => free >= FREE_BYTES_MIN,
+            Some(free) => free >= 2 * FREE_BYTES_MIN,
+        }
     }
 }

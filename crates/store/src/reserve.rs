@@ -18,6 +18,8 @@ pub struct Reserve {
     path: PathBuf,
     bytes: u64,
     is_held: bool,
+    /// The file system takes no such file.
+    is_impossible: bool,
 }
 
 impl Reserve {
@@ -28,6 +30,7 @@ impl Reserve {
             path: dir.join(FILE_NAME),
             bytes,
             is_held: false,
+            is_impossible: false,
         };
         reserve.hold();
         reserve
@@ -41,8 +44,8 @@ impl Reserve {
 
     /// Takes up the room, unless there is too little of it; says whether it is held now.
     pub fn hold(&mut self) -> bool {
-        if self.is_held {
-            return true;
+        if self.is_held || self.is_impossible {
+            return self.is_held;
         }
         let length = i64::try_from(self.bytes).unwrap_or(i64::MAX);
         let taken = if self.bytes == 0 {
@@ -58,6 +61,8 @@ impl Reserve {
         match taken {
             Ok(()) => self.is_held = true,
             Err(error) => {
+                // A full disk may have room later; whatever else it is will stay so.
+                self.is_impossible = error.kind() != std::io::ErrorKind::StorageFull;
                 tracing::warn!(%error, path = %self.path.display(), "no room for the reserve");
                 self.remove();
             }
@@ -128,6 +133,22 @@ mod tests {
         assert!(!reserve.release());
         assert!(reserve.hold() && path.exists());
         assert!(free_bytes(dir.path()).unwrap() > 0);
+    }
+
+    #[test]
+    fn f05_room_is_judged_with_and_without_a_reserve() {
+        use crate::record::{FREE_BYTES_MIN as MIN, Space};
+        let admits = |free, has_reserve| {
+            let free_bytes = Some(free);
+            let space = Space {
+                free_bytes,
+                has_reserve,
+            };
+            space.admits()
+        };
+        assert!(admits(MIN, true) && !admits(MIN - 1, true));
+        // Given up: what it freed is for results.
+        assert!(!admits(2 * MIN - 1, false) && admits(2 * MIN, false));
     }
 
     #[test]

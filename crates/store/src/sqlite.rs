@@ -471,7 +471,6 @@ mod tests {
             );
             // The reserve went first; what it freed was not enough here.
             assert!(!store.space().unwrap().has_reserve);
-            assert!(!store.space().unwrap().admits());
         }
         assert_eq!(store.restore().unwrap().jobs.len(), 1);
         bound(&store, 1 << 20);
