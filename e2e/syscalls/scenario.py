@@ -235,4 +235,11 @@ def spoilt_start(run, out, point):
     if not point:
         found = re.search(r"listening on (http://[0-9.:]+)", server.child.text()[seen:])
         server.base = found.group(1)
-    server.child.kill()
+    # strace is the child here, and lets go of all that it traced when it is killed.
+    for pid in server.child.descendants():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    server.child.process.wait(20)
+    until(lambda: not server.child.descendants(), "nothing of that start is left", 20)

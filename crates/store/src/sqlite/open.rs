@@ -61,6 +61,13 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
             acked: acked.commits,
         });
     }
+    if (1..migrate::SCHEMA_VERSION).contains(&version)
+        && let Some(tail) = Tail::load(&conn)?
+    {
+        // A migration writes a log beside a file that may say that it is clean. The journal must know the file
+        // before, or a start that is killed in the midst of it leaves a log that belongs to nobody.
+        ack::Journal::open(path, tail.lineage, tail.commits)?;
+    }
     migrate::migrate(&mut conn, path)?;
     migrate::check_schema(&conn)?;
     Ok(conn)

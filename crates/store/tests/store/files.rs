@@ -8,6 +8,8 @@ use overspill_store::testing::history::{self, OPTIONS};
 use overspill_store::testing::report::Verdict;
 use overspill_store::{Store, StoreError};
 
+use super::migration::first_version;
+
 fn open(dir: &Path) -> Result<SqliteStore, StoreError> {
     SqliteStore::open_with(dir, OPTIONS)
 }
@@ -227,18 +229,9 @@ fn damage_is_listed_and_the_rest_is_saved() {
 
 #[test]
 fn a_database_of_version_1_opens() {
-    // Written by the first version; the text is what `.dump` said of it.
-    let golden = include_str!("golden/v1.sql");
+    // Written by the first version.
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(FILE_NAME);
-    sql(
-        &path,
-        &format!(
-            "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
-             PRAGMA application_id = 1333162864; PRAGMA journal_mode = WAL; {golden}
-             PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE);"
-        ),
-    );
+    first_version(dir.path());
     identical(dir.path(), 9);
     drop(open(dir.path()).unwrap());
     let mut store = open(dir.path()).unwrap();

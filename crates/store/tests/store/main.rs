@@ -6,3 +6,4 @@ mod conformance;
 mod crash;
 mod faults;
 mod files;
+mod migration;
