@@ -17,6 +17,7 @@ mod e2e;
 mod faults;
 mod gate;
 mod javascript;
+mod ledger;
 mod outage;
 mod planted;
 mod properties;
@@ -64,6 +65,8 @@ enum Task {
     Faults(faults::FaultsArgs),
     /// Run the core in virtual time through faults, by seed, each seed twice
     Storms(storms::StormsArgs),
+    /// Meet a cap with more work than it pays for, with crashes, by seed: the bill must hold
+    Ledger(ledger::LedgerArgs),
     /// Plant bugs in a copy of the tree; the tests must find each
     Planted(planted::PlantedArgs),
     /// Draw new inputs for the property tests, many times
@@ -100,6 +103,7 @@ fn run(task: Task) -> Result<()> {
         Task::Soak(args) => soak::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),
+        Task::Ledger(args) => ledger::run(&args),
         Task::Planted(args) => planted::run(&args),
         Task::Properties(args) => properties::run(&args),
         Task::Dashboard => dashboard::run(),

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Attempt;
+use crate::budget::BudgetRecord;
 use crate::endpoint::EndpointRecord;
 use crate::event::{Idempotency, PayloadRef};
 use crate::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
 use crate::job::Job;
 use crate::ledger::Entry;
 use crate::pool::PoolRecord;
+use crate::spent::SpentBook;
 use crate::time::{DurationMs, Timestamp};
 use crate::webhook::Webhook;
 use crate::worker::WorkerRecord;
@@ -154,6 +156,8 @@ pub enum Change {
     },
     /// A line of the ledger.
     LedgerAdded(Entry),
+    /// What is kept of the caps on everything changed.
+    BudgetPut(BudgetRecord),
     /// The report of an end is new or changed; a new one comes in the same batch as the end.
     WebhookPut(Box<Webhook>),
     /// Something that someone did, for the audit trail.
@@ -185,6 +189,12 @@ pub struct Snapshot {
     /// Live incarnations.
     #[serde(with = "as_list")]
     pub workers: BTreeMap<WorkerId, WorkerRecord>,
+    /// What is kept of the caps on everything.
+    #[serde(default)]
+    pub budget: BudgetRecord,
+    /// Sums of the ledger's lines of the last month.
+    #[serde(default)]
+    pub spent: SpentBook,
 }
 
 impl Snapshot {
@@ -215,9 +225,10 @@ impl Snapshot {
             Change::WorkerGone { worker } => {
                 self.workers.remove(worker);
             }
+            Change::LedgerAdded(entry) => self.spent.add(entry),
+            Change::BudgetPut(record) => self.budget = record.clone(),
             Change::ChunkAdded { .. }
             | Change::ProgressPut { .. }
-            | Change::LedgerAdded(_)
             | Change::WebhookPut(_)
             | Change::Audited { .. } => {}
         }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Caps;
 use crate::change::FinalState;
 use crate::explain::Reason;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
@@ -185,6 +186,18 @@ pub enum Answer {
     LimitsRefused {
         /// What was asked.
         limits: Limits,
+        /// In words.
+        reason: String,
+    },
+    /// The caps in force now.
+    CapsSet {
+        /// All of them.
+        caps: Caps,
+    },
+    /// The caps make no sense.
+    CapsRefused {
+        /// What was asked.
+        caps: Caps,
         /// In words.
         reason: String,
     },

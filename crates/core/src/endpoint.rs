@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{CapHit, CapsOverride};
 use crate::id::{EndpointId, PollId, PoolId};
 use crate::jobs::Slot;
 use crate::scaler::history::History;
@@ -32,6 +33,8 @@ pub struct Endpoint {
     pub look_at: Timestamp,
     /// What the scaler last said, so that only news is told.
     pub last_reason: Option<&'static str>,
+    /// The cap that allows fewer cloud workers than are wanted.
+    pub cap_hit: Option<CapHit>,
 }
 
 impl Endpoint {
@@ -48,6 +51,7 @@ impl Endpoint {
             scaled_at: Timestamp::from_millis(i64::MIN),
             look_at: Timestamp::ZERO,
             last_reason: None,
+            cap_hit: None,
         }
     }
 
@@ -72,6 +76,9 @@ pub struct EndpointRecord {
     pub name: String,
     /// A live change of its limits, which wins until the file's value changes.
     pub limits_override: Option<LimitsOverride>,
+    /// A live change of its caps, likewise.
+    #[serde(default)]
+    pub caps_override: Option<CapsOverride>,
 }
 
 /// Limits set while the server ran.

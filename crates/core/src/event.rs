@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Caps;
 use crate::id::{EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
-use crate::money::NanoUsd;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{Limits, Topology};
 use crate::webhook::{Webhook, WebhookOutcome};
@@ -161,6 +161,17 @@ pub enum Event {
         endpoint: EndpointId,
         /// The new ones.
         limits: Limits,
+        /// Who did it, for the audit trail.
+        by: String,
+    },
+    /// Someone changed the caps on spending.
+    CapsSet {
+        /// Gets [`crate::effect::Answer::CapsSet`], `CapsRefused` or `NotFound`.
+        request: RequestId,
+        /// Whose; `None` for everything together.
+        endpoint: Option<EndpointId>,
+        /// The new ones, all of them.
+        caps: Caps,
         /// Who did it, for the audit trail.
         by: String,
     },
@@ -382,15 +393,6 @@ pub enum Event {
         refusal: CloudRefusal,
         /// In words.
         detail: String,
-    },
-    /// What the cloud cost in a stretch of time, as far as worker counts tell.
-    CloudSpent {
-        /// Which pool.
-        pool: PoolId,
-        /// Worker time that is billed.
-        worker_time: DurationMs,
-        /// The money.
-        amount: NanoUsd,
     },
     /// A webhook was tried.
     WebhookTried {

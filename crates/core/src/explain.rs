@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::CapHit;
 use crate::event::CloudRefusal;
 use crate::id::{JobId, PoolId};
 use crate::money::NanoUsd;
@@ -48,6 +49,15 @@ pub enum Reason {
         max: u32,
         /// Wanted without it.
         wanted: u32,
+    },
+    /// A cap on spending leaves no money for more cloud workers: jobs wait for local cards.
+    BudgetReached {
+        /// Which cap, and what stands against it.
+        hit: CapHit,
+        /// Workers that would help.
+        wanted: u32,
+        /// Workers that there is money for.
+        granted: u32,
     },
     /// A cloud pool without a known price is not used.
     PriceUnknown {
@@ -115,6 +125,7 @@ impl Reason {
             Self::ScaledUp { .. } => "scaled_up",
             Self::ScaledDown { .. } => "scaled_down",
             Self::MaxReached { .. } => "max_reached",
+            Self::BudgetReached { .. } => "budget_reached",
             Self::PriceUnknown { .. } => "price_unknown",
             Self::Reserved { .. } => "reserved",
             Self::InputTooLargeForCloud { .. } => "input_too_large_for_cloud",
@@ -150,6 +161,30 @@ impl fmt::Display for Reason {
                 write!(
                     f,
                     "{wanted} cloud workers would help, max is {max}: jobs wait"
+                )
+            }
+            Self::BudgetReached {
+                hit,
+                wanted,
+                granted,
+            } => {
+                let state = &hit.state;
+                let whose = if state.endpoint.is_some() {
+                    "the endpoint's"
+                } else {
+                    "the whole"
+                };
+                write!(
+                    f,
+                    "{wanted} cloud workers would help, {whose} {} cap of {} leaves money for \
+                     {granted}: {} spent and {} reserved, each worker needs {}; the {} ends at {}",
+                    state.period,
+                    state.cap,
+                    state.spent,
+                    state.reserved,
+                    hit.each,
+                    state.period,
+                    state.frees_at
                 )
             }
             Self::PriceUnknown { .. } => {

@@ -18,6 +18,24 @@ pub enum EntryKind {
     Idle,
     /// A local worker ran a job; the amount is what the cloud would have cost.
     Saved,
+    /// What workers may have cost beyond the lines beside it while nobody could count them. Caps
+    /// count it in full until RunPod's own records settle it.
+    Unsettled,
+    /// What of its pool's [`Run`](Self::Run) lines was one job's: not money of its own.
+    Share,
+    /// What RunPod's records say beyond, or short of, all other lines of an hour.
+    Drift,
+}
+
+impl EntryKind {
+    /// Whether it is money that the cloud costs.
+    #[must_use]
+    pub const fn is_spent(self) -> bool {
+        matches!(
+            self,
+            Self::ColdStart | Self::Run | Self::Idle | Self::Unsettled | Self::Drift
+        )
+    }
 }
 
 /// One line.

@@ -9,14 +9,15 @@
 //! 3. only then carry out its effects; every outcome comes back as an event.
 //!
 //! **Map.** [`machine`] dispatches to `on/`, one file per family of facts; [`placement`] says which
-//! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, `budget` sets
-//! money aside; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
+//! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`budget`] sets
+//! money aside within the caps, [`meter`] says what the workers cost; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
 //! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
-//! [`ledger`], [`webhook`].
-//! Values: [`time`], [`timers`], [`money`], [`id`].
+//! [`ledger`], [`spent`], [`webhook`].
+//! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`].
 
 pub mod attempt;
-mod budget;
+pub mod budget;
+pub mod calendar;
 pub mod change;
 pub mod device;
 pub mod effect;
@@ -29,11 +30,13 @@ pub mod job;
 pub mod jobs;
 pub mod ledger;
 pub mod machine;
+pub mod meter;
 pub mod money;
 mod on;
 pub mod placement;
 pub mod pool;
 pub mod scaler;
+pub mod spent;
 pub mod time;
 pub mod timers;
 pub mod topology;

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attempt::{Attempt, Place};
+use crate::budget::{BudgetRecord, Caps};
+use crate::calendar::Calendar;
 use crate::change::Snapshot;
 use crate::device::Device;
 use crate::effect::Out;
@@ -17,6 +19,7 @@ use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, WorkerId
 use crate::job::{Job, JobState};
 use crate::jobs::Jobs;
 use crate::pool::Pool;
+use crate::spent::Spending;
 use crate::time::{DurationMs, Timestamp};
 use crate::timers::{Timer, Timers};
 use crate::worker::{Held, Worker};
@@ -49,6 +52,13 @@ pub struct Core {
     pub(crate) next_seq: u64,
     pub(crate) cancel_grace: DurationMs,
     pub(crate) account_workers_max: Option<u32>,
+    pub(crate) budget: BudgetRecord,
+    /// Caps on everything, as the configuration has them.
+    pub(crate) caps_file: Caps,
+    pub(crate) calendar: Calendar,
+    pub(crate) spending: Spending,
+    /// When this value was restored; zero for one that never was.
+    pub(crate) restored_at: Timestamp,
     /// Endpoints to be placed and scaled before the event's handling ends.
     pub(crate) dirty: BTreeSet<EndpointId>,
     /// Whether the process host has said who lives; before that no worker is started.
@@ -71,6 +81,9 @@ impl Core {
     pub fn restore(snapshot: Snapshot, now: Timestamp) -> Self {
         let mut core = Self {
             now,
+            restored_at: now,
+            budget: snapshot.budget,
+            spending: Spending::new(snapshot.spent),
             ..Self::default()
         };
         for (id, record) in snapshot.endpoints {
@@ -80,7 +93,10 @@ impl Core {
             if let Some(endpoint) = core.endpoints.get_mut(&record.endpoint) {
                 endpoint.pools.push(id);
             }
-            core.pools.insert(id, Pool::new(record));
+            let mut pool = Pool::new(record);
+            pool.cloud.resumed = pool.record.billed.total();
+            pool.cloud.is_uncounted = true;
+            core.pools.insert(id, pool);
         }
         for (id, record) in snapshot.workers {
             if let Some(pool) = core.pools.get_mut(&record.pool) {
@@ -136,6 +152,8 @@ impl Core {
                 .iter()
                 .map(|(&id, w)| (id, w.record.clone()))
                 .collect(),
+            budget: self.budget.clone(),
+            spent: self.spending.book.clone(),
         }
     }
 
@@ -155,6 +173,14 @@ impl Core {
                 by,
             } => {
                 self.on_limits_set(request, endpoint, limits, by, out);
+            }
+            Event::CapsSet {
+                request,
+                endpoint,
+                caps,
+                by,
+            } => {
+                self.on_caps_set(request, endpoint, caps, &by, out);
             }
             Event::Submitted { request, job } => self.on_submitted(request, job, out),
             Event::CancelAsked { request, job } => self.on_cancel_asked(request, job, out),
@@ -243,7 +269,7 @@ impl Core {
             Event::CloudProgress { attempt, progress } => {
                 self.on_cloud_progress(attempt, progress, out);
             }
-            Event::CloudHealth { pool, workers } => self.on_cloud_health(pool, workers),
+            Event::CloudHealth { pool, workers } => self.on_cloud_health(pool, workers, out),
             Event::CloudJobsCounted { pool, live } => self.on_cloud_jobs_counted(pool, live, out),
             Event::CloudScaled { pool, max } => self.on_cloud_scaled(pool, max, out),
             Event::CloudFailed {
@@ -252,13 +278,6 @@ impl Core {
                 detail: _,
             } => {
                 self.on_cloud_failed(pool, refusal, out);
-            }
-            Event::CloudSpent {
-                pool,
-                worker_time,
-                amount,
-            } => {
-                self.on_cloud_spent(pool, worker_time, amount, out);
             }
             Event::WebhookTried {
                 request,

@@ -133,6 +133,19 @@ impl RatePerHour {
         self.0
     }
 
+    /// How long `amount` lasts, rounded up to a millisecond; for ever at no price.
+    #[must_use]
+    pub fn bought_by(self, amount: NanoUsd) -> DurationMs {
+        let rate = i128::from(self.0.as_nanos());
+        if rate <= 0 || amount.as_nanos() <= 0 {
+            let length = if amount.as_nanos() <= 0 { 0 } else { u64::MAX };
+            return DurationMs::from_millis(length);
+        }
+        let product = i128::from(amount.as_nanos()) * 3_600_000;
+        let millis = (product + rate - 1) / rate;
+        DurationMs::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
     /// The price of `length`, rounded half to even to a nano-dollar.
     #[must_use]
     pub fn over(self, length: DurationMs) -> NanoUsd {
@@ -164,6 +177,21 @@ mod tests {
         assert_eq!(div_half_even(5, 2), 2);
         assert_eq!(div_half_even(7, 2), 4);
         assert_eq!(div_half_even(-5, 2), -2);
+    }
+
+    #[test]
+    fn money_lasts_for_as_long_as_it_pays_for() {
+        let rate = RatePerHour::new(NanoUsd::parse_usd("0.44").unwrap());
+        assert_eq!(
+            rate.bought_by(rate.per_hour()),
+            DurationMs::from_secs(3_600)
+        );
+        assert_eq!(rate.bought_by(NanoUsd(1)).as_millis(), 1);
+        assert_eq!(rate.bought_by(NanoUsd(-1)), DurationMs::ZERO);
+        assert_eq!(
+            RatePerHour::default().bought_by(NanoUsd(1)).as_millis(),
+            u64::MAX
+        );
     }
 
     #[test]

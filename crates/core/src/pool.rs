@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
+use crate::meter::{Billed, Meter};
 use crate::money::NanoUsd;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{PoolKind, PoolSpec, RunPodSpec};
@@ -71,6 +72,16 @@ pub struct CloudSide {
     /// The configuration no longer names it, and RunPod has not confirmed yet that it may start
     /// no worker there.
     pub is_closing: bool,
+    /// The server has begun anew and nobody has counted its workers since.
+    pub is_uncounted: bool,
+    /// Workers that there were before or after a restart, as far as they were counted.
+    pub resumed: u32,
+    /// From the last count before a restart to the restart.
+    pub away: DurationMs,
+    /// Jobs that ran and ended around a restart, unseen.
+    pub unseen: u32,
+    /// What its workers cost.
+    pub meter: Meter,
 }
 
 /// How many workers RunPod's quota leaves a pool. No call tells it: it is found between what was
@@ -147,6 +158,28 @@ impl Pool {
         }
     }
 
+    /// Workers that cost money, as last counted; after a restart and before the first count, those
+    /// that money was set aside for.
+    #[must_use]
+    pub const fn workers_billed(&self) -> u32 {
+        if self.cloud.is_uncounted {
+            self.record.reserved_workers
+        } else {
+            self.cloud.meter.billed().total()
+        }
+    }
+
+    /// What its workers cost and the ledger does not say yet.
+    #[must_use]
+    pub fn pending(&self, now: Timestamp) -> NanoUsd {
+        let price = self.runpod().and_then(|spec| spec.price);
+        price.map_or(NanoUsd::ZERO, |price| {
+            self.cloud
+                .meter
+                .pending(now, price, self.record.reserved_workers)
+        })
+    }
+
     /// Jobs at once on one worker, at least 1.
     #[must_use]
     pub fn slots(&self) -> u32 {
@@ -184,4 +217,18 @@ pub struct PoolRecord {
     pub reserved_workers: u32,
     /// Money set aside for each of them.
     pub reserved_each: NanoUsd,
+    /// Until when the ledger has what its workers cost.
+    #[serde(default)]
+    pub charged_until: Timestamp,
+    /// The workers that cost money then.
+    #[serde(default)]
+    pub billed: Billed,
+}
+
+impl PoolRecord {
+    /// All the money that is set aside for it.
+    #[must_use]
+    pub const fn reserved(&self) -> NanoUsd {
+        self.reserved_each.times(self.reserved_workers)
+    }
 }

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Caps;
+use crate::calendar::Calendar;
 use crate::id::DeviceId;
 use crate::money::{NanoUsd, RatePerHour};
 use crate::time::DurationMs;
@@ -20,6 +22,10 @@ pub struct Topology {
     pub account_workers_max: Option<u32>,
     /// How long a fenced attempt may go on before its worker is stopped.
     pub cancel_grace: DurationMs,
+    /// Caps on cloud spending for everything together.
+    pub caps: Caps,
+    /// Whose hours, days and months the caps hold for.
+    pub calendar: Calendar,
 }
 
 /// One endpoint.
@@ -41,6 +47,8 @@ pub struct EndpointSpec {
     pub expected_execution: DurationMs,
     /// Limits over all cloud pools.
     pub limits: Limits,
+    /// Caps on its cloud spending, beside those for everything.
+    pub caps: Caps,
     /// Which rule says how many cloud workers are wanted.
     pub scaler: ScalerSpec,
     /// Where its workers come from: local pools first, cloud pools in order of preference.

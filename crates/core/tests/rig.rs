@@ -1,6 +1,8 @@
 //! A core with a store beside it: after every event the store's snapshot must equal what the core
 //! calls durable, a core restored from it must agree, and every invariant must hold.
 
+use overspill_core::budget::Caps;
+use overspill_core::calendar::Calendar;
 use overspill_core::change::{Change, Snapshot};
 use overspill_core::effect::{Answer, Delivery, Effect, Out};
 use overspill_core::event::{Event, NewJob, Outcome, PayloadRef};
@@ -277,6 +279,7 @@ pub fn topology(local: u32) -> Topology {
             max_attempts: 3,
             max_wait: DurationMs::from_secs(60),
             expected_execution: DurationMs::from_secs(30),
+            caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
             scaler: ScalerSpec::QueueDelay {
                 delay: DurationMs::ZERO,
@@ -286,5 +289,7 @@ pub fn topology(local: u32) -> Topology {
         devices,
         account_workers_max: None,
         cancel_grace: DurationMs::from_secs(5),
+        caps: Caps::default(),
+        calendar: Calendar::default(),
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use overspill_core::budget::Caps;
 use overspill_core::id::DeviceId;
 use overspill_core::money::RatePerHour;
 use overspill_core::time::DurationMs;
@@ -76,6 +77,12 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu]) -> Installation {
             .collect(),
         account_workers_max: account_workers_max(config),
         cancel_grace: CANCEL_GRACE,
+        caps: Caps {
+            per_hour: config.budget.per_hour,
+            per_day: config.budget.per_day,
+            per_month: config.budget.per_month,
+        },
+        calendar: config.budget.time_zone.calendar(),
     };
     installation
 }
@@ -100,6 +107,11 @@ impl Installation {
             limits: Limits {
                 min: endpoint.workers.min,
                 max: endpoint.workers.max,
+            },
+            caps: Caps {
+                per_hour: endpoint.budget.per_hour,
+                per_day: endpoint.budget.per_day,
+                per_month: endpoint.budget.per_month,
             },
             scaler: scaler(endpoint),
             pools,

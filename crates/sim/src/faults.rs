@@ -133,6 +133,15 @@ impl Faults {
         }
     }
 
+    /// The same, each so many times as likely.
+    #[must_use]
+    pub fn times(mut self, factor: f64) -> Self {
+        for chance in &mut self.chances {
+            *chance = (*chance * factor).min(0.9);
+        }
+        self
+    }
+
     /// Whether it happens at this occasion.
     pub fn strikes(&mut self, fault: Fault) -> bool {
         let chance = self.chances[fault as usize];

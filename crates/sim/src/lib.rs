@@ -2,7 +2,7 @@
 //!
 //! [`cloud`] is the one model of RunPod's cloud, which the emulator serves over HTTP. [`simulate`]
 //! replays arrivals and reports waits and cost; [`storms`] runs the core against modelled worlds
-//! with faults, by seed; [`faults`] names them, [`report`] says what came of it. It knows no clock,
+//! with faults, by seed, [`spend`] with more work than a cap pays for; [`faults`] names them, [`report`] says what came of it. It knows no clock,
 //! socket or file, and no randomness but a seed's.
 
 mod agenda;
@@ -13,6 +13,7 @@ mod oracle;
 pub mod report;
 mod scene;
 pub mod simulate;
+pub mod spend;
 mod store;
 mod storm;
 pub mod storms;

@@ -26,13 +26,13 @@ const STILL: DurationMs = DurationMs::from_secs(300);
 /// Steps of a run, so that a loop without end is found.
 const STEPS_MAX: u64 = 400_000;
 
-struct Storm {
-    scene: Scene,
-    driver: Driver,
+pub(crate) struct Storm {
+    pub(crate) scene: Scene,
+    pub(crate) driver: Driver,
     host: Host,
-    cloud: CloudWorld,
-    load: Workload,
-    oracle: Oracle,
+    pub(crate) cloud: CloudWorld,
+    pub(crate) load: Workload,
+    pub(crate) oracle: Oracle,
     /// How many times as long as usual it lasts.
     scale: u64,
 }
@@ -79,6 +79,20 @@ pub(crate) fn run(seed: u64, options: &Options, keep: usize) -> Outcome {
 }
 
 impl Storm {
+    /// Everything in its place, and nothing planned.
+    pub(crate) fn still(scene: Scene, load: Workload, cloud: CloudWorld) -> Self {
+        let driver = Driver::new(load.topology());
+        Self {
+            scene,
+            driver,
+            host: Host::default(),
+            cloud,
+            load,
+            oracle: Oracle::default(),
+            scale: 1,
+        }
+    }
+
     fn weather(&mut self) {
         self.scene.agenda.at(Timestamp::ZERO, Action::Boot);
         self.scene.after(DurationMs::from_secs(1), Action::Client);
@@ -151,7 +165,7 @@ impl Storm {
         self.oracle.violations.push(text);
     }
 
-    fn step(&mut self, action: Action) {
+    pub(crate) fn step(&mut self, action: Action) {
         let scene = &mut self.scene;
         match action {
             Action::Batch => {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use overspill_core::budget::Caps;
+use overspill_core::calendar::Calendar;
 use overspill_core::change::FinalState;
 use overspill_core::event::{Event, NewJob, PayloadRef};
 use overspill_core::id::{DeviceId, EndpointId, JobId, RequestId};
@@ -12,6 +14,7 @@ use overspill_core::topology::{
 };
 use rand::RngExt;
 
+use crate::cloud::MsRange;
 use crate::scene::{Asker, Scene};
 use crate::store::Store;
 
@@ -34,6 +37,8 @@ pub(crate) struct Workload {
     longest_ms: u64,
     endpoints: u32,
     cards: u32,
+    /// Start-up times of cloud workers, where the clients depend on them.
+    pub(crate) cold_start: Option<MsRange>,
     base: Topology,
 }
 
@@ -54,10 +59,53 @@ impl Workload {
             longest_ms: rng.random_range(1_000..90_000),
             endpoints: rng.random_range(1..=2),
             cards: rng.random_range(0..4),
+            cold_start: None,
             base: Topology::default(),
         };
         load.base = load.first_topology(scene);
         load
+    }
+
+    /// Clients with more work than a cap pays for: a thousand short jobs, almost at once, for one
+    /// cloud pool. Nobody changes anything.
+    pub(crate) fn capped(scene: &mut Scene, cap: NanoUsd) -> Self {
+        let rng = &mut scene.rng;
+        let mut load = Self {
+            slots: 1,
+            plans: BTreeMap::new(),
+            left: 1_000,
+            pause_ms: 2_000,
+            wave_max: 60,
+            longest_ms: rng.random_range(1_000..3_000),
+            endpoints: 1,
+            cards: 0,
+            cold_start: Some(MsRange::new(1_000, 20_000)),
+            base: Topology::default(),
+        };
+        load.base = load.first_topology(scene);
+        load.base.account_workers_max = None;
+        load.base.caps.per_day = Some(cap);
+        for endpoint in &mut load.base.endpoints {
+            endpoint.execution_timeout = DurationMs::from_secs(30);
+            endpoint.limits.max = scene.rng.random_range(2..=4);
+            endpoint.pools.truncate(2);
+            for pool in &mut endpoint.pools {
+                if let PoolKind::RunPod(spec) = &mut pool.kind {
+                    spec.init_timeout = DurationMs::from_secs(30);
+                }
+            }
+        }
+        load
+    }
+
+    /// The next wave, and nothing else; when to call again, unless all came.
+    pub(crate) fn submit_wave(&mut self, scene: &mut Scene) -> Option<DurationMs> {
+        let wave = scene.rng.random_range(1..=self.wave_max).min(self.left);
+        for _ in 0..wave {
+            self.submit(scene);
+        }
+        self.left -= wave;
+        (self.left > 0).then(|| scene.ms(1, self.pause_ms))
     }
 
     /// The first configuration.
@@ -269,6 +317,7 @@ impl Workload {
                 max_attempts: 3,
                 max_wait: scene.ms(2_000, 90_000),
                 expected_execution: DurationMs::from_secs(30),
+                caps: Caps::default(),
                 limits: Limits {
                     min: 0,
                     max: scene.rng.random_range(1..5),
@@ -283,6 +332,8 @@ impl Workload {
             devices,
             account_workers_max: scene.chance(0.5).then_some(5),
             cancel_grace: DurationMs::from_secs(5),
+            caps: Caps::default(),
+            calendar: Calendar::default(),
         }
     }
 

@@ -7,12 +7,14 @@
 )]
 
 use overspill_core::attempt::{CloudPhase, Fence, Place};
+use overspill_core::budget::{BudgetRecord, Caps, CapsOverride};
 use overspill_core::change::{Change, EndedJob, FinalState, Snapshot, Terms};
 use overspill_core::endpoint::{EndpointRecord, LimitsOverride};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{EndpointId, PoolId};
 use overspill_core::job::{Job, JobExtras};
 use overspill_core::ledger::EntryKind;
+use overspill_core::meter::Billed;
 use overspill_core::money::NanoUsd;
 use overspill_core::pool::PoolRecord;
 use overspill_core::time::DurationMs;
@@ -139,6 +141,7 @@ fn changes_of_all_kinds() -> Vec<Change> {
             by: "key:abc".to_owned(),
             at: at(5),
         }),
+        caps_override: None,
     };
     let pool = |reserved_workers| PoolRecord {
         id: POOL,
@@ -147,6 +150,12 @@ fn changes_of_all_kinds() -> Vec<Change> {
         wanted: 1,
         reserved_workers,
         reserved_each: NanoUsd::from_nanos(7),
+        charged_until: at(3),
+        billed: Billed {
+            cold: 1,
+            run: 2,
+            idle: 3,
+        },
     };
     vec![
         Change::EndpointPut(endpoint("tts")),
@@ -196,6 +205,14 @@ fn changes_of_all_kinds() -> Vec<Change> {
         Change::AttemptEnded(attempt_ended(1, 1, "taken_back")),
         Change::JobEnded(ended(11)),
         Change::LedgerAdded(entry(11, 4)),
+        Change::BudgetPut(BudgetRecord {
+            caps_override: Some(CapsOverride {
+                caps: Caps::default(),
+                file: Caps::default(),
+                by: "ann".to_owned(),
+                at: at(2),
+            }),
+        }),
         Change::Audited {
             at: at(1),
             what: "limits_set".to_owned(),
@@ -254,7 +271,10 @@ fn a_job_through_its_life(driver: &mut dyn Driver) {
         work.complete(3);
     });
     driver.reopen();
-    assert_eq!(driver.store().restore().unwrap(), Snapshot::default());
+    let restored = driver.store().restore().unwrap();
+    let mut expected = Snapshot::default();
+    expected.spent.add(&entry(3, 1));
+    assert_eq!(restored, expected, "what was spent stays");
     let reader = driver.store().reader();
     let bytes = output(3).len() as u64;
     let expected = EndedJob {

@@ -406,6 +406,7 @@ impl State {
                 });
             }
             Change::EndpointPut(_)
+            | Change::BudgetPut(_)
             | Change::PoolPut(_)
             | Change::AttemptPut(_)
             | Change::WorkerPut(_)

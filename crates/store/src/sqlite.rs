@@ -278,6 +278,15 @@ impl Store for SqliteStore {
             Ok(())
         })?;
         books.tail.expect_digest(Table::Attempts, digest)?;
+        snapshot.spent = read::spent_book(&tx)?;
+        let digest = each(&tx, Table::Meta, |row| {
+            if row.text(0)? == write::META_BUDGET {
+                snapshot.budget =
+                    serde_json::from_slice(row.blob(1)?).map_err(|_| row.damaged())?;
+            }
+            Ok(())
+        })?;
+        books.tail.expect_digest(Table::Meta, digest)?;
         tx.finish()?;
         self.books = Some(books);
         Ok(snapshot)
@@ -386,22 +395,8 @@ impl Store for SqliteStore {
     }
 
     fn put_meta(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.transact(|conn, books| {
-            let old = conn
-                .prepare_cached("SELECT sum FROM meta WHERE name = ?1")?
-                .query_row([name], |row| row.get::<_, i64>(0))
-                .optional()?;
-            let digest = books.tail.digest(Table::Meta);
-            if let Some(sum) = old {
-                digest.remove(sum.cast_unsigned());
-            }
-            let mut put = Put::replace(conn, Table::Meta)?;
-            put.text(name)?;
-            put.blob(value)?;
-            digest.add(put.finish()?);
-            Ok(())
-        })
-        .map_err(CommitError::into_cause)
+        self.transact(|conn, books| write::put_meta(conn, &mut books.tail, name, value))
+            .map_err(CommitError::into_cause)
     }
 
     fn space(&self) -> Result<Space, StoreError> {

@@ -6,9 +6,7 @@ use crate::effect::{Effect, Out};
 use crate::event::{CloudJobState, CloudRefusal, CloudWorkerCounts, PayloadRef};
 use crate::explain::Reason;
 use crate::id::{AttemptId, EndpointId, PoolId};
-use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
-use crate::money::NanoUsd;
 use crate::on::finish::Ending;
 use crate::pool::{LearnedQuota, Pool};
 use crate::time::{DurationMs, Timestamp};
@@ -120,6 +118,9 @@ impl Core {
                 delay: _,
                 execution,
             } => {
+                if let Some(attempt) = self.attempts.get(&id).cloned() {
+                    self.charge_unseen(&attempt, execution.unwrap_or_default(), out);
+                }
                 self.note_worker(id, worker, execution);
                 if self.counts(id) {
                     let mut ending = Ending::reported(outcome, None);
@@ -249,7 +250,13 @@ impl Core {
         }
     }
 
-    pub(crate) fn on_cloud_health(&mut self, id: PoolId, workers: CloudWorkerCounts) {
+    pub(crate) fn on_cloud_health(
+        &mut self,
+        id: PoolId,
+        workers: CloudWorkerCounts,
+        out: &mut Out,
+    ) {
+        self.meter_count(id, workers, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
@@ -449,27 +456,6 @@ impl Core {
         self.dirty.insert(endpoint);
     }
 
-    pub(crate) fn on_cloud_spent(
-        &mut self,
-        id: PoolId,
-        worker_time: DurationMs,
-        amount: NanoUsd,
-        out: &mut Out,
-    ) {
-        let Some(pool) = self.pools.get(&id) else {
-            return;
-        };
-        out.change(Change::LedgerAdded(Entry {
-            at: self.now,
-            endpoint: pool.record.endpoint,
-            pool: id,
-            job: None,
-            kind: EntryKind::Run,
-            worker_time,
-            amount,
-        }));
-    }
-
     /// Asks RunPod to give a job up.
     pub(crate) fn cancel_in_cloud(&mut self, id: AttemptId, only_if_queued: bool, out: &mut Out) {
         let Some(attempt) = self.attempts.get(&id) else {
@@ -549,6 +535,7 @@ impl Core {
                 }
             }
         }
+        self.charge_for_absence(out);
         // Also where none is wanted any more: that may be what got lost.
         let wanted: Vec<_> = self
             .pools

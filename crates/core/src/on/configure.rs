@@ -8,6 +8,7 @@ use crate::effect::{Answer, Out};
 use crate::endpoint::{Endpoint, EndpointRecord, LimitsOverride};
 use crate::id::{EndpointId, PoolId, RequestId};
 use crate::machine::Core;
+use crate::meter::Billed;
 use crate::money::NanoUsd;
 use crate::pool::{Pool, PoolRecord};
 use crate::topology::{EndpointSpec, Limits, PoolKind, PoolSpec, Topology};
@@ -17,6 +18,7 @@ impl Core {
         self.is_configured = true;
         self.cancel_grace = topology.cancel_grace;
         self.account_workers_max = topology.account_workers_max;
+        self.configure_caps(topology.caps, topology.calendar, out);
         for spec in topology.devices {
             let users = self.devices.remove(&spec.id).map(|device| device.users);
             let device = Device {
@@ -82,6 +84,7 @@ impl Core {
                 id,
                 name: spec.name.clone(),
                 limits_override: None,
+                caps_override: None,
             };
             out.change(Change::EndpointPut(record.clone()));
             self.endpoints.insert(id, Endpoint::new(record));
@@ -96,7 +99,12 @@ impl Core {
             .endpoints
             .get_mut(&id)
             .expect("it was there, or put there above");
-        let file = spec.limits;
+        let (file, file_caps) = (spec.limits, spec.caps);
+        let set = endpoint.record.caps_override.as_ref();
+        if set.is_some_and(|set| set.file != file_caps) {
+            endpoint.record.caps_override = None;
+            out.change(Change::EndpointPut(endpoint.record.clone()));
+        }
         if endpoint
             .record
             .limits_override
@@ -128,6 +136,8 @@ impl Core {
                 wanted: 0,
                 reserved_workers: 0,
                 reserved_each: NanoUsd::ZERO,
+                charged_until: self.now,
+                billed: Billed::default(),
             };
             out.change(Change::PoolPut(record.clone()));
             self.pools.insert(id, Pool::new(record));

@@ -205,7 +205,7 @@ impl Core {
             }
             self.book_saving(&attempt, execution, out);
         }
-        self.end_attempt(id, ending.outcome, out);
+        self.end_attempt_after(id, ending.outcome, execution, out);
         self.record_end(id.job, Some((&attempt, execution)), ending, out);
     }
 
@@ -287,9 +287,21 @@ impl Core {
 
     /// An attempt is over: its slot, card and cloud place are free again.
     pub(crate) fn end_attempt(&mut self, id: AttemptId, outcome: &str, out: &mut Out) {
+        self.end_attempt_after(id, outcome, None, out);
+    }
+
+    /// The same, for one that ran for so long; else it ran until now.
+    fn end_attempt_after(
+        &mut self,
+        id: AttemptId,
+        outcome: &str,
+        execution: Option<DurationMs>,
+        out: &mut Out,
+    ) {
         let Some(attempt) = self.attempts.remove(&id) else {
             return;
         };
+        self.book_share(&attempt, execution, out);
         match attempt.place {
             Place::Local { worker } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
@@ -382,7 +394,7 @@ impl Core {
         }
     }
 
-    fn book_saving(&self, attempt: &Attempt, execution: DurationMs, out: &mut Out) {
+    fn book_saving(&mut self, attempt: &Attempt, execution: DurationMs, out: &mut Out) {
         if attempt.is_cloud() {
             return;
         }
@@ -395,7 +407,7 @@ impl Core {
             Some(amount.as_nanos() / i64::from(pool.slots()))
         });
         let Some(nanos) = prices.min() else { return };
-        out.change(Change::LedgerAdded(Entry {
+        let entry = Entry {
             at: self.now,
             endpoint: attempt.endpoint,
             pool: attempt.pool,
@@ -403,7 +415,8 @@ impl Core {
             kind: EntryKind::Saved,
             worker_time: execution,
             amount: crate::money::NanoUsd::from_nanos(nanos),
-        }));
+        };
+        self.book(entry, out);
     }
 }
 

@@ -4,6 +4,7 @@ mod cancel;
 mod cloud;
 mod configure;
 pub(crate) mod finish;
+mod meter;
 mod submit;
 mod take;
 mod timer;

@@ -2,6 +2,7 @@
 //! scaler, reserves the money, sets RunPod's limits, submits.
 
 use crate::attempt::{CloudPhase, Place};
+use crate::budget::CapHit;
 use crate::effect::{Effect, Out};
 use crate::explain::Reason;
 use crate::id::{EndpointId, PoolId};
@@ -204,20 +205,24 @@ impl Core {
         let allowed = limits.max.min(account);
         let mut rest = wish.workers.max(limits.min).min(allowed);
         let mut min_rest = limits.min.min(allowed);
+        let wanted = rest;
+        let (mut hit, mut sum) = (None, 0);
         for pool_id in self.cloud_pools(id) {
             let (to, min) = self.share_of(pool_id, rest, min_rest);
             let from = self
                 .pools
                 .get(&pool_id)
                 .map_or(0, |pool| pool.record.wanted);
-            let to = if self.reserve(pool_id, to, out) {
-                to
-            } else {
-                from.min(to)
-            };
+            let granted = self.reserve(pool_id, to, out);
+            let to = granted.workers;
+            hit = hit.or(granted.hit);
             rest = rest.saturating_sub(to);
             min_rest = min_rest.saturating_sub(min);
             self.order(pool_id, min.min(to), to, out);
+            if granted.hit.is_some() {
+                self.give_back(pool_id, to, out);
+            }
+            sum += to;
             if to != from {
                 let late = u32::try_from(projection.spill).unwrap_or(u32::MAX);
                 let reason = if to > from {
@@ -240,7 +245,14 @@ impl Core {
                 });
             }
         }
-        let reason = if wish.workers > allowed {
+        let hit = hit.filter(|_| sum < wanted);
+        let reason = if let Some(hit) = hit {
+            Some(Reason::BudgetReached {
+                hit,
+                wanted,
+                granted: sum,
+            })
+        } else if wish.workers > allowed {
             Some(Reason::MaxReached {
                 max: allowed,
                 wanted: wish.workers,
@@ -257,6 +269,13 @@ impl Core {
         let Some(endpoint) = self.endpoints.get_mut(&id) else {
             return;
         };
+        let frees_at = |hit: &CapHit| hit.state.frees_at;
+        if let Some(at) = hit.as_ref().map(frees_at)
+            && endpoint.cap_hit.as_ref().map(frees_at) != Some(at)
+        {
+            self.timers.set(at, Timer::Endpoint(id));
+        }
+        endpoint.cap_hit = hit;
         let code = reason.as_ref().map(Reason::code);
         if endpoint.last_reason != code {
             endpoint.last_reason = code;

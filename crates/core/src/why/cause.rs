@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::CapHit;
 use crate::event::CloudRefusal;
 use crate::time::DurationMs;
 
@@ -85,6 +86,8 @@ pub enum Cause {
     MaxReached { max: u32, wanted: u32 },
     /// The account's workers are spoken for by other endpoints.
     AccountLimit { account: u32, others: u32 },
+    /// A cap on spending leaves no money for more cloud workers.
+    BudgetReached { hit: CapHit, frees_in: DurationMs },
     /// A pool's own ceiling is reached.
     PoolMaxReached { pool: String, max: u32 },
     /// A pool without a price is not used.
@@ -157,6 +160,7 @@ impl Cause {
             Self::MaxZero { .. } => "max_zero",
             Self::MaxReached { .. } => "max_reached",
             Self::AccountLimit { .. } => "account_limit",
+            Self::BudgetReached { .. } => "budget_reached",
             Self::PoolMaxReached { .. } => "pool_max_reached",
             Self::PriceUnknown { .. } => "price_unknown",
             Self::CloudRefuses { .. } => "cloud_refuses",
@@ -280,6 +284,20 @@ impl fmt::Display for Cause {
                 f,
                 "the account may have {account} workers, other endpoints want {others} of them"
             ),
+            Self::BudgetReached { hit, frees_in } => {
+                let state = &hit.state;
+                let whose = if state.endpoint.is_some() {
+                    "the endpoint's cap"
+                } else {
+                    "the cap on everything"
+                };
+                write!(
+                    f,
+                    "{whose} of {} per {} leaves no money for another cloud worker, which needs {}: {} \
+                     spent, {} reserved; the {} ends in {frees_in}",
+                    state.cap, state.period, hit.each, state.spent, state.reserved, state.period
+                )
+            }
             Self::PoolMaxReached { pool, max } => {
                 write!(f, "the pool {pool} may have {max} workers of its own")
             }

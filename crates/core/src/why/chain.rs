@@ -197,6 +197,12 @@ impl Situation {
                 others: self.others,
             });
         }
+        if let Some(hit) = self.cap_hit {
+            chain.push(Cause::BudgetReached {
+                hit,
+                frees_in: hit.state.frees_at.since(self.picture.now),
+            });
+        }
         let is_short = wanted.min(allowed) > base.workers;
         for pool in &self.pools {
             if is_short && let Some(max) = pool.max.filter(|&max| pool.most == max) {

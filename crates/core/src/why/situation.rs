@@ -1,6 +1,7 @@
 //! The copy: one endpoint as placement and scaler see it, and where one job stands.
 
 use crate::attempt::{CloudPhase, Place};
+use crate::budget::CapHit;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{EndpointId, JobId};
 use crate::job::JobState;
@@ -25,6 +26,8 @@ pub struct Situation {
     pub limits: Limits,
     /// The most cloud workers of the account, where known.
     pub account: Option<u32>,
+    /// The cap on spending that kept cloud workers away when it was last looked at.
+    pub cap_hit: Option<CapHit>,
     /// Cloud workers that other endpoints want.
     pub others: u32,
     /// The queue and the local slots.
@@ -183,6 +186,7 @@ impl Core {
         Some(Situation {
             limits: endpoint.limits(),
             account: self.account_workers_max,
+            cap_hit: self.cap_hit(id),
             others: others.map(|pool| pool.record.wanted).sum(),
             picture: self.picture(id, &spec),
             jobs: waiting.take(WAITING_MAX).map(|job| job.id).collect(),

@@ -24,10 +24,6 @@ pub(crate) fn whole(config: &mut Config, node: &Node, cx: &mut Decoder<'_, '_>) 
     if config.data_dir.is_relative() {
         config.data_dir = cx.folder.join(&config.data_dir);
     }
-    if config.budget.is_capped() {
-        cx.problems
-            .not_active(node.place_of("budget"), "caps on spending (`[budget]`)");
-    }
     if node.get("regions").is_some() {
         cx.problems
             .not_active(node.place_of("regions"), "choice of cloud pools by region");

@@ -314,10 +314,6 @@ impl Check for Scaler {
 impl Check for EndpointBudget {
     fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
         super::check::caps(node, self.per_hour, self.per_day, self.per_month, cx);
-        if self.per_hour.or(self.per_day).or(self.per_month).is_some() {
-            cx.problems
-                .not_active(&node.place, "caps on spending of an endpoint (`budget`)");
-        }
     }
 }
 

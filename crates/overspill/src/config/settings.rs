@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use overspill_core::calendar::Calendar;
 use overspill_core::money::NanoUsd;
+use overspill_core::time::Timestamp;
 use secrecy::SecretString;
 
 use super::decode::{Check, Decoder, choice, defaults, from_text, section};
@@ -347,6 +349,28 @@ impl TimeZone {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
+    }
+
+    /// Its hours, days and months: how far its clocks are ahead of UTC, from 2020 to 2060.
+    #[must_use]
+    pub fn calendar(&self) -> Calendar {
+        let Ok(zone) = jiff::tz::TimeZone::get(&self.0) else {
+            return Calendar::default();
+        };
+        let first = jiff::Timestamp::constant(1_577_836_800, 0);
+        let last = jiff::Timestamp::constant(2_840_140_800, 0);
+        let start = (first, zone.to_offset(first));
+        let changes = zone
+            .following(first)
+            .map(|change| (change.timestamp(), change.offset()));
+        let changes = changes.take_while(|(at, _)| *at < last);
+        let at = |at: jiff::Timestamp| Timestamp::from_millis(at.as_millisecond());
+        let offsets = std::iter::once(start).chain(changes);
+        Calendar::new(
+            offsets
+                .map(|(from, offset)| (at(from), offset.seconds()))
+                .collect(),
+        )
     }
 
     /// Finds a time zone by its name.

@@ -375,6 +375,7 @@ impl Engine {
                     | Event::RetryAsked { .. }
                     | Event::TtlSet { .. }
                     | Event::LimitsSet { .. }
+                    | Event::CapsSet { .. }
             );
             if is_submission {
                 self.answer(fed.request, &Answer::Unavailable);

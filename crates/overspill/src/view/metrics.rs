@@ -448,6 +448,8 @@ mod tests {
             cold_start_nano_usd: 0,
             run_nano_usd: 1_500_000_000,
             idle_nano_usd: 0,
+            unsettled_nano_usd: 0,
+            drift_nano_usd: 0,
             saved_nano_usd: 0,
             run_ms: 0,
         };

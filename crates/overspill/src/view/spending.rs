@@ -39,6 +39,10 @@ pub struct SpentLine {
     pub run_nano_usd: i64,
     /// Spent on idle workers.
     pub idle_nano_usd: i64,
+    /// What workers may have cost beyond that while nobody could count them.
+    pub unsettled_nano_usd: i64,
+    /// What RunPod's records say beyond all of it, or short of it.
+    pub drift_nano_usd: i64,
     /// What the cloud would have cost for jobs of local cards.
     pub saved_nano_usd: i64,
     /// How long its workers ran jobs.
@@ -83,7 +87,13 @@ fn split(sums: &[Spent]) -> (i64, i64) {
     for sum in sums {
         let side = match sum.kind {
             EntryKind::Saved => &mut saved,
-            EntryKind::ColdStart | EntryKind::Run | EntryKind::Idle => &mut spent,
+            // One job's share of lines that are there already.
+            EntryKind::Share => continue,
+            EntryKind::ColdStart
+            | EntryKind::Run
+            | EntryKind::Idle
+            | EntryKind::Unsettled
+            | EntryKind::Drift => &mut spent,
         };
         *side = side.saturating_add(sum.amount.as_nanos());
     }
@@ -106,6 +116,8 @@ pub fn lines(
                 cold_start_nano_usd: 0,
                 run_nano_usd: 0,
                 idle_nano_usd: 0,
+                unsettled_nano_usd: 0,
+                drift_nano_usd: 0,
                 saved_nano_usd: 0,
                 run_ms: 0,
             }
@@ -118,6 +130,9 @@ pub fn lines(
                 line.run_ms += sum.worker_time.as_millis();
             }
             EntryKind::Idle => line.idle_nano_usd += amount,
+            EntryKind::Unsettled => line.unsettled_nano_usd += amount,
+            EntryKind::Drift => line.drift_nano_usd += amount,
+            EntryKind::Share => {}
             EntryKind::Saved => {
                 line.saved_nano_usd += amount;
                 line.run_ms += sum.worker_time.as_millis();
@@ -125,7 +140,10 @@ pub fn lines(
         }
     }
     let mut lines: Vec<SpentLine> = by_pool.into_values().collect();
-    let spent = |l: &SpentLine| l.cold_start_nano_usd + l.run_nano_usd + l.idle_nano_usd;
+    let spent = |l: &SpentLine| {
+        let counted = l.cold_start_nano_usd + l.run_nano_usd + l.idle_nano_usd;
+        counted + l.unsettled_nano_usd + l.drift_nano_usd
+    };
     lines.sort_by_key(|line| std::cmp::Reverse((spent(line), line.saved_nano_usd)));
     lines
 }

@@ -11,6 +11,7 @@ use overspill_core::event::{
     CloudJobState, CloudRefusal, CloudWorkerCounts, Event, Outcome, PayloadRef,
 };
 use overspill_core::id::{AttemptId, PoolId};
+use overspill_core::money::NanoUsd;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::PoolKind;
 use rand::RngExt;
@@ -85,7 +86,8 @@ impl CloudWorld {
                     .expect("a fresh cloud takes a few endpoints");
                 let knobs = Knobs {
                     slots: Some(load.slots),
-                    ..Knobs::default()
+                    price: spec.price,
+                    cold_start: load.cold_start,
                 };
                 world
                     .model
@@ -635,6 +637,19 @@ impl CloudWorld {
             .map(|bill| bill.worker_ms)
             .sum();
         (alive, billed)
+    }
+
+    /// What RunPod would bill so far, for everything.
+    pub(crate) fn bill(&mut self, scene: &Scene) -> NanoUsd {
+        let bill = self.model.bill(scene.now.as_millis());
+        bill.values().map(|bill| bill.usd).sum()
+    }
+
+    /// Jobs that a worker at RunPod began to run.
+    pub(crate) fn jobs_run(&mut self, scene: &Scene) -> usize {
+        let runs = self.model.executions(scene.now.as_millis());
+        let jobs: BTreeSet<&str> = runs.iter().map(|run| run.job.as_str()).collect();
+        jobs.len()
     }
 
     /// Tells the witnesses which runs came to an end at RunPod.

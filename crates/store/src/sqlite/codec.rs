@@ -165,6 +165,9 @@ impl<'r, 's> Checked<'r, 's> {
             1 => EntryKind::Run,
             2 => EntryKind::Idle,
             3 => EntryKind::Saved,
+            4 => EntryKind::Unsettled,
+            5 => EntryKind::Share,
+            6 => EntryKind::Drift,
             _ => return Err(self.damaged()),
         })
     }
@@ -185,6 +188,9 @@ pub(super) const fn kind_number(kind: EntryKind) -> i64 {
         EntryKind::Run => 1,
         EntryKind::Idle => 2,
         EntryKind::Saved => 3,
+        EntryKind::Unsettled => 4,
+        EntryKind::Share => 5,
+        EntryKind::Drift => 6,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::error::StoreError;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_webhooks.sql"),
+    include_str!("../../migrations/sqlite/0003_ledger_kinds.sql"),
 ];
 
 /// The newest version of the schema known here.
@@ -139,15 +140,16 @@ mod tests {
         let mut conn = super::super::open::create(&path).unwrap();
         let all = [MIGRATIONS, &[LATER]].concat();
         run(&mut conn, &path, &all).unwrap();
-        assert_eq!(version(&conn), 3);
+        assert_eq!(version(&conn), SCHEMA_VERSION + 1);
         run(&mut conn, &path, &all).unwrap();
-        let backup = Connection::open(beside(&path, ".v2.backup")).unwrap();
-        assert_eq!(version(&backup), 2);
+        let backup =
+            Connection::open(beside(&path, &format!(".v{SCHEMA_VERSION}.backup"))).unwrap();
+        assert_eq!(version(&backup), SCHEMA_VERSION);
         check_schema(&backup).unwrap();
         assert!(Tail::load(&backup).unwrap().unwrap().is_clean);
         let error = migrate(&mut conn, &path).unwrap_err();
         assert!(
-            matches!(error, StoreError::SchemaNewer { found: 3, .. }),
+            matches!(error, StoreError::SchemaNewer { found, .. } if found == SCHEMA_VERSION + 1),
             "{error}"
         );
     }
@@ -159,7 +161,7 @@ mod tests {
         let mut conn = super::super::open::create(&path).unwrap();
         let broken = [MIGRATIONS, &[LATER, "CREATE TABLE later (x)"]].concat();
         run(&mut conn, &path, &broken).unwrap_err();
-        assert_eq!(version(&conn), 2);
+        assert_eq!(version(&conn), SCHEMA_VERSION);
         check_schema(&conn).unwrap();
     }
 

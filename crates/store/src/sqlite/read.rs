@@ -8,6 +8,7 @@ use overspill_core::change::{EndedAttempt, EndedJob};
 use overspill_core::id::{AttemptId, EndpointId, JobId};
 use overspill_core::job::{Job, JobState};
 use overspill_core::money::NanoUsd;
+use overspill_core::spent::{BUCKETS_KEPT, SpentBook};
 use overspill_core::time::Timestamp;
 use overspill_core::webhook::{Webhook, WebhookId, WebhookState};
 use rusqlite::{Connection, Params, params};
@@ -94,6 +95,35 @@ impl SqliteReader {
         lent.conn = Some(open::reader(&self.path)?);
         Ok(lent)
     }
+}
+
+/// Sums of the ledger's lines that caps are compared with.
+pub(super) fn spent_book(conn: &Connection) -> Result<SpentBook, StoreError> {
+    let mut book = SpentBook::default();
+    let newest: Option<i64> = conn
+        .prepare_cached("SELECT MAX(bucket) FROM spent WHERE kind NOT IN (3, 5)")?
+        .query_row([], |row| row.get(0))?;
+    let Some(newest) = newest else {
+        return Ok(book);
+    };
+    let sums = query(
+        conn,
+        Table::Spent,
+        "SELECT * FROM spent WHERE bucket > ?1 ORDER BY bucket",
+        params![newest - BUCKETS_KEPT],
+        |row| {
+            let sum = (
+                row.int(0)?,
+                row.endpoint(1)?,
+                NanoUsd::from_nanos(row.int(6)?),
+            );
+            Ok(row.kind(3)?.is_spent().then_some(sum))
+        },
+    )?;
+    for (bucket, endpoint, amount) in sums {
+        book.add_sum(bucket, endpoint, amount);
+    }
+    Ok(book)
 }
 
 /// A connection that goes back to its pool.

@@ -29,6 +29,9 @@ use crate::error::StoreError;
 use crate::memory::{IDEMPOTENCY_KEPT, conflict_end, conflict_key};
 use crate::record::SPENT_BUCKET_MS;
 
+/// The name in `meta` of what is kept of the caps on everything.
+pub(super) const META_BUDGET: &str = "budget";
+
 /// Where a batch leaves one job.
 #[derive(Default)]
 struct JobPlan<'a> {
@@ -187,6 +190,9 @@ pub(super) fn write(
                 tail.digest(Table::Ledger).add(put.finish()?);
                 add_spent(&mut spent, entry);
             }
+            Change::BudgetPut(record) => {
+                put_meta(conn, tail, META_BUDGET, json(record)?.as_bytes())?;
+            }
             Change::WebhookPut(webhook) => webhooks.of(webhook.id).0.last = Some(webhook),
             Change::Audited {
                 at,
@@ -219,6 +225,28 @@ pub(super) fn write(
     for endpoint in ended_endpoints {
         write_counts(conn, books, endpoint)?;
     }
+    Ok(())
+}
+
+/// Writes a row of `meta`.
+pub(super) fn put_meta(
+    conn: &Connection,
+    tail: &mut Tail,
+    name: &str,
+    value: &[u8],
+) -> Result<(), StoreError> {
+    let old = conn
+        .prepare_cached("SELECT sum FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let digest = tail.digest(Table::Meta);
+    if let Some(sum) = old {
+        digest.remove(sum.cast_unsigned());
+    }
+    let mut put = Put::replace(conn, Table::Meta)?;
+    put.text(name)?;
+    put.blob(value)?;
+    digest.add(put.finish()?);
     Ok(())
 }
 

@@ -6,8 +6,10 @@ use std::path::Path;
 use overspill_core::change::{Change, EndedJob, Snapshot};
 use overspill_core::endpoint::EndpointRecord;
 use overspill_core::event::PayloadRef;
+use overspill_core::meter::Billed;
 use overspill_core::money::NanoUsd;
 use overspill_core::pool::PoolRecord;
+use overspill_core::time::Timestamp;
 
 use super::build::{
     ENDPOINT, POOL, Work, at, attempt_ended, attempt_id, ended, input, job_id, output, worker,
@@ -32,6 +34,7 @@ pub fn step(k: u64) -> Work {
             id: ENDPOINT,
             name: "tts".to_owned(),
             limits_override: None,
+            caps_override: None,
         }));
         work.change(Change::WorkerPut(worker(1)));
     }
@@ -61,6 +64,8 @@ pub fn step(k: u64) -> Work {
             wanted: 1,
             reserved_workers: (k % 7) as u32,
             reserved_each: NanoUsd::from_nanos(5),
+            charged_until: Timestamp::ZERO,
+            billed: Billed::default(),
         }));
     }
     work

@@ -1,3 +1,5 @@
+use overspill_core::budget::Caps;
+use overspill_core::calendar::Calendar;
 use overspill_core::event::{Idempotency, NewJob, PayloadRef};
 use overspill_core::id::EndpointId;
 use overspill_core::time::DurationMs;
@@ -24,6 +26,7 @@ fn topology(max: u32) -> Topology {
             max_attempts: 3,
             max_wait: hour,
             expected_execution: hour,
+            caps: Caps::default(),
             limits: Limits { min: 0, max },
             scaler: ScalerSpec::CostAware,
             pools: Vec::new(),
@@ -31,6 +34,8 @@ fn topology(max: u32) -> Topology {
         devices: Vec::new(),
         account_workers_max: None,
         cancel_grace: hour,
+        caps: Caps::default(),
+        calendar: Calendar::default(),
     }
 }
 

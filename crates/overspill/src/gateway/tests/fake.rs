@@ -11,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use overspill_core::budget::Caps;
+use overspill_core::calendar::Calendar;
 use overspill_core::change::{Change, EndedJob, FinalState};
 use overspill_core::effect::{Answer, Effect, Out};
 use overspill_core::event::{Event, PayloadRef};
@@ -84,6 +86,7 @@ impl Fake {
             max_attempts: 3,
             max_wait: secs(90),
             expected_execution: secs(30),
+            caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
             scaler: ScalerSpec::CostAware,
             pools: vec![PoolSpec {
@@ -109,6 +112,8 @@ impl Fake {
                 .collect(),
             account_workers_max: None,
             cancel_grace: secs(5),
+            caps: Caps::default(),
+            calendar: Calendar::default(),
         };
         let mut state = State::default();
         let event = Event::Configured {

@@ -19,7 +19,6 @@
 //! handle 0; whoever implements [`CloudEvents`] puts in the handle.
 
 mod jobs;
-pub mod meter;
 mod poll;
 mod pool_state;
 mod run;
@@ -77,7 +76,7 @@ pub struct CloudPool {
     pub managed: Managed,
     /// Idle time-out to set where everything is managed, in seconds (1 to 3600).
     pub idle_timeout_s: u32,
-    /// Price of one worker, for the meter; without it nothing is metered.
+    /// Price of one worker, to say what workers cost that nobody wants.
     pub price: Option<RatePerHour>,
     /// Whether every job of the pool is read by `/stream` from its start.
     pub streams: bool,

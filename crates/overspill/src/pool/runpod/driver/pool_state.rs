@@ -2,7 +2,6 @@
 
 use super::super::breaker::{Breaker, BreakerRules};
 use super::super::limits::RetryBudget;
-use super::meter::Meter;
 use super::scale::{RECONCILE_MS, ScaleLane, Surplus};
 use super::{CloudPool, Managed};
 use overspill_core::event::CloudWorkerCounts;
@@ -18,7 +17,6 @@ pub(super) struct PoolState {
     pub(super) breaker: Breaker,
     pub(super) lane: ScaleLane,
     pub(super) surplus: Surplus,
-    pub(super) meter: Meter,
     pub(super) retries: RetryBudget,
     pub(super) counts: Option<CloudWorkerCounts>,
     pub(super) counts_told_ms: i64,
@@ -43,7 +41,6 @@ impl PoolState {
             breaker: Breaker::new(BreakerRules::default()),
             lane: ScaleLane::default(),
             surplus: Surplus::default(),
-            meter: Meter::default(),
             retries: RetryBudget::new(),
             counts: None,
             counts_told_ms: now_ms,

@@ -85,9 +85,7 @@ impl Rig {
             let fact = self.facts.recv().await.expect("the driver runs");
             let is_count = matches!(
                 fact.0,
-                Event::CloudHealth { .. }
-                    | Event::CloudJobsCounted { .. }
-                    | Event::CloudSpent { .. }
+                Event::CloudHealth { .. } | Event::CloudJobsCounted { .. }
             );
             if !is_count {
                 return fact;

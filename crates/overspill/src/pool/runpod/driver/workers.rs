@@ -53,7 +53,9 @@ impl Runner {
                     } else {
                         HEALTH_QUIET_MS
                     };
+                // Workers cost by the second: each count of them says how long.
                 let is_news = state.counts != Some(counts)
+                    || health.workers() > 0
                     || now_ms - state.counts_told_ms >= HEALTH_QUIET_MS;
                 state.counts = Some(counts);
                 let wanted = state.lane.wanted();
@@ -67,12 +69,6 @@ impl Runner {
                     );
                     state.lane.doubt();
                 }
-                let min = state.lane.wanted().map_or(0, |wanted| wanted.min);
-                let spent = state.meter.on_counts(now_ms, counts, min);
-                let spent = spent
-                    .and_then(|ms| u64::try_from(ms).ok())
-                    .map(DurationMs::from_millis);
-                let priced = spent.zip(state.access.price);
                 if is_news {
                     state.counts_told_ms = now_ms;
                     self.tell(Event::CloudHealth {
@@ -82,14 +78,6 @@ impl Runner {
                     self.tell(Event::CloudJobsCounted {
                         pool,
                         live: health.jobs_queued.saturating_add(health.jobs_running),
-                    });
-                }
-                if let Some((worker_time, price)) = priced {
-                    let amount = price.over(worker_time);
-                    self.tell(Event::CloudSpent {
-                        pool,
-                        worker_time,
-                        amount,
                     });
                 }
                 self.record(pool, breaker::Outcome::Alive, now_ms);

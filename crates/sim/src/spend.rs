@@ -1,0 +1,169 @@
+//! More work than a cap pays for: the shipped core against the modelled cloud, with crashes, by seed.
+//!
+//! A thousand jobs that may each run for 30 s meet a cap of ten cents. Processes of ours are killed
+//! at any moment, commits fail, cloud workers die. What the modelled RunPod bills at the end, counted
+//! by its own meters, must be within the cap, and most of the cap must have been put to use.
+
+use overspill_core::money::NanoUsd;
+use overspill_core::time::{DurationMs, Timestamp};
+
+use crate::faults::{Fault, Faults};
+use crate::scene::{Action, Cloud, Scene};
+use crate::storm::Storm;
+use crate::workload::Workload;
+use crate::world::cloud::CloudWorld;
+
+/// The cap: ten cents.
+pub const CAP: NanoUsd = NanoUsd::from_nanos(100_000_000);
+/// Less than this would be waste: seven cents.
+pub const USED_MIN: NanoUsd = NanoUsd::from_nanos(70_000_000);
+/// Jobs that must have run in the cloud.
+pub const JOBS_MIN: usize = 100;
+/// What may go wrong in such a run.
+pub const FAULTS: [Fault; 10] = [
+    Fault::Crash,
+    Fault::CrashBeforeCommit,
+    Fault::CrashAfterCommit,
+    Fault::CrashBetweenEffects,
+    Fault::CrashAtBoot,
+    Fault::KeeperCrash,
+    Fault::CommitFailed,
+    Fault::CommitUnknown,
+    Fault::ScaleFails,
+    Fault::CloudWorkerLost,
+];
+/// A process is killed every few minutes, not every half: while nobody is there to count, the most is
+/// charged, and so much of the cap would not be put to use.
+const LIKELY: f64 = 0.15;
+/// After this long without a worker at RunPod, all is over.
+const STILL: DurationMs = DurationMs::from_secs(300);
+/// A run is over after this long, come what may: within one day, so that the cap is one.
+const LONGEST: DurationMs = DurationMs::from_secs(6 * 3_600);
+
+/// What came of one seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// Names the run, with the commit.
+    pub seed: u64,
+    /// What RunPod bills.
+    pub billed: NanoUsd,
+    /// What the ledger says.
+    pub booked: NanoUsd,
+    /// Jobs that ran in the cloud.
+    pub jobs: usize,
+    /// Crashes of ours.
+    pub crashes: u64,
+    /// What was not as it must be.
+    pub violations: Vec<String>,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64) -> Spent {
+    let without: Vec<Fault> = Fault::ALL
+        .iter()
+        .copied()
+        .filter(|fault| !FAULTS.contains(fault))
+        .collect();
+    let faults = Faults::new(seed, None, &without).times(LIKELY);
+    let mut scene = Scene::new(seed, faults, 0);
+    let load = Workload::capped(&mut scene, CAP);
+    let cloud = CloudWorld::new(&mut scene, seed, &load);
+    let mut storm = Storm::still(scene, load, cloud);
+    let violations = weather(&mut storm);
+    let (billed, jobs) = (
+        storm.cloud.bill(&storm.scene),
+        storm.cloud.jobs_run(&storm.scene),
+    );
+    let booked = storm.driver.store.live.spent.between(
+        None,
+        Timestamp::ZERO,
+        storm.scene.now + DurationMs::from_secs(3_600),
+    );
+    let mut spent = Spent {
+        seed,
+        billed,
+        booked,
+        jobs,
+        crashes: storm.scene.process.saturating_sub(1),
+        violations,
+    };
+    spent.judge();
+    spent
+}
+
+impl Spent {
+    fn judge(&mut self) {
+        if self.billed > CAP {
+            let text = format!("{} billed, the cap is {CAP}", self.billed);
+            self.violations.push(text);
+        }
+        if self.billed < USED_MIN {
+            let text = format!("only {} of {CAP} put to use", self.billed);
+            self.violations.push(text);
+        }
+        if self.jobs < JOBS_MIN {
+            let text = format!("only {} jobs ran in the cloud", self.jobs);
+            self.violations.push(text);
+        }
+    }
+}
+
+fn weather(storm: &mut Storm) -> Vec<String> {
+    let second = DurationMs::from_secs(1);
+    storm.scene.agenda.at(Timestamp::ZERO, Action::Boot);
+    storm.scene.after(second, Action::Client);
+    storm.scene.after(second, Action::Crash);
+    let misfortune = Action::Cloud(Cloud::Misfortune);
+    storm.scene.after(second, misfortune);
+    let mut still_since: Option<Timestamp> = None;
+    while let Some((at, action)) = storm.scene.agenda.pop() {
+        storm.scene.now = at;
+        if matches!(action, Action::Client) {
+            if let Some(wait) = storm.load.submit_wave(&mut storm.scene) {
+                storm.scene.after(wait, Action::Client);
+            }
+            storm.driver.plan(&mut storm.scene);
+        } else {
+            storm.step(action);
+        }
+        if !storm.driver.violations.is_empty() || !storm.oracle.violations.is_empty() {
+            break;
+        }
+        if at.since(Timestamp::ZERO) > LONGEST {
+            break;
+        }
+        let in_cloud = |attempt: &overspill_core::attempt::Attempt| attempt.is_cloud();
+        let is_busy = storm.driver.store.live.attempts.values().any(in_cloud);
+        if is_busy || storm.driver.store.ended.is_empty() {
+            still_since = None;
+            continue;
+        }
+        let since = *still_since.get_or_insert(at);
+        if at.since(since) >= STILL {
+            let (alive, _) = storm.cloud.spent(&storm.scene);
+            if alive == 0 {
+                break;
+            }
+            still_since = None;
+        }
+    }
+    let mut violations = std::mem::take(&mut storm.oracle.violations);
+    violations.append(&mut storm.driver.violations);
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cap_holds_whatever_crashes_and_is_put_to_use() {
+        let runs: Vec<Spent> = (0..10).map(run).collect();
+        for spent in &runs {
+            assert!(spent.violations.is_empty(), "{spent:?}");
+        }
+        assert!(runs.iter().any(|spent| spent.crashes > 1));
+        assert_eq!(run(3), runs[3], "a seed says it all");
+    }
+}
