@@ -17,5 +17,6 @@ pub mod reference;
 pub mod serving;
 pub mod telemetry;
 pub mod topology;
+pub mod tui;
 pub mod view;
 pub mod webhook;

@@ -62,6 +62,12 @@ impl ServerClient {
         Self::new(base, key)
     }
 
+    /// The server's address.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.base.to_string()
+    }
+
     /// A client of the server at `base`.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ pub mod scale;
 pub mod serve;
 pub mod simulate;
 pub mod status;
+pub mod top;
 pub mod version;
 pub mod webhooks;
 pub mod why;
@@ -107,6 +108,7 @@ enum Command {
     Retry(retry::RetryArgs),
     Purge(purge::PurgeArgs),
     Scale(scale::ScaleArgs),
+    Top(top::TopArgs),
     Why(why::WhyArgs),
     Doctor(doctor::DoctorArgs),
     Gpus(gpus::GpusArgs),
@@ -219,6 +221,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Retry(args) => block_on(retry::run(&args, context)),
         Command::Purge(args) => block_on(purge::run(&args, context)),
         Command::Doctor(args) => block_on(doctor::run(&args, context)),
+        Command::Top(args) => block_on(top::run(&args, context)),
         Command::Why(args) => block_on(why::run(&args, context)),
         Command::Scale(args) => block_on(scale::run(&args, context)),
         Command::Gpus(args) => gpus::run(&args, context),
