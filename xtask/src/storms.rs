@@ -1,36 +1,56 @@
 //! `cargo xtask storms`: the shipped core in virtual time against modelled worlds, by seed.
 //!
-//! Every seed runs twice and must leave the same trace. A failing seed prints its faults and the end
-//! of its trace; it belongs, with a word on why, into `scenarios/storms.seeds`, whose seeds run first.
+//! Every seed runs twice and must leave the same trace. A failing seed is made smaller and kept, with
+//! what it needs to fail, in `scenarios/storms.seeds`, whose runs come first from then on. The runs
+//! themselves are the example `storms` of the simulator, built with optimizations.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::ops::Range;
+use std::process::Stdio;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use overspill_sim::faults::{self, Fault};
-use overspill_sim::report::Report;
 use overspill_sim::storms::{self, Options};
+use overspill_sim::weather::{self, Weather};
 
 use crate::workspace;
 
 /// Seeds of the gate.
 const GATE: Range<u64> = 0..200;
+/// From so many seeds on, and with all the weather there is, each fault must strike so often …
+const LONG: u64 = 2_000;
+const LONG_FAULTS: u64 = 1_000;
+/// … and so many days must pass.
+const LONG_DAYS: u64 = 365;
+/// The runs that once failed.
+const KEPT: &str = "scenarios/storms.seeds";
 
 #[derive(Args)]
 pub(crate) struct StormsArgs {
-    /// Seeds from A up to, and without, B
+    /// Seeds from A up to, and without, B. From 2000 on, every fault must strike 1000 times and a year
+    /// must pass
     #[arg(long, value_name = "A..B", default_value = "0..200", value_parser = range)]
     seeds: Range<u64>,
-    /// This fault alone, in every seed
-    #[arg(long, value_name = "NAME", value_parser = fault)]
-    fault: Option<Fault>,
-    /// Every seed without this fault (may be repeated); all others strike as they would
-    #[arg(long, value_name = "NAME", value_parser = fault)]
+    /// One storm a seed: minutes of virtual time, as in the gate. Without it storms and calm weather
+    /// take turns for hours to days
+    #[arg(long)]
+    short: bool,
+    /// These faults, in every seed, and no others
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 0.., value_parser = fault)]
+    only_faults: Option<Vec<Fault>>,
+    /// Every seed without these faults; all others strike as they would
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = fault)]
     without: Vec<Fault>,
-    /// Every storm, its jobs and its weather last so many times as long; 20 gives a simulated year
-    /// over 2000 seeds
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    scale: u32,
+    /// So many storms a seed at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    storms: Option<u32>,
+    /// So many jobs in a storm at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
+    /// A storm ends after so many minutes at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    minutes: Option<u32>,
     /// Fail unless every fault struck at least so often over all seeds
     #[arg(long, value_name = "TIMES")]
     require_faults: Option<u64>,
@@ -40,9 +60,25 @@ pub(crate) struct StormsArgs {
     /// Lines of its trace that a failing seed prints
     #[arg(long, value_name = "LINES", default_value_t = 30)]
     trace: usize,
-    /// Print the faults that the simulator models, and run nothing
+    /// Leave a failing seed as it is: do not make it smaller, do not keep it
+    #[arg(long)]
+    no_shrink: bool,
+    /// Print the faults that the simulator models, with their numbers, and run nothing
     #[arg(long)]
     list_faults: bool,
+}
+
+impl StormsArgs {
+    fn weather(&self) -> Weather {
+        Weather {
+            only: self.only_faults.clone(),
+            without: self.without.clone(),
+            is_short: self.short,
+            storms_max: self.storms,
+            jobs_max: self.jobs,
+            minutes_max: self.minutes,
+        }
+    }
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -64,51 +100,58 @@ fn fault(name: &str) -> Result<Fault, String> {
 pub(crate) fn run(args: &StormsArgs) -> Result<()> {
     if args.list_faults {
         for fault in Fault::ALL {
-            println!("{:<22} {}", fault.name(), fault.what());
+            println!(
+                "{:>4} {:<22} {}",
+                fault.number(),
+                fault.name(),
+                fault.what()
+            );
         }
         return Ok(());
     }
-    let options = Options {
-        only: args.fault,
-        without: args.without.clone(),
-        scale: args.scale,
-        keep: args.trace,
-        ..Options::default()
-    };
-    kept(&options)?;
-    let report = storms::run(args.seeds.clone(), &options);
-    print!("{report}");
-    if report.failed.is_empty() {
-        return required(args, &report);
+    kept()?;
+    let weather = args.weather();
+    let is_long = weather == Weather::default() && args.seeds.end - args.seeds.start >= LONG;
+    let least = |asked: Option<u64>, long| asked.unwrap_or(if is_long { long } else { 0 });
+    let mut storms = workspace::cargo();
+    storms
+        .args(["run", "--quiet", "--release", "--package", "overspill-sim"])
+        .args(["--example", "storms", "--"])
+        .arg(format!("{}..{}", args.seeds.start, args.seeds.end))
+        .args(weather.to_string().split_whitespace())
+        .arg(format!("--trace={}", args.trace))
+        .arg(format!(
+            "--require-faults={}",
+            least(args.require_faults, LONG_FAULTS)
+        ))
+        .arg(format!(
+            "--require-days={}",
+            least(args.require_days, LONG_DAYS)
+        ))
+        .args((!args.no_shrink).then_some("--shrink"))
+        .stdout(Stdio::piped());
+    let mut child = storms.spawn().context("starting the storms")?;
+    let mut lines = Vec::new();
+    for line in BufReader::new(child.stdout.take().context("it is piped")?).lines() {
+        let line = line?;
+        match line.strip_prefix("keep: ") {
+            Some(line) => lines.push(line.to_owned()),
+            None => println!("{line}"),
+        }
     }
-    let seeds: Vec<String> = report.failed.iter().map(|o| o.seed.to_string()).collect();
-    bail!("{} seeds failed: {}", seeds.len(), seeds.join(" "))
-}
-
-/// Whether there was as much weather as was asked for.
-fn required(args: &StormsArgs, report: &Report) -> Result<()> {
-    let least = args.require_faults.unwrap_or(0);
-    let rare: Vec<String> = Fault::ALL
-        .iter()
-        .zip(&report.fired)
-        .filter(|&(_, &fired)| fired < least)
-        .map(|(fault, fired)| format!("{} {fired}", fault.name()))
-        .collect();
-    if !rare.is_empty() {
-        bail!("struck less than {least} times: {}", rare.join(", "));
+    let is_passed = child.wait()?.success();
+    if !lines.is_empty() {
+        keep(&lines)?;
+        println!("kept in {KEPT}: commit it with what puts it right, and say there what was wrong");
     }
-    let days = report.lasted.as_millis() / 86_400_000;
-    if let Some(least) = args.require_days.filter(|&least| days < least) {
-        bail!("{days} days were simulated, fewer than {least}");
-    }
+    ensure!(is_passed, "the storms did not pass");
     Ok(())
 }
 
 /// The short form, for the gate: its closing line.
 pub(crate) fn short() -> Result<String> {
-    let options = Options::default();
-    kept(&options)?;
-    let report = storms::run(GATE, &options);
+    kept()?;
+    let report = storms::run(GATE, &Options::short());
     let text = report.to_string();
     if !report.failed.is_empty() {
         bail!("{text}");
@@ -116,20 +159,32 @@ pub(crate) fn short() -> Result<String> {
     Ok(text.lines().last().unwrap_or_default().to_owned())
 }
 
-/// The seeds that once failed.
-fn kept(options: &Options) -> Result<()> {
-    let file = workspace::root().join("scenarios/storms.seeds");
-    let text = std::fs::read_to_string(&file)?;
-    let seeds =
-        storms::regressions(&text).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
-    for (seed, only) in seeds {
+/// The runs that once failed.
+fn kept() -> Result<()> {
+    let text = std::fs::read_to_string(workspace::root().join(KEPT))?;
+    let runs = weather::kept(&text).map_err(|error| anyhow::anyhow!("{KEPT}: {error}"))?;
+    for (seed, weather) in runs {
         let options = Options {
-            only,
-            ..options.clone()
+            weather,
+            ..Options::default()
         };
         let outcome = storms::run_seed(seed, &options);
         if !outcome.violations.is_empty() {
             bail!("a kept seed fails again\n{outcome}");
+        }
+    }
+    Ok(())
+}
+
+/// Adds runs to those that are kept, unless they are.
+fn keep(lines: &[String]) -> Result<()> {
+    let path = workspace::root().join(KEPT);
+    let there = std::fs::read_to_string(&path)?;
+    let run = |line: &str| line.split('#').next().unwrap_or("").trim().to_owned();
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path)?;
+    for line in lines {
+        if !there.lines().any(|kept| run(kept) == run(line)) {
+            writeln!(file, "{line}")?;
         }
     }
     Ok(())

@@ -251,3 +251,28 @@ fn an_active_endpoint_is_looked_at_once_a_second() {
     }
     assert!(wakeups <= 12, "{wakeups} wakeups in 10 s");
 }
+
+/// Found by storms (seeds 890, 1441, 1482): the answer to an order to scale to zero came after the next
+/// order was given, released its money, and RunPod could start workers that nobody had paid for.
+#[test]
+fn an_answer_to_an_older_order_confirms_nothing() {
+    let mut rig = done_in_cloud();
+    assert_eq!(scale(&mut rig), Some((0, 0)));
+    let job = rig.submit();
+    rig.secs(2);
+    assert_eq!(scale(&mut rig), Some((0, 1)));
+    let pool = cloud_pool();
+    rig.event(Event::CloudScaled { pool, max: 0 });
+    let attempt = rig.cloud_submission().expect("a submission");
+    assert_eq!(attempt.job, job);
+    rig.event(Event::CloudRefused {
+        attempt,
+        refusal: CloudRefusal::Unreachable,
+        retry_after: None,
+        detail: String::new(),
+    });
+    let request = rig.request();
+    rig.event(Event::CancelAsked { request, job });
+    rig.secs(2);
+    assert_eq!(reserved(&rig), 1, "the order for one may still take effect");
+}

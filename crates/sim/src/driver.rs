@@ -70,9 +70,10 @@ impl Driver {
                 job, generation, ..
             } = &event
             {
-                // The store knows by its generation whether it ended since; what this batch does to
-                // it, the store does not know yet.
-                if self.store.ended.contains_key(&(job.id, generation + 1)) {
+                // As the engine does: what lives, or ended since, was retried by somebody else; what
+                // this batch retries waits for the next one.
+                let is_over = self.store.ended.contains_key(&(job.id, generation + 1));
+                if is_over || self.core.job(job.id).is_some() {
                     continue;
                 }
                 if events

@@ -2,7 +2,8 @@
 //!
 //! [`cloud`] is the one model of RunPod's cloud, which the emulator serves over HTTP. [`simulate`]
 //! replays arrivals and reports waits and cost; [`storms`] runs the core against modelled worlds
-//! with faults, by seed, [`spend`] with more work than a cap pays for; [`faults`] names them, [`report`] says what came of it. It knows no clock,
+//! with faults, by seed, [`spend`] with more work than a cap pays for; [`faults`] names them, [`weather`]
+//! says which a run has, [`report`] what came of it, and [`mod@shrink`] makes a failing one smaller. It knows no clock,
 //! socket or file, and no randomness but a seed's.
 
 mod agenda;
@@ -12,6 +13,7 @@ pub mod faults;
 mod oracle;
 pub mod report;
 mod scene;
+pub mod shrink;
 pub mod simulate;
 pub mod spend;
 mod store;
@@ -20,5 +22,6 @@ pub mod storms;
 #[cfg(test)]
 mod tests;
 mod trace;
+pub mod weather;
 mod workload;
 mod world;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use overspill_core::change::FinalState;
 use overspill_core::id::{AttemptId, JobId};
 use overspill_core::time::Timestamp;
+use overspill_core::worker::SAME_WORKER_PAUSE;
 
 use crate::store::Store;
 
@@ -119,7 +120,13 @@ impl Oracle {
     }
 
     /// At the end: what was promised stands in the store.
-    pub(crate) fn judge(&mut self, store: &Store, times_out: impl Fn(JobId, u32) -> bool) {
+    /// `given_up` says when a worker of ours was rid of a run.
+    pub(crate) fn judge(
+        &mut self,
+        store: &Store,
+        given_up: &BTreeMap<u64, Timestamp>,
+        times_out: impl Fn(JobId, u32) -> bool,
+    ) {
         for &(job, generation) in &self.acked {
             let is_live = store
                 .live
@@ -139,7 +146,15 @@ impl Oracle {
                     let is_ours = self.begun.get(&handle).is_some_and(|attempt| {
                         (attempt.job, attempt.generation) == (job, generation)
                     });
-                    let was_run = is_ours && self.done.contains(&handle);
+                    // A worker's posts name it and the job, not the generation. A job may go back to
+                    // it some seconds after its last one; what comes later is taken for the new run's.
+                    let is_before = self.begun.get(&handle).is_some_and(|attempt| {
+                        (attempt.job, attempt.generation + 1) == (job, generation)
+                            && given_up
+                                .get(&handle)
+                                .is_some_and(|&at| end.ended_at.since(at) > SAME_WORKER_PAUSE)
+                    });
+                    let was_run = (is_ours || is_before) && self.done.contains(&handle);
                     if end.state == FinalState::Completed && handle != 0 && !was_run {
                         self.violations.push(format!(
                             "job {job} completed with an output that no run of it made: {handle}"

@@ -5,12 +5,17 @@ use std::fmt;
 use overspill_core::time::DurationMs;
 
 use crate::faults::Fault;
+use crate::weather::Weather;
 
 /// What came of one seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Names the run, with the commit.
     pub seed: u64,
+    /// What was left of its weather.
+    pub weather: Weather,
+    /// What it drew: endpoints, cards, pools and the like, in words.
+    pub drawn: String,
     /// The faults that it may have.
     pub faults: Vec<&'static str>,
     /// SHA-256 over every event, change and effect.
@@ -46,6 +51,8 @@ pub struct Report {
     pub lasted: DurationMs,
     /// How often each fault fired, in the order of [`Fault::ALL`].
     pub fired: Vec<u64>,
+    /// All hashes in one, whatever the order of the seeds, so that two runs can be compared.
+    pub digest: u128,
     /// Seeds where something was wrong.
     pub failed: Vec<Outcome>,
 }
@@ -54,6 +61,9 @@ impl Report {
     /// Takes a seed in.
     pub fn add(&mut self, outcome: Outcome) {
         self.seeds += 1;
+        let half = outcome.hash.get(..32);
+        let half = half.and_then(|half| u128::from_str_radix(half, 16).ok());
+        self.digest ^= half.expect("a hash is 64 hexadecimal digits");
         self.jobs += outcome.jobs;
         self.runs += outcome.runs;
         self.events += outcome.events;
@@ -67,9 +77,19 @@ impl Report {
         }
     }
 
+    /// Faults that struck less often than that, with how often.
+    #[must_use]
+    pub fn rarer_than(&self, least: u64) -> Vec<String> {
+        let counts = Fault::ALL.iter().zip(&self.fired);
+        let rare = counts.filter(|&(_, &fired)| fired < least);
+        rare.map(|(fault, fired)| format!("{} {fired}", fault.name()))
+            .collect()
+    }
+
     /// Takes in what other seeds gave.
     pub fn merge(&mut self, other: Self) {
         self.seeds += other.seeds;
+        self.digest ^= other.digest;
         self.jobs += other.jobs;
         self.runs += other.runs;
         self.events += other.events;
@@ -88,9 +108,10 @@ impl fmt::Display for Outcome {
         let lasted = self.lasted.as_secs_f64();
         writeln!(
             f,
-            "seed {}: {} jobs, {} runs, {lasted:.0} s",
-            self.seed, self.jobs, self.runs
+            "seed {} {}: {} jobs, {} runs, {lasted:.0} s",
+            self.seed, self.weather, self.jobs, self.runs
         )?;
+        writeln!(f, "  drawn {}", self.drawn)?;
         writeln!(f, "  hash {}", self.hash)?;
         writeln!(f, "  faults {}", self.faults.join(" "))?;
         for line in &self.last {
@@ -109,16 +130,17 @@ impl fmt::Display for Report {
             writeln!(f, "{outcome}")?;
         }
         for (fault, fired) in Fault::ALL.iter().zip(&self.fired) {
-            writeln!(f, "{fired:>9} {}", fault.name())?;
+            writeln!(f, "{fired:>9} {:>4} {}", fault.number(), fault.name())?;
         }
         let days = self.lasted.as_secs_f64() / 86_400.0;
         writeln!(
             f,
-            "{} seeds, each twice: {} jobs, {} runs, {} events, {days:.1} simulated days, {} failed",
+            "{} seeds, each twice: {} jobs, {} runs, {} events, {days:.1} simulated days, digest {:032x}, {} failed",
             self.seeds,
             self.jobs,
             self.runs,
             self.events,
+            self.digest,
             self.failed.len()
         )
     }

@@ -34,8 +34,12 @@ pub(crate) enum Action {
     Cloud(Cloud),
     /// A client does something.
     Client,
-    /// No fault from now on.
-    Calm,
+    /// No fault from now on: the storm of this number is over.
+    Calm(u32),
+    /// The next storm begins.
+    Storm,
+    /// The serving process of this number goes on.
+    Thaw(u64),
 }
 
 /// At a worker, or its host.
@@ -137,9 +141,13 @@ pub(crate) struct Scene {
     /// Requests that came in while no process served: the keeper's socket holds them.
     pub(crate) backlog: VecDeque<(Event, Option<Asker>)>,
     pub(crate) askers: BTreeMap<RequestId, Asker>,
+    /// When a worker of ours was rid of a run, whatever became of its result.
+    pub(crate) given_up: BTreeMap<u64, Timestamp>,
     pub(crate) is_up: bool,
     /// Numbers the serving processes.
     pub(crate) process: u64,
+    /// The serving process is stopped until then.
+    pub(crate) frozen_until: Timestamp,
     /// When the engine looks next.
     pub(crate) next_batch: Option<Timestamp>,
     next: u64,
@@ -158,8 +166,10 @@ impl Scene {
             inbox: VecDeque::new(),
             backlog: VecDeque::new(),
             askers: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             is_up: false,
             process: 0,
+            frozen_until: Timestamp::ZERO,
             next_batch: None,
             next: 0,
         }
@@ -183,6 +193,11 @@ impl Scene {
         self.rng.random::<f64>() < probability
     }
 
+    /// Whether the serving process lives, and is stopped.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen_until > self.now
+    }
+
     /// Plans something for `wait` from now.
     pub(crate) fn after(&mut self, wait: DurationMs, action: Action) {
         self.agenda.at(self.now + wait, action);
@@ -190,7 +205,7 @@ impl Scene {
 
     /// Wakes the engine at `at`, or earlier.
     pub(crate) fn wake(&mut self, at: Timestamp) {
-        let at = at.max(self.now);
+        let at = at.max(self.now).max(self.frozen_until);
         if self.next_batch.is_none_or(|next| at < next) {
             self.next_batch = Some(at);
             self.agenda.at(at, Action::Batch);
@@ -212,7 +227,7 @@ impl Scene {
 
     /// A request reaches the server's door: the inbox, or the backlog of the keeper's socket.
     pub(crate) fn arrive(&mut self, mut event: Event, asker: Option<Asker>) {
-        if !self.is_up {
+        if !self.is_up || self.is_frozen() {
             self.backlog.push_back((event, asker));
             return;
         }

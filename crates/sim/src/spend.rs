@@ -10,6 +10,7 @@ use overspill_core::time::{DurationMs, Timestamp};
 use crate::faults::{Fault, Faults};
 use crate::scene::{Action, Cloud, Scene};
 use crate::storm::Storm;
+use crate::weather::Weather;
 use crate::workload::Workload;
 use crate::world::cloud::CloudWorld;
 
@@ -34,7 +35,7 @@ pub const FAULTS: [Fault; 10] = [
 ];
 /// A process is killed every few minutes, not every half: while nobody is there to count, the most is
 /// charged, and so much of the cap would not be put to use.
-const LIKELY: f64 = 0.15;
+const LIKELY: f64 = 0.06;
 /// After this long without a worker at RunPod, all is over.
 const STILL: DurationMs = DurationMs::from_secs(300);
 /// A run is over after this long, come what may: within one day, so that the cap is one.
@@ -60,17 +61,17 @@ pub struct Spent {
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64) -> Spent {
-    let without: Vec<Fault> = Fault::ALL
-        .iter()
-        .copied()
-        .filter(|fault| !FAULTS.contains(fault))
-        .collect();
-    let faults = Faults::new(seed, None, &without).times(LIKELY);
+    let others = Fault::ALL.iter().copied();
+    let weather = Weather {
+        without: others.filter(|fault| !FAULTS.contains(fault)).collect(),
+        ..Weather::default()
+    };
+    let faults = Faults::new(seed, &weather).times(LIKELY);
     let mut scene = Scene::new(seed, faults, 0);
     let load = Workload::capped(&mut scene, CAP);
     let cloud = CloudWorld::new(&mut scene, seed, &load);
     let mut storm = Storm::still(scene, load, cloud);
-    let violations = weather(&mut storm);
+    let violations = last(&mut storm);
     let (billed, jobs) = (
         storm.cloud.bill(&storm.scene),
         storm.cloud.jobs_run(&storm.scene),
@@ -109,7 +110,7 @@ impl Spent {
     }
 }
 
-fn weather(storm: &mut Storm) -> Vec<String> {
+fn last(storm: &mut Storm) -> Vec<String> {
     let second = DurationMs::from_secs(1);
     storm.scene.agenda.at(Timestamp::ZERO, Action::Boot);
     storm.scene.after(second, Action::Client);

@@ -1,21 +1,23 @@
-//! One storm: the shipped core between a modelled host, a modelled cloud and clients, first with
-//! faults, then in calm weather until everything is done and the cloud is back at zero.
+//! One run: the shipped core between a modelled host, a modelled cloud and clients. A storm with
+//! faults, then calm weather until everything is done and the cloud is back at zero, then hours or
+//! days without work in which it must stay there; and the next storm.
 
 use overspill_core::effect::{Answer, Effect, Stale};
 use overspill_core::event::Event;
 use overspill_core::time::{DurationMs, Timestamp};
+use rand::RngExt;
 
 use crate::driver::{Committed, Driver};
 use crate::faults::{Fault, Faults};
 use crate::oracle::Oracle;
 use crate::report::Outcome;
 use crate::scene::{Action, Asker, Cloud, Local, Scene};
-use crate::storms::Options;
+use crate::weather::Weather;
 use crate::workload::Workload;
 use crate::world::cloud::CloudWorld;
 use crate::world::local::Host;
 
-/// The storm calms down after this long at most.
+/// A storm calms down after this long at most.
 const STORM_MAX: DurationMs = DurationMs::from_secs(1_800);
 /// After that everything must be done within this time.
 const CALM_MAX: DurationMs = DurationMs::from_secs(4 * 3_600);
@@ -23,8 +25,10 @@ const CALM_MAX: DurationMs = DurationMs::from_secs(4 * 3_600);
 const IDLE: DurationMs = DurationMs::from_secs(300);
 /// Idle time over which the bill must not grow any more.
 const STILL: DurationMs = DurationMs::from_secs(300);
-/// Steps of a run, so that a loop without end is found.
+/// Steps of a storm and its calm, so that a loop without end is found.
 const STEPS_MAX: u64 = 400_000;
+/// Steps of a minute without work, at most: heartbeats, held polls and looks at the pools.
+const STEPS_OF_QUIET_MINUTE: u64 = 400;
 
 pub(crate) struct Storm {
     pub(crate) scene: Scene,
@@ -33,26 +37,52 @@ pub(crate) struct Storm {
     pub(crate) cloud: CloudWorld,
     pub(crate) load: Workload,
     pub(crate) oracle: Oracle,
-    /// How many times as long as usual it lasts.
-    scale: u64,
+    /// Storms still to come after this one.
+    left: u32,
+    /// The number of this one, from 1 on.
+    number: u32,
+    longest: DurationMs,
+    steps: u64,
+    steps_max: u64,
+}
+
+/// How far one storm has come.
+enum Phase {
+    /// Faults strike.
+    Raging,
+    /// They no longer do, and everything must be done by then.
+    Calm {
+        until: Timestamp,
+        quiet_since: Option<Timestamp>,
+        /// When the cloud was first seen at zero, and the bill by then.
+        bill: Option<(Timestamp, u64)>,
+    },
+    /// Nothing is to be done; worker time billed so far, in milliseconds.
+    Lull { billed: u64 },
 }
 
 /// Runs one seed and keeps the last `keep` lines of its trace.
-pub(crate) fn run(seed: u64, options: &Options, keep: usize) -> Outcome {
-    let faults = Faults::new(seed, options.only, &options.without);
+pub(crate) fn run(seed: u64, weather: &Weather, keep: usize) -> Outcome {
+    let faults = Faults::new(seed, weather);
     let names = faults.names();
     let mut scene = Scene::new(seed, faults, keep);
-    let load = Workload::new(&mut scene, options.scale);
+    let load = Workload::new(&mut scene, weather);
     let cloud = CloudWorld::new(&mut scene, seed, &load);
-    let driver = Driver::new(load.topology());
+    let storms = if weather.is_short {
+        1
+    } else {
+        scene.rng.random_range(2..=4)
+    };
+    let storms = storms.min(weather.storms_max.unwrap_or(storms)).max(1);
+    let drawn = format!("{storms} storms, {}", load.describe());
+    let longest = weather
+        .minutes_max
+        .map_or(STORM_MAX, |m| DurationMs::from_secs(60 * u64::from(m)))
+        .min(STORM_MAX);
     let mut storm = Storm {
-        scene,
-        driver,
-        host: Host::default(),
-        cloud,
-        load,
-        oracle: Oracle::default(),
-        scale: options.scale.max(1).into(),
+        left: storms,
+        longest,
+        ..Storm::still(scene, load, cloud)
     };
     storm.weather();
     let mut violations = std::mem::take(&mut storm.oracle.violations);
@@ -66,6 +96,8 @@ pub(crate) fn run(seed: u64, options: &Options, keep: usize) -> Outcome {
     let (hash, last) = storm.scene.trace.finish();
     Outcome {
         seed,
+        weather: weather.clone(),
+        drawn,
         faults: names,
         hash,
         jobs,
@@ -89,76 +121,146 @@ impl Storm {
             cloud,
             load,
             oracle: Oracle::default(),
-            scale: 1,
+            left: 0,
+            number: 0,
+            longest: STORM_MAX,
+            steps: 0,
+            steps_max: 0,
         }
     }
 
     fn weather(&mut self) {
         self.scene.agenda.at(Timestamp::ZERO, Action::Boot);
-        self.scene.after(DurationMs::from_secs(1), Action::Client);
-        let longest = DurationMs::from_millis(STORM_MAX.as_millis() * self.scale);
-        self.scene.after(longest, Action::Calm);
-        self.scene.after(DurationMs::from_secs(2), Action::Crash);
-        let misfortune = DurationMs::from_secs(3);
-        self.scene
-            .after(misfortune, Action::Local(Local::Misfortune));
-        self.scene
-            .after(misfortune, Action::Cloud(Cloud::Misfortune));
-        let mut steps = 0;
-        let mut calm_until = Timestamp::NEVER;
-        let mut quiet_since: Option<Timestamp> = None;
-        let mut bill: Option<(Timestamp, u64)> = None;
+        self.rage();
+        let mut phase = Phase::Raging;
         while let Some((at, action)) = self.scene.agenda.pop() {
             self.scene.now = at;
+            let begins = matches!(action, Action::Storm);
             self.step(action);
-            steps += 1;
+            self.steps += 1;
             if !self.driver.violations.is_empty() || !self.oracle.violations.is_empty() {
                 return;
             }
-            if steps > STEPS_MAX * self.scale {
+            if self.steps > self.steps_max {
+                let steps = self.steps;
                 return self.broken(format!("{at}: no end after {steps} steps"));
             }
-            if !self.scene.faults.is_calm() {
-                continue;
-            }
-            if calm_until == Timestamp::NEVER {
-                calm_until = at + CALM_MAX;
-            }
-            let live = self.driver.store.live.jobs.len();
-            // A twin that RunPod may still have keeps its place until its time to live there is over.
-            let attempts = self.driver.store.live.attempts.len();
-            if live + attempts > 0 || !self.host.is_quiet() || !self.scene.is_up {
-                quiet_since = None;
-                if at > calm_until {
-                    let job = self.driver.store.live.jobs.values().next();
-                    let attempt = self.driver.store.live.attempts.values().next();
+            if begins {
+                let Phase::Lull { billed } = phase else {
+                    return self.broken(format!("{at}: a storm begins before the calm is over"));
+                };
+                let (alive, now) = self.cloud.spent(&self.scene);
+                if alive > 0 || now > billed {
                     return self.broken(format!(
-                        "{at}: {live} jobs and {attempts} attempts are not done long after the storm: {job:?} {attempt:?}"
+                        "{at}: {alive} cloud workers are on after hours without work, {now} ms billed after {billed}"
                     ));
                 }
-                continue;
+                phase = Phase::Raging;
             }
-            let since = *quiet_since.get_or_insert(at);
-            if at.since(since) < IDLE {
-                continue;
-            }
-            let (alive, billed) = self.cloud.spent(&self.scene);
-            let (from, before) = *bill.get_or_insert((at, billed));
-            if alive > 0 || billed > before {
-                return self.broken(format!(
-                    "{at}: {alive} cloud workers are on with nothing to do, {billed} ms billed after {before}"
-                ));
-            }
-            if at.since(from) >= STILL {
-                self.cloud.testify(&self.scene, &mut self.oracle);
-                let load = &self.load;
-                self.oracle.judge(&self.driver.store, |job, generation| {
-                    generation == 0 && load.has_short_ttl(job)
-                });
-                return;
-            }
+            phase = match phase {
+                Phase::Raging if self.scene.faults.is_calm() => Phase::Calm {
+                    until: at + CALM_MAX,
+                    quiet_since: None,
+                    bill: None,
+                },
+                Phase::Calm {
+                    until,
+                    quiet_since,
+                    bill,
+                } => match self.calm(until, quiet_since, bill) {
+                    Some(phase) => phase,
+                    None => return,
+                },
+                phase => phase,
+            };
         }
         self.broken("the agenda is empty".to_owned());
+    }
+
+    /// A storm begins.
+    fn rage(&mut self) {
+        self.left -= 1;
+        self.number += 1;
+        self.steps_max += STEPS_MAX;
+        self.scene.faults.rage();
+        self.load.rage(&mut self.scene);
+        let scene = &mut self.scene;
+        scene.after(DurationMs::from_secs(1), Action::Client);
+        scene.after(self.longest, Action::Calm(self.number));
+        scene.after(DurationMs::from_secs(2), Action::Crash);
+        let misfortune = DurationMs::from_secs(3);
+        scene.after(misfortune, Action::Local(Local::Misfortune));
+        scene.after(misfortune, Action::Cloud(Cloud::Misfortune));
+    }
+
+    /// Looks whether everything gets done after a storm; `None` once this was the last one, or
+    /// something is wrong.
+    fn calm(
+        &mut self,
+        until: Timestamp,
+        mut quiet_since: Option<Timestamp>,
+        mut bill: Option<(Timestamp, u64)>,
+    ) -> Option<Phase> {
+        let at = self.scene.now;
+        let live = self.driver.store.live.jobs.len();
+        // A twin that RunPod may still have keeps its place until its time to live there is over.
+        let attempts = self.driver.store.live.attempts.len();
+        let is_away = !self.scene.is_up || self.scene.is_frozen();
+        if live + attempts > 0 || !self.host.is_quiet() || is_away {
+            quiet_since = None;
+            if at > until {
+                let job = self.driver.store.live.jobs.values().next();
+                let attempt = self.driver.store.live.attempts.values().next();
+                self.broken(format!(
+                    "{at}: {live} jobs and {attempts} attempts are not done long after the storm: {job:?} {attempt:?}"
+                ));
+                return None;
+            }
+        } else {
+            let since = *quiet_since.get_or_insert(at);
+            if at.since(since) >= IDLE {
+                let (alive, billed) = self.cloud.spent(&self.scene);
+                let (from, before) = *bill.get_or_insert((at, billed));
+                if alive > 0 || billed > before {
+                    self.broken(format!(
+                        "{at}: {alive} cloud workers are on with nothing to do, {billed} ms billed after {before}"
+                    ));
+                    return None;
+                }
+                if at.since(from) >= STILL {
+                    return self.ended(billed);
+                }
+            }
+        }
+        Some(Phase::Calm {
+            until,
+            quiet_since,
+            bill,
+        })
+    }
+
+    /// Everything is done: judges it, and plans the next storm if there is one.
+    fn ended(&mut self, billed: u64) -> Option<Phase> {
+        self.cloud.testify(&self.scene, &mut self.oracle);
+        let load = &self.load;
+        let given_up = &self.scene.given_up;
+        self.oracle
+            .judge(&self.driver.store, given_up, |job, generation| {
+                generation == 0 && load.has_short_ttl(job)
+            });
+        if self.left == 0 || !self.oracle.violations.is_empty() {
+            return None;
+        }
+        // Hours mostly; at times so many days that RunPod takes an unused endpoint's workers away.
+        let scene = &mut self.scene;
+        let minutes = match scene.rng.random_range(0..100) {
+            0..60 => scene.rng.random_range(10..240),
+            60..98 => scene.rng.random_range(240..960),
+            _ => scene.rng.random_range(1_800..12_000),
+        };
+        self.steps_max += minutes * STEPS_OF_QUIET_MINUTE;
+        scene.after(DurationMs::from_secs(60 * minutes), Action::Storm);
+        Some(Phase::Lull { billed })
     }
 
     fn broken(&mut self, text: String) {
@@ -171,19 +273,34 @@ impl Storm {
             Action::Batch => {
                 if scene.next_batch == Some(scene.now) {
                     scene.next_batch = None;
-                    self.driver.batch(scene);
+                    if !scene.is_frozen() {
+                        self.driver.batch(scene);
+                    }
                 }
             }
             Action::Commit(process) => {
                 if process == scene.process && scene.is_up {
-                    self.commit();
+                    if scene.is_frozen() {
+                        let at = scene.frozen_until;
+                        scene.agenda.at(at, Action::Commit(process));
+                    } else {
+                        self.commit();
+                    }
                 }
             }
             Action::Boot => self.boot(),
             Action::Crash => {
+                if scene.faults.is_calm() {
+                    return;
+                }
                 scene.after(DurationMs::from_secs(2), Action::Crash);
                 if scene.is_up && scene.strikes(Fault::Crash) {
                     self.crash();
+                } else if scene.is_up && !scene.is_frozen() && scene.strikes(Fault::ServerFrozen) {
+                    let length = scene.ms(1_000, 600_000);
+                    scene.frozen_until = scene.now + length;
+                    let process = scene.process;
+                    scene.after(length, Action::Thaw(process));
                 }
             }
             Action::Arrive(event, asker) => {
@@ -195,11 +312,25 @@ impl Storm {
                 }
             }
             Action::Inner(process, event) => {
+                // The client does not believe a 404 that it read long after it asked: it asks again.
+                if scene.is_frozen() && matches!(event, Event::CloudGone { .. }) {
+                    return;
+                }
                 // What a process of ours died, the next one hears of from its host.
                 if process == scene.process || matches!(event, Event::WorkerExited { .. }) {
                     scene.tell(event);
                 }
             }
+            Action::Thaw(process) => {
+                if process == scene.process && scene.is_up {
+                    for (event, asker) in std::mem::take(&mut scene.backlog) {
+                        scene.arrive(event, asker);
+                    }
+                }
+            }
+            Action::Storm => return self.rage(),
+            Action::Local(Local::Misfortune) | Action::Cloud(Cloud::Misfortune)
+                if scene.faults.is_calm() => {}
             Action::Local(Local::Misfortune) => {
                 scene.after(DurationMs::from_secs(5), Action::Local(Local::Misfortune));
                 self.host
@@ -212,6 +343,11 @@ impl Storm {
                 self.cloud
                     .act(scene, &Cloud::Misfortune, store, load, &mut self.oracle);
             }
+            Action::Cloud(what) if scene.is_frozen() => {
+                // Answers wait in their sockets, and nothing is asked.
+                let at = scene.frozen_until;
+                scene.agenda.at(at, Action::Cloud(what));
+            }
             Action::Cloud(what) => {
                 let (store, load) = (&self.driver.store, &self.load);
                 self.cloud.act(scene, &what, store, load, &mut self.oracle);
@@ -220,11 +356,11 @@ impl Storm {
                 let (store, topology) = (&self.driver.store, &self.driver.topology);
                 match self.load.act(scene, store, topology) {
                     Some(wait) => scene.after(wait, Action::Client),
-                    None => scene.after(DurationMs::from_secs(60), Action::Calm),
+                    None => scene.after(DurationMs::from_secs(60), Action::Calm(self.number)),
                 }
             }
-            Action::Calm => {
-                if !scene.faults.is_calm() {
+            Action::Calm(number) => {
+                if number == self.number && !scene.faults.is_calm() {
                     scene.faults.calm_down();
                     self.cloud.calm_down(scene);
                     self.load.calm_down(scene);
@@ -300,6 +436,7 @@ impl Storm {
             }
         }
         scene.is_up = false;
+        scene.frozen_until = Timestamp::ZERO;
         scene.inbox.clear();
         scene.next_batch = None;
         self.host.connections_break(scene);

@@ -4,24 +4,20 @@
 //! they strike. Each seed runs twice, and both runs must have the same trace to the last byte. The
 //! core's invariants are checked after every event; what clients were told, what workers did and
 //! what the store holds are compared at the end; and when the storm is over, everything must get
-//! done and the cloud must go back to zero.
+//! done and the cloud must go back to zero, and stay there for the hours or days until the next one.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::faults::Fault;
 use crate::report::{Outcome, Report};
 use crate::storm;
+use crate::weather::Weather;
 
 /// How storms are run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// This fault alone, in every seed.
-    pub only: Option<Fault>,
-    /// These never, in no seed; all others strike as they would.
-    pub without: Vec<Fault>,
-    /// A storm, its jobs and its weather last so many times as long; at least 1.
-    pub scale: u32,
+    /// What every seed may have.
+    pub weather: Weather,
     /// Begin no further seed once one has failed.
     pub stop_at_first: bool,
     /// Lines of the trace that a failing seed prints.
@@ -30,12 +26,21 @@ pub struct Options {
     pub threads: usize,
 }
 
+impl Options {
+    /// One storm a seed: what the gate and the tests run.
+    #[must_use]
+    pub fn short() -> Self {
+        Self {
+            weather: Weather::short(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
-            only: None,
-            without: Vec::new(),
-            scale: 1,
+            weather: Weather::default(),
             stop_at_first: false,
             keep: 30,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -82,14 +87,14 @@ pub fn run(seeds: Range<u64>, options: &Options) -> Report {
 /// Runs one seed twice.
 #[must_use]
 pub fn run_seed(seed: u64, options: &Options) -> Outcome {
-    let first = storm::run(seed, options, 0);
+    let first = storm::run(seed, &options.weather, 0);
     // The second run keeps the trace: nobody reads that of a seed where all is well.
     let keep = if first.violations.is_empty() {
         0
     } else {
         options.keep
     };
-    let mut second = storm::run(seed, options, keep);
+    let mut second = storm::run(seed, &options.weather, keep);
     if first.hash != second.hash {
         let (a, b) = (&first.hash, &second.hash);
         second
@@ -97,40 +102,4 @@ pub fn run_seed(seed: u64, options: &Options) -> Outcome {
             .push(format!("two runs differ: {a} and {b}"));
     }
     second
-}
-
-/// The seeds of a file of regressions: a number a line, `fault=NAME` after it, and `#` before words.
-///
-/// # Errors
-/// With the line that is none of these.
-pub fn regressions(text: &str) -> Result<Vec<(u64, Option<Fault>)>, String> {
-    let mut seeds = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let words: Vec<&str> = line
-            .split('#')
-            .next()
-            .unwrap_or("")
-            .split_whitespace()
-            .collect();
-        let wrong = || {
-            format!(
-                "line {}: `{line}` is not `SEED [fault=NAME] [# why]`",
-                number + 1
-            )
-        };
-        let Some((seed, rest)) = words.split_first() else {
-            continue;
-        };
-        let seed = seed.parse().map_err(|_| wrong())?;
-        let only = match rest {
-            [] => None,
-            [word] => {
-                let name = word.strip_prefix("fault=").ok_or_else(wrong)?;
-                Some(crate::faults::named(name).ok_or_else(wrong)?)
-            }
-            _ => return Err(wrong()),
-        };
-        seeds.push((seed, only));
-    }
-    Ok(seeds)
 }

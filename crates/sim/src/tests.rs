@@ -1,24 +1,26 @@
 //! A short storm, the seeds that once failed, and that the witnesses would notice.
 
-use crate::faults::{Fault, named};
-use crate::storms::{Options, regressions, run, run_seed};
+use crate::faults::Fault;
+use crate::shrink::shrink;
+use crate::storms::{Options, run, run_seed};
+use crate::weather::{Weather, kept};
 
 const SEEDS: &str = include_str!("../../../scenarios/storms.seeds");
 
 #[test]
 fn short_storms_leave_nothing_broken() {
-    let report = run(0..24, &Options::default());
+    let report = run(0..24, &Options::short());
     assert!(report.failed.is_empty(), "{report}");
     assert!(report.jobs > 500, "{report}");
 }
 
 #[test]
 fn seeds_that_once_failed_hold() {
-    for (seed, only) in regressions(SEEDS).expect("the committed file is well formed") {
+    for (seed, weather) in kept(SEEDS).expect("the committed file is well formed") {
         let outcome = run_seed(
             seed,
             &Options {
-                only,
+                weather,
                 ..Options::default()
             },
         );
@@ -28,7 +30,7 @@ fn seeds_that_once_failed_hold() {
 
 #[test]
 fn a_seed_names_its_run() {
-    let options = Options::default();
+    let options = Options::short();
     let (one, again, other) = (
         run_seed(5, &options),
         run_seed(5, &options),
@@ -41,7 +43,10 @@ fn a_seed_names_its_run() {
 #[test]
 fn one_fault_alone_fires_alone() {
     let options = Options {
-        only: Some(Fault::HandlerFails),
+        weather: Weather {
+            only: Some(vec![Fault::HandlerFails]),
+            ..Weather::short()
+        },
         ..Options::default()
     };
     let report = run(0..6, &options);
@@ -52,13 +57,20 @@ fn one_fault_alone_fires_alone() {
 }
 
 #[test]
-fn a_bad_line_of_the_seeds_is_named() {
-    assert_eq!(
-        regressions("# words\n\n12 # why\n13 fault=crash\n"),
-        Ok(vec![(12, None), (13, named("crash"))])
+fn a_run_of_storms_lasts_hours_and_ends_at_zero() {
+    let report = run(0..4, &Options::default());
+    assert!(report.failed.is_empty(), "{report}");
+    assert!(
+        report.lasted.as_secs_f64() > 4.0 * 4.0 * 3_600.0,
+        "{report}"
     );
-    for text in ["x", "1 2", "1 fault=none", "1 fault=crash 3"] {
-        let error = regressions(text).expect_err(text);
-        assert!(error.contains("line 1") && error.contains(text), "{error}");
-    }
+}
+
+#[test]
+fn what_does_not_fail_is_not_made_smaller() {
+    let options = Options::short();
+    let outcome = run_seed(5, &options);
+    let shrunk = shrink(&outcome, &options.weather, 0);
+    assert!(outcome.violations.is_empty(), "{outcome}");
+    assert!(shrunk.outcome.violations.is_empty(), "{}", shrunk.outcome);
 }

@@ -17,6 +17,7 @@ use rand::RngExt;
 use crate::cloud::MsRange;
 use crate::scene::{Asker, Scene};
 use crate::store::Store;
+use crate::weather::Weather;
 
 /// A job as its clients mean it.
 struct Plan {
@@ -29,8 +30,11 @@ struct Plan {
 pub(crate) struct Workload {
     pub(crate) slots: u32,
     plans: BTreeMap<JobId, Plan>,
-    /// Jobs still to come.
+    /// Jobs in one storm, at most.
+    jobs_max: u32,
+    /// Jobs still to come in this storm.
     left: u32,
+    is_calm: bool,
     /// Time between two waves, in milliseconds, at most.
     pause_ms: u64,
     wave_max: u32,
@@ -43,8 +47,8 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Draws the clients of a seed.
-    pub(crate) fn new(scene: &mut Scene, scale: u32) -> Self {
+    /// Draws the clients of a seed, and their first storm.
+    pub(crate) fn new(scene: &mut Scene, weather: &Weather) -> Self {
         let rng = &mut scene.rng;
         let mut load = Self {
             slots: if rng.random_bool(0.3) {
@@ -53,10 +57,12 @@ impl Workload {
                 1
             },
             plans: BTreeMap::new(),
-            left: rng.random_range(10..70) * scale.max(1),
-            pause_ms: rng.random_range(500..60_000) * if scale > 1 { 8 } else { 1 },
-            wave_max: rng.random_range(1..12),
-            longest_ms: rng.random_range(1_000..90_000),
+            jobs_max: weather.jobs_max.unwrap_or(u32::MAX),
+            left: 0,
+            is_calm: false,
+            pause_ms: 1,
+            wave_max: 1,
+            longest_ms: 1,
             endpoints: rng.random_range(1..=2),
             cards: rng.random_range(0..4),
             cold_start: None,
@@ -73,7 +79,9 @@ impl Workload {
         let mut load = Self {
             slots: 1,
             plans: BTreeMap::new(),
+            jobs_max: u32::MAX,
             left: 1_000,
+            is_calm: false,
             pause_ms: 2_000,
             wave_max: 60,
             longest_ms: rng.random_range(1_000..3_000),
@@ -106,6 +114,39 @@ impl Workload {
         }
         self.left -= wave;
         (self.left > 0).then(|| scene.ms(1, self.pause_ms))
+    }
+
+    /// Draws what the clients do in the storm that begins.
+    pub(crate) fn rage(&mut self, scene: &mut Scene) {
+        self.is_calm = false;
+        let rng = &mut scene.rng;
+        self.left = rng.random_range(10..70).min(self.jobs_max);
+        self.pause_ms = rng.random_range(500..60_000);
+        self.wave_max = rng.random_range(1..12);
+        self.longest_ms = rng.random_range(1_000..90_000);
+    }
+
+    /// What this seed drew, in words.
+    pub(crate) fn describe(&self) -> String {
+        let endpoints = self.base.endpoints.iter().map(|endpoint| {
+            format!(
+                "{} ({:?}, max wait {}, {} cloud pools, max {})",
+                endpoint.name,
+                endpoint.scaler,
+                endpoint.max_wait,
+                endpoint.pools.len() - 1,
+                endpoint.limits.max
+            )
+        });
+        let endpoints: Vec<String> = endpoints.collect();
+        let account = self.base.account_workers_max;
+        let account = account.map_or_else(String::new, |max| format!(", account max {max}"));
+        format!(
+            "{} cards, {} slots{account}, {}",
+            self.cards,
+            self.slots,
+            endpoints.join(", ")
+        )
     }
 
     /// The first configuration.
@@ -231,6 +272,10 @@ impl Workload {
                 );
             }
         }
+        // After the storm the limits stay, so that the cloud can be seen to go back to zero.
+        if self.is_calm {
+            return;
+        }
         let endpoint = self.endpoint(scene);
         if scene.chance(0.03) {
             scene.arrive(Event::PurgeAsked { request, endpoint }, Some(Asker::Other));
@@ -259,7 +304,8 @@ impl Workload {
     }
 
     /// After the storm: everything configured, none warm, some allowed.
-    pub(crate) fn calm_down(&self, scene: &mut Scene) {
+    pub(crate) fn calm_down(&mut self, scene: &mut Scene) {
+        self.is_calm = true;
         let topology = Box::new(self.base.clone());
         scene.arrive(Event::Configured { topology }, None);
         for endpoint in 0..self.endpoints {

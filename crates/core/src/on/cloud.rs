@@ -285,7 +285,11 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
-        pool.cloud.confirmed_max = Some(max);
+        // An order that was given meanwhile may take effect at any moment: until its own answer comes,
+        // the money for it stays set aside.
+        if pool.cloud.asked.is_some_and(|(_, asked)| asked == max) {
+            pool.cloud.confirmed_max = Some(max);
+        }
         pool.cloud.accepted_max = max;
         pool.cloud.failures = 0;
         // That limits can be set says nothing about submissions.

@@ -125,10 +125,11 @@ impl Core {
         if let Some(worker) = attempt.local_worker()
             && let Some(worker) = self.workers.get_mut(&worker)
         {
-            may_be_undelivered = worker
-                .held
-                .get(&id)
-                .is_some_and(|held| held.is_doubtful && !held.was_listed);
+            let held = worker.held.get(&id);
+            // What was given to it this very moment is not on its way yet: the word is an older one,
+            // read late with others of the same worker.
+            may_be_undelivered = attempt.leased_at == self.now
+                || held.is_some_and(|held| held.is_doubtful && !held.was_listed);
             was_listed = worker.held.get(&id).is_some_and(|held| held.was_listed);
             worker.drop_job(id.job, self.now);
         }

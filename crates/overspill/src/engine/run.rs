@@ -293,7 +293,8 @@ impl Engine {
         else {
             return None;
         };
-        if pending.retried.contains(&job.id) {
+        // It may live again already, whatever else this batch does to it.
+        if pending.retried.contains(&job.id) || self.core.job(job.id).is_some() {
             return Some(Answer::SubmitRefused(SubmitRefusal::DuplicateId));
         }
         match self.reader.ended(job.id) {

@@ -12,7 +12,7 @@ use overspill_core::event::{
 };
 use overspill_core::id::{AttemptId, PoolId};
 use overspill_core::money::NanoUsd;
-use overspill_core::time::DurationMs;
+use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::PoolKind;
 use rand::RngExt;
 use serde_json::value::RawValue;
@@ -31,8 +31,10 @@ use crate::workload::Workload;
 const SUBMIT_TIMEOUT: DurationMs = DurationMs::from_secs(30);
 /// Time between two looks at a job.
 const POLL: DurationMs = DurationMs::from_secs(2);
-/// Time between two looks at a pool's workers.
+/// Time between two looks at a pool's workers while it has work or workers.
 const HEALTH: DurationMs = DurationMs::from_secs(5);
+/// The same of a quiet pool.
+const HEALTH_QUIET: DurationMs = DurationMs::from_secs(30);
 
 /// RunPod, and the client's side of what is on its way.
 pub(crate) struct CloudWorld {
@@ -41,6 +43,9 @@ pub(crate) struct CloudWorld {
     jobs: BTreeMap<AttemptId, (EndpointId, JobId)>,
     watched: BTreeMap<AttemptId, Watch>,
     scales: BTreeMap<PoolId, (u32, u32)>,
+    /// Until when a change of limits is on its way: the client makes one at a time for each pool, so
+    /// that no answer overtakes another.
+    scaling_until: BTreeMap<PoolId, Timestamp>,
     endpoints: BTreeSet<EndpointId>,
 }
 
@@ -66,6 +71,7 @@ impl CloudWorld {
             jobs: BTreeMap::new(),
             watched: BTreeMap::new(),
             scales: BTreeMap::new(),
+            scaling_until: BTreeMap::new(),
             endpoints: BTreeSet::new(),
         };
         for endpoint in load.topology().endpoints {
@@ -103,6 +109,7 @@ impl CloudWorld {
     pub(crate) fn connections_break(&mut self) {
         self.watched.clear();
         self.scales.clear();
+        self.scaling_until.clear();
     }
 
     /// An order of the core, to the process of now.
@@ -233,6 +240,13 @@ impl CloudWorld {
                 self.cancel(scene, process, attempt, store);
             }
             Cloud::Scale { process, pool } if !is_gone(process) => {
+                let until = self.scaling_until.get(&pool).copied();
+                if let Some(until) = until.filter(|&until| until >= scene.now) {
+                    let at = until + DurationMs::from_millis(1);
+                    return scene
+                        .agenda
+                        .at(at, Action::Cloud(Cloud::Scale { process, pool }));
+                }
                 let reserved = store
                     .live
                     .pools
@@ -247,7 +261,9 @@ impl CloudWorld {
                 self.scale(scene, process, pool, store);
             }
             Cloud::Health { process, pool } if !is_gone(process) => {
-                scene.after(HEALTH, Action::Cloud(Cloud::Health { process, pool }));
+                let is_busy = self.is_busy(scene, pool, store);
+                let wait = if is_busy { HEALTH } else { HEALTH_QUIET };
+                scene.after(wait, Action::Cloud(Cloud::Health { process, pool }));
                 self.health(scene, process, pool, store, oracle);
             }
             Cloud::Misfortune => self.misfortune(scene),
@@ -469,6 +485,7 @@ impl CloudWorld {
         };
         let now = scene.now.as_millis();
         let back = scene.ms(20, 200);
+        self.scaling_until.insert(pool, scene.now + back);
         let failed = |refusal| Event::CloudFailed {
             pool,
             refusal,
@@ -558,6 +575,22 @@ impl CloudWorld {
             wait,
             Action::Inner(process, Event::CloudJobsCounted { pool, live }),
         );
+    }
+
+    /// Whether a pool has work or workers, as far as the client can see; in a storm always, for it may have
+    /// some at any moment.
+    fn is_busy(&mut self, scene: &Scene, pool: PoolId, store: &Store) -> bool {
+        let has_attempts = store.live.attempts.values().any(|a| a.pool == pool);
+        if !scene.faults.is_calm() {
+            return true;
+        }
+        let health = endpoint_of(store, pool)
+            .and_then(|endpoint| self.model.health(scene.now.as_millis(), &endpoint).ok());
+        has_attempts
+            || health.is_some_and(|health| {
+                let workers = health.workers;
+                workers.initializing + workers.idle + workers.running > 0
+            })
     }
 
     /// Something happens at RunPod.

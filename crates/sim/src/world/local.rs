@@ -527,6 +527,7 @@ impl Host {
             .get_mut(&worker)
             .expect("it has the run that was found above");
         process.jobs.remove(&job);
+        scene.given_up.insert(handle, scene.now);
         let wait = scene.ms(1, 50);
         scene.after(wait, Action::Local(Local::Ask { worker }));
         self.end_if_done(scene, worker);

@@ -140,3 +140,67 @@ fn a_repeated_submission_is_refused_with_the_first_one() {
     assert_eq!(first_answer.try_recv().unwrap(), refused);
     assert_eq!(second_answer.try_recv().unwrap(), refused);
 }
+
+fn asked(
+    make: impl FnOnce(RequestId) -> Event + Send + 'static,
+) -> (Message, oneshot::Receiver<Answer>) {
+    let (reply, answer) = oneshot::channel();
+    let message = Message::Ask {
+        make: Box::new(make),
+        payloads: Vec::new(),
+        reply,
+    };
+    (message, answer)
+}
+
+/// Found by a storm (seed 762): the second of two retries of one generation came in one batch with the
+/// purge that ended the first, and the store did not know of that end yet.
+#[test]
+fn a_second_retry_is_too_late_even_when_its_batch_ends_the_first() {
+    let (mut engine, inbox, endpoint) = engine(1);
+    let id = JobId::new(1, false);
+    let retry = || {
+        let job = NewJob {
+            id,
+            endpoint,
+            input: PayloadRef::default(),
+            execution_timeout: None,
+            ttl: None,
+            low_priority: false,
+            webhook: None,
+            class: 0,
+            extras: None,
+            idempotency: None,
+        };
+        asked(move |request| Event::RetryAsked {
+            request,
+            job,
+            generation: 0,
+        })
+    };
+    inbox.send(submission(endpoint, id).0).unwrap();
+    let pending = engine.gather().expect("a submission");
+    engine.batch(pending);
+    let mut out = Out::default();
+    let later = engine.clock.now() + DurationMs::from_secs(7_200);
+    engine.core.handle(later, Event::TimePassed, &mut out);
+    engine.commit(&out.changes, &BTreeMap::new()).unwrap();
+    let mut batch = |messages: Vec<Message>| {
+        for message in messages {
+            inbox.send(message).unwrap();
+        }
+        let pending = engine.gather().expect("there are messages");
+        engine.batch(pending);
+    };
+    let (first, mut first_answer) = retry();
+    batch(vec![first]);
+    assert_eq!(
+        first_answer.try_recv().unwrap(),
+        Answer::Submitted { job: id }
+    );
+    let (purge, _) = asked(move |request| Event::PurgeAsked { request, endpoint });
+    let (second, mut second_answer) = retry();
+    batch(vec![purge, second]);
+    let refused = Answer::SubmitRefused(SubmitRefusal::DuplicateId);
+    assert_eq!(second_answer.try_recv().unwrap(), refused);
+}

@@ -216,10 +216,8 @@ impl Runner {
         };
         let wait_ms = match error {
             CloudError::Gone { .. } => {
-                watch.misses += 1;
-                let (misses, age_ms) = (watch.misses, now_ms - watch.since_ms);
-                // One 404 can be a proxy's; two in a row are RunPod's word.
-                if misses >= 2 {
+                if watch.on_missing(now_ms) {
+                    let age_ms = now_ms - watch.since_ms;
                     self.events.send(Event::CloudGone { attempt }, None);
                     if age_ms > VISIBLE_LATE_MS {
                         self.schedule.forget(attempt);

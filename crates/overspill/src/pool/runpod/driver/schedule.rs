@@ -52,7 +52,24 @@ pub struct Watch {
     pub told: Option<(bool, Option<String>)>,
     /// The last progress told.
     pub progress: Option<bytes::Bytes>,
+    /// When it was asked about last, in milliseconds.
+    asked_ms: i64,
     is_asked: bool,
+}
+
+/// A 404 that took longer to be read says what was true long ago, in milliseconds.
+const STALE_404_MS: i64 = 15_000;
+
+impl Watch {
+    /// Takes in a 404; whether it is `RunPod`'s word by now. One can be a proxy's, so there must be two in
+    /// a row; and one that was read late, after this process was stopped for a while, may be from when
+    /// `RunPod` did not know a new job yet.
+    pub fn on_missing(&mut self, now_ms: i64) -> bool {
+        if now_ms - self.asked_ms < STALE_404_MS {
+            self.misses += 1;
+        }
+        self.misses >= 2
+    }
 }
 
 /// The outstanding jobs of all pools.
@@ -87,6 +104,7 @@ impl Schedule {
             failures: 0,
             told: None,
             progress: None,
+            asked_ms: now_ms,
             is_asked: false,
         };
         self.watches.insert(attempt, watch);
@@ -166,6 +184,7 @@ impl Schedule {
         let (_, attempt) = self.ready.get_mut(&pool)?.pop_first()?;
         let watch = self.watches.get_mut(&attempt)?;
         watch.is_asked = true;
+        watch.asked_ms = now_ms;
         Some((attempt, watch.clone()))
     }
 
@@ -306,6 +325,20 @@ mod tests {
         assert_eq!(schedule.take(POOL, 4_100).unwrap().0, attempt(0));
         assert_eq!(schedule.owner(&cloud_job(1)), Some(attempt(1)));
         assert_eq!(schedule.owner(&cloud_job(7)), None);
+    }
+
+    #[test]
+    fn a_404_that_was_read_long_after_it_was_asked_for_does_not_count() {
+        let mut schedule = schedule(1);
+        let mut missing = |asked_ms, read_ms| {
+            schedule.ask_again(attempt(0), asked_ms);
+            schedule.take(POOL, asked_ms).expect("it is due");
+            let watch = schedule.get_mut(attempt(0)).expect("it is watched");
+            watch.on_missing(read_ms)
+        };
+        assert!(!missing(1_000, 1_100), "one alone");
+        assert!(!missing(2_100, 40_000), "the process was stopped meanwhile");
+        assert!(missing(41_000, 41_100), "two in a row");
     }
 
     #[test]
