@@ -191,7 +191,7 @@ fn finds(copy: &Path, suite: &str, without: Option<&str>) -> Result<bool> {
         ),
         "storms" => (
             [&["build"], &storms[..]].concat(),
-            [&["run"], &storms[..], &["--", SEEDS, "--first"]].concat(),
+            [&["run"], &storms[..], &["--", SEEDS, "--short", "--first"]].concat(),
         ),
         "tests" => (
             vec!["test", "--workspace", "--no-run"],

@@ -344,7 +344,11 @@ impl Storm {
                     .act(scene, &Cloud::Misfortune, store, load, &mut self.oracle);
             }
             Action::Cloud(what) if scene.is_frozen() => {
-                // Answers wait in their sockets, and nothing is asked.
+                // Answers wait in their sockets, and nothing is asked. A submission that goes out after
+                // the standstill may have been given up as unknown by then: its twin is fenced.
+                if let Cloud::Submit { attempt, .. } = what {
+                    self.oracle.ambiguous(attempt);
+                }
                 let at = scene.frozen_until;
                 scene.agenda.at(at, Action::Cloud(what));
             }
