@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 
+from crash.hooks import Hooks
 from crash.load import Load
 from crash.oracle import judge
 from support.emulator import Emulator
@@ -62,8 +63,10 @@ def run_leg(folder, cycles, name, deadline=None):
         execution_timeout='"60s"',
         workers="{ min = 0, max = 0 }",
     )
-    server = Server(folder, [load_endpoint], cloud=cloud, name="crash").start()
-    load = Load(server, name)
+    hooks = Hooks(name)
+    allow = f'[webhooks]\nallow = ["127.0.0.1:{hooks.port}"]\n'
+    server = Server(folder, [load_endpoint], cloud=cloud, top=allow, name="crash").start()
+    load = Load(server, name, hooks.url)
     load.start()
     kills = []
     pause = threading.Event()
@@ -77,6 +80,7 @@ def run_leg(folder, cycles, name, deadline=None):
                 kills.append((kill_serving(server, is_storm), "serving"))
         server.wait_ready(60)
         is_drained = load.stop(DRAIN_S)
+        is_told = wait_told(load, hooks)
         server.child.process.terminate()
         code = server.child.process.wait(timeout=60)
     except BaseException:
@@ -86,20 +90,32 @@ def run_leg(folder, cycles, name, deadline=None):
     finally:
         server.child.kill()
         cloud.child.kill()
-    leg, findings = count(server, load, kills)
+        hooks.close()
+    leg, findings = count(server, load, kills, hooks.told())
     if not is_drained:
         findings.append(("stuck", f"not every job ended within {DRAIN_S} s of the last kill"))
+    if not is_told:
+        findings.append(("stuck", f"not every webhook came within {DRAIN_S} s of its job's end"))
     if code != 0:
         findings.append(("exit", f"the keeper ended with {code} after SIGTERM"))
     return leg, findings
 
 
-def count(server, load, kills):
+def wait_told(load, hooks):
+    """Whether the webhook of every acknowledged job came in time."""
+    try:
+        until(lambda: {n.job for n in load.notes if n.job} <= hooks.jobs(), "all webhooks came", DRAIN_S)
+    except AssertionError:
+        return False
+    return True
+
+
+def count(server, load, kills, told):
     """What the oracle says of a leg that is over."""
     store = next(iter(sorted(server.data_dir.glob("*.db"))), None)
     assert store is not None, f"no store in {sorted(p.name for p in server.data_dir.iterdir())}"
     executions = server.executions()
-    verdict, ended = judge(load.notes, executions, store)
+    verdict, ended = judge(load.notes, executions, store, told)
     acked = [note for note in load.notes if note.job]
     spans = [
         (note.acked_at, ended[note.job]["ended_at"] / 1000) for note in acked if note.job in ended
@@ -113,6 +129,7 @@ def count(server, load, kills):
         "executions": len(executions),
         "again": sum(1 for n in Counter(job for job, _, _ in executions).values() if n > 1),
         "charges": verdict.charges,
+        "hooks": len(told),
     }
     findings = []
     for kind in ("lost", "duplicated", "wrong"):

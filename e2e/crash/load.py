@@ -36,8 +36,9 @@ class Note:
 class Load:
     """Clients, each with one job at a time, until `stop()`; then they follow theirs to the end."""
 
-    def __init__(self, server, seed):
+    def __init__(self, server, seed, webhook):
         self.server = server
+        self.webhook = webhook
         self.notes = []
         self.lock = threading.Lock()
         self.stopping = threading.Event()
@@ -80,7 +81,7 @@ class Load:
                 self._look(note)
 
     def _submit(self, note, seconds, is_stubborn):
-        body = {"input": {"nonce": note.nonce, "seconds": seconds}}
+        body = {"input": {"nonce": note.nonce, "seconds": seconds}, "webhook": self.webhook}
         headers = {"Idempotency-Key": note.nonce} if is_stubborn else {}
         while not note.job and not self.pause.is_set():
             answer = self._call("POST", "/v2/load/run", json=body, headers=headers)

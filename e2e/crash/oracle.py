@@ -1,8 +1,9 @@
-"""What must hold after the kills, read from three sources that the server does not write for us.
+"""What must hold after the kills, read from four sources that the server does not write for us.
 
 1. The clients' notes: which jobs were acknowledged, and which results were shown.
 2. The workers' own log: which job ran in which incarnation.
 3. The store, by a connection of our own (`crates/store/migrations/sqlite`).
+4. The webhook receiver: which jobs it was told of, under which webhook ids, with which results.
 """
 
 import json
@@ -75,8 +76,11 @@ def read_store(path):
     return ended, live, nonces, completions, charges
 
 
-def judge(notes, executions, store_path):
-    """The verdict, and the ended jobs of the store for the statistics."""
+def judge(notes, executions, store_path, told=None):
+    """The verdict, and the ended jobs of the store for the statistics.
+
+    `told` is what the receiver was told, {job: {webhook id: [result, ...]}}; None where no job names one.
+    """
     ended, live, nonces, completions, charges = read_store(store_path)
     ran = {(job, incarnation) for job, incarnation, _ in executions}
     verdict = Verdict(charges=charges.total())
@@ -115,4 +119,25 @@ def judge(notes, executions, store_path):
         for job, record in ended.items():
             if record["status"] == "COMPLETED" and job not in charges:
                 verdict.lost.append(f"{job}: recorded without its charge")
+    if told is not None:
+        judge_webhooks(verdict, told, notes, ended)
     return verdict, ended
+
+
+def judge_webhooks(verdict, told, notes, ended):
+    """Each job is told of under one id, however often, and always with the stored result."""
+    for note in notes:
+        if note.job and note.job not in told:
+            verdict.lost.append(f"{note.job}: its webhook never came")
+    for job, ids in told.items():
+        if len(ids) > 1:
+            verdict.duplicated.append(f"{job}: told under {len(ids)} webhook ids, {sorted(ids)}")
+        record = ended.get(job)
+        if record is None:
+            verdict.wrong.append(f"{job}: told of before it was stored")
+            continue
+        kept = {"status": record["status"], "output": record["output"]}
+        for results in ids.values():
+            for said in results:
+                if said != kept:
+                    verdict.wrong.append(f"{job}: told {said}, stored {kept}")

@@ -34,6 +34,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.deliveries.append(Delivery({k.lower(): v for k, v in self.headers.items()}, body))
                 receiver.open.wait(60)
+                receiver.hold()
                 status, headers = receiver.answers[0]
                 if len(receiver.answers) > 1:
                     receiver.answers.pop(0)
@@ -55,6 +56,9 @@ class Receiver:
         self.port = self.server.server_port
         self.url = f"http://127.0.0.1:{self.port}/hook"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def hold(self):
+        """What happens between a request and its answer; nothing here."""
 
     def close(self):
         self.open.set()

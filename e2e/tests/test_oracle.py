@@ -109,3 +109,24 @@ def test_a_second_charge_is_duplicated_and_a_missing_one_lost(store):
     assert judge([note()], RAN, store[1])[0].is_clean()
     insert(store[0], "ledger", row=3, job=RAW)
     assert len(judge([note()], RAN, store[1])[0].duplicated) == 1
+
+
+KEPT = {"status": "COMPLETED", "output": RESULT}
+
+
+def test_a_webhook_that_came_twice_under_one_id_is_clean(store):
+    assert judge([note()], RAN, store[1], {JOB: {"msg_1": [KEPT]}})[0].is_clean()
+
+
+def test_a_webhook_that_never_came_is_lost(store):
+    assert len(judge([note()], RAN, store[1], {})[0].lost) == 1
+
+
+def test_two_webhook_ids_are_duplicated(store):
+    told = {JOB: {"msg_1": [KEPT], "msg_2": [KEPT]}}
+    assert len(judge([note()], RAN, store[1], told)[0].duplicated) == 1
+
+
+def test_a_webhook_with_another_result_or_before_its_record_is_wrong(store):
+    told = {JOB: {"msg_1": [KEPT, KEPT | {"output": None}]}, "other-u1": {"msg_3": [KEPT]}}
+    assert len(judge([note()], RAN, store[1], told)[0].wrong) == 2
