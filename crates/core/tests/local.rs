@@ -97,6 +97,7 @@ fn a_result_that_never_comes_is_tried_once_more_and_then_named() {
     };
     rig.event(listed.clone());
     // The handler returned bytes: the worker asks again and says that it holds nothing.
+    rig.secs(1);
     rig.poll(worker, true);
     assert_eq!(
         rig.delivered(worker),
@@ -106,6 +107,7 @@ fn a_result_that_never_comes_is_tried_once_more_and_then_named() {
     rig.secs(10);
     rig.delivered(worker).expect("tried once more");
     rig.event(listed);
+    rig.secs(1);
     rig.poll(worker, true);
     let ended = rig.ended(job);
     assert_eq!(ended.len(), 1);

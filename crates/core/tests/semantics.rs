@@ -122,6 +122,7 @@ fn lost_deliveries_weigh_less_than_outputs_that_cannot_be_sent() {
     let job = rig.submit();
     for lost in 1..=3 {
         rig.delivered(worker).expect("a delivery");
+        rig.secs(1);
         rig.poll(worker, true);
         assert!(
             rig.core.job(job).is_some(),
@@ -130,6 +131,7 @@ fn lost_deliveries_weigh_less_than_outputs_that_cannot_be_sent() {
         rig.secs(11);
     }
     rig.delivered(worker).expect("a fourth delivery");
+    rig.secs(1);
     rig.poll(worker, true);
     assert_eq!(rig.ended(job)[0].error_code.as_deref(), Some("no_result"));
 }
@@ -161,6 +163,7 @@ fn a_listed_job_without_a_result_fails_at_the_second_time() {
             worker,
             jobs: vec![job],
         });
+        rig.secs(1);
         rig.poll(worker, true);
         rig.secs(11);
     }
