@@ -89,8 +89,8 @@ async fn bad_values_are_named() {
         ("/emulator/faults", json!({"fault": "rain"}), "rain"),
         (
             "/emulator/faults",
-            json!({"fault": "http_5xx", "status": 404}),
-            "404",
+            json!({"fault": "http_status", "status": 204}),
+            "204",
         ),
         (
             "/emulator/faults",

@@ -24,7 +24,7 @@ pub enum FaultKind {
         #[serde(default)]
         operation: Option<String>,
     },
-    /// Calls are answered with this status, 500 to 599.
+    /// Calls are answered with this status, 400 to 599.
     #[serde(rename = "http_5xx", alias = "http_status")]
     Http5xx {
         /// Status.
