@@ -49,7 +49,16 @@ class Server:
     """`overspill serve` in a folder of its own. `start()` may be called again after a kill."""
 
     def __init__(
-        self, folder, endpoints, cloud=None, top="", key=KEY, name="server", program=None, budget="$50"
+        self,
+        folder,
+        endpoints,
+        cloud=None,
+        top="",
+        key=KEY,
+        name="server",
+        program=None,
+        budget="$50",
+        variables=None,
     ):
         self.program = program or binary()
         self.folder = folder
@@ -69,7 +78,10 @@ class Server:
         self.head = f'data_dir = "{self.data_dir}"\n{top}{runpod}'
         self.configure(*endpoints)
         self.env = environment(
-            folder / "home", OVERSPILL_API_KEY=key, EXECUTIONS=str(self.executions_file)
+            folder / "home",
+            OVERSPILL_API_KEY=key,
+            EXECUTIONS=str(self.executions_file),
+            **(variables or {}),
         )
         self.child = None
         self.base = None

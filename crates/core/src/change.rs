@@ -74,6 +74,9 @@ pub struct EndedJob {
     pub webhook: Option<String>,
     /// What a retry of it is submitted with, where that is not the endpoint's default.
     pub terms: Option<Box<Terms>>,
+    /// Where it stands in its caller's trace; a retry goes on there.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// What a job was submitted with beside its input: a retry has the same.

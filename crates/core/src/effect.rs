@@ -22,6 +22,9 @@ pub struct Delivery {
     pub extras: Option<String>,
     /// Where the job's end is reported; workers see it as RunPod's do.
     pub webhook: Option<String>,
+    /// Where the job stands in its caller's trace.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// Something to be done.
@@ -101,6 +104,9 @@ pub enum Effect {
         extras: Option<String>,
         /// `policy.lowPriority`: RunPod starts no worker for it.
         low_priority: bool,
+        /// Where the job stands in its caller's trace.
+        #[serde(default)]
+        trace: Option<String>,
     },
     /// Poll a cloud job until it ends.
     CloudWatch {

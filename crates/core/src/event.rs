@@ -46,6 +46,9 @@ pub struct NewJob {
     pub extras: Option<String>,
     /// `Idempotency-Key`, with the hash of the canonical body.
     pub idempotency: Option<Idempotency>,
+    /// Where it stands in its caller's trace; a text without meaning here.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// A client's own name for a submission.

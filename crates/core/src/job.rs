@@ -52,6 +52,9 @@ pub struct JobExtras {
     pub webhook: Option<String>,
     /// What the worker must see beside `input`, as JSON text.
     pub worker: Option<String>,
+    /// Where it stands in its caller's trace, as the gateway wrote it.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// Where a live job is.
@@ -85,5 +88,11 @@ impl Job {
     #[must_use]
     pub fn webhook(&self) -> Option<&str> {
         self.extras.as_ref()?.webhook.as_deref()
+    }
+
+    /// Where it stands in its caller's trace.
+    #[must_use]
+    pub fn trace(&self) -> Option<&str> {
+        self.extras.as_ref()?.trace.as_deref()
     }
 }

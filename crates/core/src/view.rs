@@ -41,6 +41,9 @@ pub struct LiveJob {
     pub webhook: Option<String>,
     /// RunPod has it.
     pub is_cloud: bool,
+    /// Where it stands in its caller's trace.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// An endpoint's counts.
@@ -117,6 +120,7 @@ impl Core {
             worker: attempt.and_then(worker_of),
             webhook: job.webhook().map(Into::into),
             is_cloud: attempt.is_some_and(Attempt::is_cloud),
+            trace: job.trace().map(Into::into),
         }
     }
 

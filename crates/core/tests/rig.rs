@@ -235,6 +235,7 @@ pub fn new_job(id: JobId) -> NewJob {
         class: 0,
         extras: None,
         idempotency: None,
+        trace: None,
     }
 }
 

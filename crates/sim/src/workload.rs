@@ -218,6 +218,7 @@ impl Workload {
             class: rng.random_range(0..3),
             extras: None,
             idempotency: None,
+            trace: None,
         };
         self.plans.insert(id, plan);
         scene.arrive(
@@ -261,6 +262,7 @@ impl Workload {
                     class: 0,
                     extras: None,
                     idempotency: None,
+                    trace: None,
                 };
                 scene.arrive(
                     Event::RetryAsked {

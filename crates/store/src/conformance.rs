@@ -124,6 +124,7 @@ fn changes_of_all_kinds() -> Vec<Change> {
     extremes.extras = Some(Box::new(JobExtras {
         webhook: None,
         worker: Some("{\"s3Config\":{\"a\":\"\u{0}\u{1F600}\"}}".to_owned()),
+        trace: Some("00-{\"\u{1F600}-01 a=b".to_owned()),
     }));
     let put = |job: Job| Change::JobPut {
         job,

@@ -260,6 +260,7 @@ impl Core {
                 },
             webhook: job.webhook().map(Into::into),
             terms,
+            trace: job.trace().map(Into::into),
         };
         let webhook = Webhook::of(&ended, job.input_bytes);
         out.change(Change::JobEnded(ended));

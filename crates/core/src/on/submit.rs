@@ -43,6 +43,7 @@ impl Core {
         let extras = JobExtras {
             webhook: new.webhook,
             worker: new.extras,
+            trace: new.trace,
         };
         let job = Job {
             id: new.id,

@@ -429,6 +429,7 @@ impl Core {
         };
         let (execution_timeout, extras) = (job.execution_timeout, job.extras.as_deref());
         let low_priority = job.low_priority;
+        let trace = extras.and_then(|extras| extras.trace.clone());
         let extras = extras.and_then(|extras| extras.worker.clone());
         out.effect(Effect::CloudSubmit {
             attempt: id,
@@ -437,6 +438,7 @@ impl Core {
             ttl: self.cloud_ttl(id),
             extras,
             low_priority,
+            trace,
         });
     }
 }

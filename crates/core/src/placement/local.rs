@@ -132,6 +132,7 @@ impl Core {
             attempt,
             extras: extras.and_then(|extras| extras.worker.clone()),
             webhook: extras.and_then(|extras| extras.webhook.clone()),
+            trace: extras.and_then(|extras| extras.trace.clone()),
         })
     }
 

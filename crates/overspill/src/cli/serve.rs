@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::Flags;
+use crate::telemetry::LogFormat;
 
 /// Run the server
 #[derive(Debug, Clone, Args)]
@@ -15,6 +16,9 @@ pub struct ServeArgs {
     /// Address and port to listen on [default: `listen`]; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// How the log is written [default: `text`, or what OVERSPILL_LOG_FORMAT says]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
 }
 
 impl ServeArgs {

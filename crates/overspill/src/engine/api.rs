@@ -18,6 +18,7 @@ use overspill_core::webhook::{Webhook, WebhookId};
 use overspill_store::WebhookFilter;
 
 use crate::auth::keys::KeyRecord;
+use crate::otel::Tracer;
 
 /// Bytes of an input, output or chunk, kept by the engine until the change that stores them.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct TakenJob {
     pub extras: Option<String>,
     /// Where the job's end is reported.
     pub webhook: Option<String>,
+    /// Where the job stands in its caller's trace.
+    pub trace: Option<String>,
 }
 
 /// Where a job is, as far as it is committed.
@@ -115,6 +118,8 @@ pub struct JobView {
     pub error_code: Option<String>,
     /// Where its end is reported.
     pub webhook: Option<String>,
+    /// Where it stands in its caller's trace; not in lists.
+    pub trace: Option<String>,
     /// Whether it made chunks.
     pub is_stream: bool,
     /// SHA-256 of the result post that was recorded, hexadecimal.
@@ -384,6 +389,11 @@ pub struct WorkerFacts {
 
 /// The engine's face. Every future may be dropped at any time.
 pub trait Engine: Send + Sync + 'static {
+    /// Where spans go; nowhere, where there is no collector.
+    fn tracer(&self) -> Tracer {
+        Tracer::default()
+    }
+
     /// Notes the version of RunPod's package that a worker reports in its heartbeats.
     fn note_sdk(&self, _worker: WorkerId, _version: &str) {}
 
@@ -436,8 +446,12 @@ pub trait Engine: Send + Sync + 'static {
     /// A job with its attempts.
     fn story(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStory>, Unavailable>>;
 
-    /// Queues a failed or timed-out job again, under its id.
-    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>>;
+    /// Queues a failed or timed-out job again, under its id; in a trace of the caller's, else in its own.
+    fn retry(
+        &self,
+        id: JobId,
+        trace: Option<String>,
+    ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>>;
 
     /// What was submitted under this key before, while that is kept.
     fn idempotency(

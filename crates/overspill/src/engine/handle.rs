@@ -31,6 +31,7 @@ use super::run::{Activity, JobActivity};
 use super::views::{endpoint_view, last_attempt};
 use crate::auth::keys::KeyRecord;
 use crate::clock::ServerClock;
+use crate::otel::Tracer;
 use crate::webhook::sign::{self, Rotations};
 
 /// Jobs on one page of a list at most.
@@ -352,7 +353,11 @@ impl Handle {
         Ok(Some(JobStory { job, attempts }))
     }
 
-    async fn run_again(&self, id: JobId) -> Result<RetryAnswer, Unavailable> {
+    async fn run_again(
+        &self,
+        id: JobId,
+        trace: Option<String>,
+    ) -> Result<RetryAnswer, Unavailable> {
         let Some(view) = self.view(id).await? else {
             return Ok(RetryAnswer::NotFound);
         };
@@ -380,6 +385,7 @@ impl Handle {
             class: terms.as_ref().map_or(0, |terms| terms.class),
             extras: terms.and_then(|terms| terms.extras),
             idempotency: None,
+            trace: trace.or(ended.trace),
         };
         let generation = ended.generation;
         let make: MakeEvent = Box::new(move |request| Event::RetryAsked {
@@ -414,6 +420,10 @@ impl Handle {
 }
 
 impl Engine for Handle {
+    fn tracer(&self) -> Tracer {
+        self.shared.live.tracer.clone()
+    }
+
     fn note_sdk(&self, worker: WorkerId, version: &str) {
         self.live().note_sdk(worker, version);
     }
@@ -537,8 +547,12 @@ impl Engine for Handle {
         self.tell_story(id).boxed()
     }
 
-    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
-        self.run_again(id).boxed()
+    fn retry(
+        &self,
+        id: JobId,
+        trace: Option<String>,
+    ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
+        self.run_again(id, trace).boxed()
     }
 
     fn idempotency(
@@ -756,6 +770,7 @@ mod tests {
             input: Bytes::new(),
             extras: None,
             webhook: None,
+            trace: None,
         };
         let failed = Event::DeliverFailed {
             worker: WorkerId::new(2),

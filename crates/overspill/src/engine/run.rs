@@ -31,6 +31,7 @@ use super::live::Live;
 use super::message::{Message, Query, StoreUse};
 use super::world::World;
 use crate::clock::ServerClock;
+use crate::otel::jobs::{JobSpans, Sources};
 use house::House;
 
 /// Events in one batch at most: below the size where one transaction gets slow.
@@ -63,6 +64,7 @@ pub struct Engine {
     activity: Arc<Activity>,
     next_request: u64,
     house: House,
+    spans: JobSpans,
 }
 
 struct HeldPoll {
@@ -132,6 +134,7 @@ impl Engine {
     /// When the store cannot be read, or is not what was stored.
     pub fn restore(parts: Parts, inbox: Receiver<Message>) -> Result<Self, StoreError> {
         let reader = parts.store.reader();
+        let spans = JobSpans::new(parts.live.tracer.clone());
         let mut engine = Self {
             core: Core::new(),
             store: parts.store,
@@ -149,6 +152,7 @@ impl Engine {
             activity: parts.activity,
             next_request: 0,
             house: House::new(),
+            spans,
         };
         engine.rebuild()?;
         engine.look_at_disk();
@@ -329,6 +333,7 @@ impl Engine {
                 return;
             }
         }
+        self.tell_spans(&pending.events, &out.changes);
         self.carry_out(out.effects);
         for query in pending.queries {
             query(&self.core);
@@ -408,6 +413,7 @@ impl Engine {
         match self.commit(&out.changes, &again.payloads) {
             Ok(()) => {
                 self.publish(&out.changes, &again.payloads);
+                self.tell_spans(&again.events, &out.changes);
                 self.carry_out(out.effects);
             }
             Err(cause) => {
@@ -448,6 +454,7 @@ impl Engine {
         self.commit(&out.changes, &BTreeMap::new())?;
         self.publish_all();
         self.publish(&out.changes, &BTreeMap::new());
+        self.tell_spans(&[], &out.changes);
         self.carry_out(out.effects);
         info!(jobs, attempts, "the core is restored");
         Ok(())
@@ -553,6 +560,19 @@ impl Engine {
         self.live.changed(changed.into_iter());
     }
 
+    /// Lets spans and log lines be made of what is committed.
+    fn tell_spans(&mut self, events: &[Fed], changes: &[Change]) {
+        let sources = Sources {
+            core: &self.core,
+            live: &self.live,
+            reader: self.reader.as_ref(),
+        };
+        for fed in events {
+            self.spans.hear(&fed.event, &sources);
+        }
+        self.spans.note(changes, &sources);
+    }
+
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
@@ -577,6 +597,7 @@ impl Engine {
                     self.live.decided(at, endpoint, reason);
                 }
                 Effect::CloudSubmit { attempt, .. } => {
+                    self.spans.submitting(attempt, self.core.now());
                     let input = self.input(attempt.job);
                     self.world.carry_out(effect, input);
                 }
@@ -605,6 +626,7 @@ impl Engine {
                     input,
                     extras: delivery.extras,
                     webhook: delivery.webhook,
+                    trace: delivery.trace,
                 })
             })
             .collect();

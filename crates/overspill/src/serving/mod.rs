@@ -40,6 +40,8 @@ use crate::gateway::{Gateway, GatewayOptions, ShownEndpoint, server};
 use crate::gpu;
 use crate::keeper::ProcessHost;
 use crate::keeper::protocol::Notice;
+use crate::otel::settings::Settings;
+use crate::otel::{Exporter, Tracer};
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::guard::{self, GuardError};
 use crate::topology::{self, Installation};
@@ -142,6 +144,7 @@ pub struct Server {
     drain: CancellationToken,
     gateway: tokio::task::JoinHandle<std::io::Result<()>>,
     webhooks: webhook::Service,
+    exporter: Option<Exporter>,
     board: Arc<Board>,
     warnings: Vec<String>,
 }
@@ -178,7 +181,8 @@ impl Server {
         let installation = topology::install(&options.loaded, &gpus);
         let warnings = installation.warnings.clone();
         let clock = ServerClock::start();
-        let live = Arc::new(Live::default());
+        let (tracer, exporter) = traces(&options.environment, &options.installation);
+        let live = Arc::new(Live::traced(tracer));
         live.set_keys(keys);
         live.set_rotations(sign::Rotations::read(rotations.as_deref()));
         live.set_aliases(aliases(config));
@@ -281,6 +285,7 @@ impl Server {
             drain,
             gateway,
             webhooks,
+            exporter,
             board,
             warnings,
         })
@@ -419,12 +424,40 @@ impl Server {
         }
         self.webhooks.stop().await;
         self.handle.stop().await;
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
     }
 }
 
 fn read(installation: &RwLock<Installation>) -> std::sync::RwLockReadGuard<'_, Installation> {
     let installation = installation.read();
     installation.unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Where spans go, if a collector is named. What is wrong with that keeps no server away.
+fn traces(environment: &Environment, installation: &str) -> (Tracer, Option<Exporter>) {
+    let settings = match Settings::of(environment, installation) {
+        Ok(settings) => settings,
+        Err(reason) => {
+            warn!(reason, "no traces are sent");
+            None
+        }
+    };
+    let Some(settings) = settings else {
+        return (Tracer::default(), None);
+    };
+    let url = settings.url.clone();
+    match Tracer::start(settings) {
+        Ok((tracer, exporter)) => {
+            info!(%url, "traces are sent");
+            (tracer, Some(exporter))
+        }
+        Err(error) => {
+            warn!(%error, "no traces are sent");
+            (Tracer::default(), None)
+        }
+    }
 }
 
 /// The account in the cloud, if there is one: with a key, or with addresses of its own.

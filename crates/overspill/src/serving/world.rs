@@ -22,6 +22,7 @@ use crate::engine::message::Message;
 use crate::engine::world::World;
 use crate::keeper::ProcessHost;
 use crate::keeper::protocol::{SpawnOrder, WorkerSignal};
+use crate::otel::span;
 use crate::pool::local::job_list::{self, Found};
 use crate::pool::local::process::{WorkerIdentity, worker_environment};
 use crate::pool::runpod::driver::token;
@@ -87,9 +88,19 @@ impl World for Drivers {
             | Effect::CloudTtl { pool, .. }
             | Effect::CloudScale { pool, .. } => {
                 let effect = self.opened(effect);
-                let webhook = match &effect {
-                    Effect::CloudSubmit { attempt, pool, .. } => self.hook(*attempt, *pool),
-                    _ => None,
+                let (webhook, traceparent) = match &effect {
+                    Effect::CloudSubmit {
+                        attempt,
+                        pool,
+                        trace,
+                        ..
+                    } => {
+                        let step = span::of_cloud_submission(*attempt);
+                        let context = self.live.tracer.passed_on(trace.as_deref(), step);
+                        let parent = context.map(|context| context.traceparent());
+                        (self.hook(*attempt, *pool), parent)
+                    }
+                    _ => (None, None),
                 };
                 let Some(cloud) = self.cloud(pool) else {
                     return;
@@ -97,6 +108,7 @@ impl World for Drivers {
                 let submission = |_| Submission {
                     input: input.unwrap_or_default(),
                     webhook,
+                    traceparent,
                     ..Submission::default()
                 };
                 if cloud.driver.carry_out(effect, submission).is_err() {

@@ -294,6 +294,7 @@ impl Board {
                 .filter_map(|((id, code), count)| Some(((name(id)?, code), count)))
                 .collect(),
             spent: &spent,
+            spans: live.tracer.counts(),
         };
         Ok(metrics::write(&sources, format))
     }

@@ -11,6 +11,7 @@ use super::overview::Overview;
 use super::pools::WorkerStates;
 use super::spending::SpentLine;
 use super::tally::{BOUNDS_MS, Histogram};
+use crate::otel::export::SpanCounts;
 
 /// The text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Sources<'a> {
     pub decisions: &'a BTreeMap<(String, &'static str), u64>,
     /// Sums of the ledger, for ever.
     pub spent: &'a [SpentLine],
+    /// What became of spans, where they are made.
+    pub spans: Option<SpanCounts>,
 }
 
 /// All metrics as text.
@@ -71,6 +74,20 @@ pub fn write(sources: &Sources<'_>, format: Format) -> String {
     );
     for trouble in &sources.overview.troubles {
         page.value("", &[("code", trouble.code)], 1.0);
+    }
+    if let Some(spans) = sources.spans {
+        page.family(
+            "trace_spans",
+            Kind::Counter,
+            "Spans since the start, by what became of them.",
+        );
+        for (result, count) in [
+            ("sent", spans.sent),
+            ("lost", spans.lost),
+            ("refused", spans.refused),
+        ] {
+            page.value("_total", &[("result", result)], number(count));
+        }
     }
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     page.family("build_info", Kind::Gauge, "What is running; always 1.");
@@ -463,6 +480,11 @@ mod tests {
             histograms: &[("tts".to_owned(), (histogram, Histogram::default()))].into(),
             decisions: &[(("tts".to_owned(), "scaled_up"), 2)].into(),
             spent: &[removed.clone(), removed],
+            spans: Some(SpanCounts {
+                sent: 7,
+                lost: 1,
+                refused: 0,
+            }),
         };
         write(&sources, format)
     }

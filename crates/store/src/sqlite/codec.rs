@@ -223,7 +223,11 @@ pub(super) fn put_job(put: &mut Put<'_>, job: &Job, input: Option<i64>) -> Resul
         JobState::Attempted { number } => Some(number.into()),
     })?;
     let extras = job.extras.as_deref();
-    put.opt_text(extras.and_then(|extras| extras.webhook.as_deref()))?;
+    let webhook = extras.and_then(|extras| extras.webhook.as_deref());
+    match extras.and_then(|extras| extras.trace.as_deref()) {
+        None => put.opt_text(webhook)?,
+        trace => put.text(&beside(webhook, None, trace))?,
+    }
     put.opt_text(extras.and_then(|extras| extras.worker.as_deref()))?;
     put.int(extras.is_some().into())?;
     put.opt_int(input)
@@ -255,9 +259,11 @@ pub(super) fn get_job(row: &Checked<'_, '_>) -> Result<Job, StoreError> {
             },
         },
         extras: if row.int(17)? == 1 {
+            let Beside { webhook, trace, .. } = get_beside(row, 15)?;
             Some(Box::new(JobExtras {
-                webhook: row.opt_text(15)?,
+                webhook,
                 worker: row.opt_text(16)?,
+                trace,
             }))
         } else {
             None
@@ -362,27 +368,43 @@ pub(super) fn put_ended(
     put.opt_text(job.error_code.as_deref())?;
     put.opt_text(job.body_sha256.as_deref())?;
     put.int(job.expires_at.as_millis())?;
-    match &job.terms {
-        None => put.opt_text(job.webhook.as_deref())?,
-        Some(terms) => put.text(&with_terms(job.webhook.as_deref(), terms))?,
+    let webhook = job.webhook.as_deref();
+    match (&job.terms, job.trace.as_deref()) {
+        (None, None) => put.opt_text(webhook)?,
+        (terms, trace) => put.text(&beside(webhook, terms.as_deref(), trace))?,
     }
     put.opt_int(input)?;
     put.opt_int(output)
 }
 
-/// The column `webhook` of `ended`, where a job has terms: a JSON object, which no URL can be.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct WithTerms {
+/// The column `webhook` of `jobs` and `ended`, where a job has terms or a trace: a JSON object, which no
+/// URL can be.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Beside {
     webhook: Option<String>,
-    terms: Box<Terms>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    terms: Option<Box<Terms>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
-fn with_terms(webhook: Option<&str>, terms: &Terms) -> String {
-    let both = WithTerms {
+fn beside(webhook: Option<&str>, terms: Option<&Terms>, trace: Option<&str>) -> String {
+    let all = Beside {
         webhook: webhook.map(str::to_owned),
-        terms: Box::new(terms.clone()),
+        terms: terms.map(|terms| Box::new(terms.clone())),
+        trace: trace.map(str::to_owned),
     };
-    serde_json::to_string(&both).expect("texts and numbers are JSON")
+    serde_json::to_string(&all).expect("texts and numbers are JSON")
+}
+
+fn get_beside(row: &Checked<'_, '_>, column: usize) -> Result<Beside, StoreError> {
+    match row.opt_text(column)? {
+        Some(text) if text.starts_with('{') => row.json(column),
+        webhook => Ok(Beside {
+            webhook,
+            ..Beside::default()
+        }),
+    }
 }
 
 /// The columns of `ended` with the rows of its payloads.
@@ -391,13 +413,11 @@ pub(super) const ENDED_INPUT: usize = 17;
 pub(super) const ENDED_OUTPUT: usize = 18;
 
 pub(super) fn get_ended(row: &Checked<'_, '_>) -> Result<EndedJob, StoreError> {
-    let (webhook, terms) = match row.opt_text(16)? {
-        Some(text) if text.starts_with('{') => {
-            let both: WithTerms = row.json(16)?;
-            (both.webhook, Some(both.terms))
-        }
-        webhook => (webhook, None),
-    };
+    let Beside {
+        webhook,
+        terms,
+        trace,
+    } = get_beside(row, 16)?;
     Ok(EndedJob {
         id: row.job_id(0)?,
         endpoint: row.endpoint(1)?,
@@ -429,6 +449,7 @@ pub(super) fn get_ended(row: &Checked<'_, '_>) -> Result<EndedJob, StoreError> {
         expires_at: row.time(15)?,
         webhook,
         terms,
+        trace,
     })
 }
 

@@ -56,6 +56,7 @@ pub fn job(n: u64) -> Job {
             Box::new(JobExtras {
                 webhook: Some(format!("https://app.example/hook/{n}")),
                 worker: None,
+                trace: n.is_multiple_of(14).then(|| format!("trace {n}")),
             })
         }),
         endpoint: ENDPOINT,
@@ -170,6 +171,7 @@ pub fn ended(n: u64) -> EndedJob {
         expires_at: at(1_000_000 + n.cast_signed()),
         webhook: None,
         terms: None,
+        trace: None,
     }
 }
 

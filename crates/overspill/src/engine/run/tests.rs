@@ -76,6 +76,7 @@ fn submission(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<An
             key: "once".into(),
             body_sha256: "0".repeat(64),
         }),
+        trace: None,
     };
     let message = Message::Ask {
         make: Box::new(move |request| Event::Submitted { request, job }),
@@ -171,6 +172,7 @@ fn a_second_retry_is_too_late_even_when_its_batch_ends_the_first() {
             class: 0,
             extras: None,
             idempotency: None,
+            trace: None,
         };
         asked(move |request| Event::RetryAsked {
             request,

@@ -18,6 +18,8 @@ use crate::gateway::body::Reply;
 use crate::gateway::call::{self, Call};
 use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, ids, webhook_url};
+use crate::otel::TraceContext;
+use crate::otel::span::{Kind, OPERATION, Span, Value};
 
 /// POST `/run`: queued, and on disk, when it is answered.
 pub(crate) async fn run(gateway: &Arc<Gateway>, mut call: Call) -> Result<Reply, ApiError> {
@@ -98,6 +100,7 @@ async fn submit(
         webhook: request.webhook.clone(),
         extras,
         idempotency: named,
+        caller: TraceContext::of_request(&call.headers),
     };
     let warning = match (request.ttl_ms, request.execution_timeout_ms) {
         (Some(ttl), Some(execution)) if ttl < execution => Some(format!(
@@ -124,6 +127,8 @@ pub(super) struct NewSubmission {
     pub(super) webhook: Option<String>,
     pub(super) extras: Option<String>,
     pub(super) idempotency: Option<Idempotency>,
+    /// Where its caller stands in a trace.
+    pub(super) caller: Option<TraceContext>,
 }
 
 /// Puts a job to the engine. Its id, and whether it had been submitted before.
@@ -134,6 +139,7 @@ pub(super) async fn put(
     is_sync: bool,
 ) -> Result<(JobId, bool), ApiError> {
     let engine = gateway.engine();
+    let came_at = engine.now();
     let _turn = match &new.idempotency {
         None => None,
         Some(named) => {
@@ -157,6 +163,8 @@ pub(super) async fn put(
     }
     let Payload { reference, bytes } = engine.keep(new.input);
     let id = ids::job_id(engine.now(), is_sync);
+    let tracer = engine.tracer();
+    let entered = tracer.enter(new.caller, id, 0);
     let sealer = &gateway.options().sealer;
     let job = NewJob {
         id,
@@ -169,6 +177,7 @@ pub(super) async fn put(
         class: 0,
         extras: new.extras.map(|text| sealer.seal(id, &text)),
         idempotency: new.idempotency,
+        trace: entered.as_ref().map(|entered| entered.context.to_stored()),
     };
     let answer = engine
         .ask(
@@ -176,11 +185,25 @@ pub(super) async fn put(
             Box::new(move |request| Event::Submitted { request, job }),
         )
         .await;
-    match answer {
+    let result = match answer {
         Answer::Submitted { job } => Ok((job, job != id)),
         Answer::SubmitRefused(refusal) => Err(submit_refused(refusal)),
         _ => Err(ApiError::unavailable()),
+    };
+    if let Some(entered) = entered.filter(|entered| entered.is_recorded) {
+        let job = result.as_ref().map_or(id, |(job, _)| *job);
+        let kind = Kind::Producer;
+        let mut span = Span::of_job("submit", kind, entered.context, &endpoint.name, job)
+            .lasting(came_at, engine.now());
+        span.parent = entered.caller;
+        span.text(OPERATION, "send");
+        match &result {
+            Ok((_, is_replay)) => span.attributes.push(("replayed", Value::Bool(*is_replay))),
+            Err(error) => span.error = Some(error.sentence()),
+        }
+        tracer.send(span);
     }
+    result
 }
 
 /// Why the core did not take a job.

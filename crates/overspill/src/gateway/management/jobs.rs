@@ -13,6 +13,7 @@ use crate::gateway::body::{self, Reply};
 use crate::gateway::call::{Call, job_not_found};
 use crate::gateway::clients::health::state_of;
 use crate::gateway::error::{ApiError, shown};
+use crate::otel::TraceContext;
 
 /// GET: newest first, `?endpoint=&status=&limit=&after=`.
 pub(crate) async fn list(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
@@ -80,6 +81,9 @@ pub(crate) async fn show(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, Ap
     job.insert("error".into(), json!(story.job.error));
     job.insert("error_code".into(), json!(story.job.error_code));
     job.insert("webhook".into(), json!(story.job.webhook));
+    let context = story.job.trace.as_deref().and_then(TraceContext::stored);
+    let trace_id = context.map(|context| context.trace_id_text());
+    job.insert("trace_id".into(), json!(trace_id));
     job.insert("retries".into(), json!(story.job.retries));
     let attempts: Vec<Value> = story.attempts.iter().map(attempt_shape).collect();
     job.insert("attempts".into(), Value::Array(attempts));

@@ -281,6 +281,7 @@ impl State {
                         input: self.inputs[&delivery.attempt.job].clone(),
                         extras: delivery.extras,
                         webhook: delivery.webhook,
+                        trace: delivery.trace,
                     })
                     .collect();
                 if let Some(poll) = self.polls.remove(&poll) {
@@ -327,6 +328,7 @@ impl State {
             error: None,
             error_code: None,
             webhook: None,
+            trace: None,
             is_stream: chunk_count > 0,
             result_sha256: None,
             version: JobVersion(version),
@@ -583,7 +585,11 @@ impl Engine for Fake {
         async move { Ok(story) }.boxed()
     }
 
-    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
+    fn retry(
+        &self,
+        id: JobId,
+        trace: Option<String>,
+    ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
         let (job, input) = {
             let state = self.state();
             let Some((job, _)) = state.ended.get(&id).cloned() else {
@@ -607,6 +613,7 @@ impl Engine for Fake {
                 class: 0,
                 extras: None,
                 idempotency: None,
+                trace,
             },
             generation: job.generation,
         }));

@@ -165,6 +165,8 @@ impl Driver {
                 ttl,
                 extras,
                 low_priority,
+                // The caller puts it into the submission, as its driver's own step of the trace.
+                trace: _,
             } => {
                 let millis = |length: DurationMs| i64::try_from(length.as_millis()).ok();
                 let submission = Submission {

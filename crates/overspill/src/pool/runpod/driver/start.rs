@@ -61,10 +61,13 @@ impl Runner {
         let data_plane = state.access.data_plane.clone();
         let endpoint_id = state.access.endpoint_id.clone();
         let body = submission.body();
+        let traceparent = submission.traceparent.clone();
         state.submits_in_flight += 1;
         self.submits_in_flight += 1;
         self.calls.spawn(async move {
-            let outcome = data_plane.submit(&endpoint_id, body).await;
+            let outcome = data_plane
+                .submit(&endpoint_id, body, traceparent.as_deref())
+                .await;
             Done::Submitted {
                 attempt,
                 pool,
