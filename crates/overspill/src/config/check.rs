@@ -17,6 +17,7 @@ use super::units::format_money;
 pub(crate) fn whole(config: &mut Config, node: &Node, cx: &mut Decoder<'_, '_>) {
     listen(config, node, cx);
     hosts(config, node, cx);
+    origins(config, node, cx);
     database(config, node, cx);
     quota(config, node, cx);
     regions(config, node, cx);
@@ -72,6 +73,30 @@ fn hosts(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
             let message = format!(
                 "{} is no host; expected a name such as \"gpu.example.com\", without https://",
                 quoted(host)
+            );
+            cx.error(item.map_or(&node.place, |item| &item.place), message);
+        }
+    }
+}
+
+fn origins(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
+    for (index, origin) in config.allowed_origins.iter().enumerate() {
+        let item = node
+            .get("allowed_origins")
+            .and_then(|list| list.items().get(index));
+        let rest = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        let is_origin = rest.is_some_and(|host| {
+            let host = host.strip_suffix('/').unwrap_or(host);
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b);
+            !host.is_empty() && host.bytes().all(allowed)
+        });
+        if !is_origin {
+            let message = format!(
+                "{} is no origin; expected scheme and host such as \"https://app.example\", without a path; a \
+                 wildcard would let every site read with a token that it came by",
+                quoted(origin)
             );
             cx.error(item.map_or(&node.place, |item| &item.place), message);
         }

@@ -33,6 +33,9 @@ section! {
         /// Further values of the `Host` header that are answered, beside the listening address,
         /// `localhost` and the host of `public_url`.
         pub allowed_hosts: Vec<String> = Vec::new(),
+        /// Origins, such as `https://app.example`, whose pages may follow a job with that job's token
+        /// (`POST /api/v1/jobs/{job}/token`). No other request is answered to a page of another site.
+        pub allowed_origins: Vec<String> = Vec::new(),
         /// Networks whose `X-Forwarded-*` and region headers are believed.
         pub trusted_proxies: Vec<IpNet> = Vec::new(),
         /// Who may call.

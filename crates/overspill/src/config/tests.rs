@@ -632,3 +632,21 @@ fn judge_changed_example(at: usize, with: char) {
         assert!(check_with(&whole, &[]).is_ok(), "{shown}");
     }
 }
+
+#[test]
+fn bad_input_an_allowed_origin_is_scheme_and_host() {
+    for bad in [
+        "*",
+        "app.example",
+        "https://",
+        "https://app.example/path",
+        "null",
+    ] {
+        let value = format!("[\"{bad}\"]");
+        let found = refusals_with(EXAMPLE, &[("OVERSPILL__ALLOWED_ORIGINS", &value)]);
+        assert!(
+            found.iter().any(|text| text.contains("is no origin")),
+            "{bad}: {found:?}"
+        );
+    }
+}

@@ -14,6 +14,8 @@ pub enum Access {
     Open,
     /// Who has a key with this scope.
     Key(Scope),
+    /// Who has a key with this scope, or a token of the path's job.
+    KeyOrJobToken(Scope),
     /// A worker of ours, with its own key.
     Worker,
     /// RunPod, by a token in the path that we gave it.
@@ -52,6 +54,8 @@ pub enum Operation {
     EndpointPatch,
     JobList,
     JobShow,
+    JobEvents,
+    JobToken,
     KeyCreate,
     KeyList,
     KeyRevoke,
@@ -119,7 +123,7 @@ const fn route(
 /// All routes.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = {
-    use Access::{Key, Open, Token, Worker};
+    use Access::{Key, KeyOrJobToken, Open, Token, Worker};
     use Operation as Op;
     use Scope as S;
     &[
@@ -151,7 +155,9 @@ pub const ROUTES: &[Route] = {
         route(PATCH, "/api/v1/endpoints/{endpoint}", Op::EndpointPatch, Key(S::EndpointsWrite)),
         route(GET, "/api/v1/jobs", Op::JobList, Key(S::JobsRead)),
         route(GET, "/api/v1/jobs/{job}", Op::JobShow, Key(S::JobsRead)),
-        route(GET, "/api/v1/jobs/{job}/{payload}", Op::JobPayload, Key(S::JobsRead)),
+        route(GET, "/api/v1/jobs/{job}/events", Op::JobEvents, KeyOrJobToken(S::JobsRead)),
+        route(POST, "/api/v1/jobs/{job}/token", Op::JobToken, Key(S::JobsRead)),
+        route(GET, "/api/v1/jobs/{job}/{payload}", Op::JobPayload, KeyOrJobToken(S::JobsRead)),
         route(POST, "/api/v1/keys", Op::KeyCreate, Key(S::Keys)),
         route(GET, "/api/v1/keys", Op::KeyList, Key(S::Keys)),
         route(DELETE, "/api/v1/keys/{key}", Op::KeyRevoke, Key(S::Keys)),
@@ -291,6 +297,7 @@ mod tests {
             let needs = match route.access {
                 Access::Open => "nothing".to_owned(),
                 Access::Key(scope) => format!("`{scope}`"),
+                Access::KeyOrJobToken(scope) => format!("`{scope}`, or a token of the job"),
                 Access::Worker => "a worker's own key".to_owned(),
                 Access::Token => "the token in its path".to_owned(),
             };

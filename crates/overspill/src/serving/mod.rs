@@ -557,7 +557,7 @@ fn gateway_options(config: &Config, installation: &str) -> GatewayOptions {
     let hosts = config.allowed_hosts.iter().cloned().chain(public_host);
     GatewayOptions {
         auth_required: config.auth.required,
-        hosts: HostRules::new(hosts),
+        hosts: HostRules::new(hosts).with_origins(config.allowed_origins.iter().cloned()),
         trusted_proxies: config.trusted_proxies.clone(),
         installation: installation.to_owned(),
         webhooks_allowed: config.webhooks.allow.clone(),

@@ -102,7 +102,7 @@ fn name_of<'a>(directory: &'a EndpointDirectory, call: &Call, job: &JobView) -> 
     sees(call, name).then_some(name)
 }
 
-const fn state_word(state: JobState) -> &'static str {
+pub(super) const fn state_word(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",
         JobState::Running => "running",

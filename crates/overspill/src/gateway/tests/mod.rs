@@ -3,6 +3,7 @@
 mod access;
 mod clients;
 mod connections;
+mod events;
 mod fake;
 mod hook;
 mod inputs;
