@@ -12,6 +12,7 @@ pub mod engine;
 pub mod gateway;
 pub mod gpu;
 pub mod keeper;
+pub mod kept;
 pub mod otel;
 pub mod pool;
 pub mod reference;

@@ -19,6 +19,9 @@ use crate::config::{
     CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, known,
 };
 use crate::gpu::{Gpu, SelectedDevice, select};
+use crate::kept::desired::{is_kept, pool_key};
+use crate::kept::name::purpose;
+use crate::kept::record::Record;
 
 /// How long a fenced attempt may go on before its worker is stopped.
 const CANCEL_GRACE: DurationMs = DurationMs::from_secs(5);
@@ -37,6 +40,8 @@ pub struct Installation {
     pub commands: Vec<CommandPool>,
     /// Sentences for the log: devices that are not there, prices that nobody knows.
     pub warnings: Vec<String>,
+    /// Counts those that were in force in one process.
+    pub number: u64,
 }
 
 /// A local pool whose workers are processes of ours.
@@ -58,15 +63,16 @@ pub struct CommandPool {
     pub devices: Vec<DeviceId>,
 }
 
-/// Lays a configuration over the GPUs of this machine.
+/// Lays a configuration over the GPUs of this machine and the endpoints that are kept at RunPod. One
+/// that is not made yet is left out, with a warning.
 #[must_use]
-pub fn install(loaded: &Loaded, gpus: &[Gpu]) -> Installation {
+pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
     let config = &loaded.config;
     let mut installation = Installation::default();
     let endpoints = config
         .endpoint
         .iter()
-        .map(|e| installation.endpoint(e, loaded, gpus))
+        .map(|e| installation.endpoint(e, loaded, gpus, kept))
         .collect();
     installation.topology = Topology {
         endpoints,
@@ -88,13 +94,23 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu]) -> Installation {
 }
 
 impl Installation {
-    fn endpoint(&mut self, endpoint: &Endpoint, loaded: &Loaded, gpus: &[Gpu]) -> EndpointSpec {
+    fn endpoint(
+        &mut self,
+        endpoint: &Endpoint,
+        loaded: &Loaded,
+        gpus: &[Gpu],
+        kept: &Record,
+    ) -> EndpointSpec {
         let mut pools = Vec::new();
         for pool in &endpoint.local {
             pools.extend(self.local(endpoint, pool, loaded, gpus));
         }
         for pool in &endpoint.cloud {
-            pools.extend(self.cloud(endpoint, pool));
+            if is_kept(pool) {
+                pools.extend(self.kept(endpoint, pool, kept));
+            } else {
+                pools.extend(self.cloud(endpoint, pool));
+            }
         }
         EndpointSpec {
             name: endpoint.name.clone(),
@@ -160,13 +176,42 @@ impl Installation {
             return None;
         }
         let id = pool.id.clone()?;
-        let price = price(pool);
+        let price = price(pool, &pool.gpu.0);
+        Some(self.runpod(endpoint, pool, pool.name.clone(), id, price))
+    }
+
+    /// One pool for each type of GPU, in the order of the list: RunPod has an endpoint for each.
+    fn kept(&mut self, endpoint: &Endpoint, pool: &CloudPool, kept: &Record) -> Vec<PoolSpec> {
+        let mut pools = Vec::new();
+        for gpu in &pool.gpu.0 {
+            let key = pool_key(&pool.name, gpu);
+            let purpose = purpose(&endpoint.name, &pool.name, gpu);
+            let Some(id) = kept.id_of(&purpose) else {
+                let warning = "its endpoint is not made at RunPod yet; `serve` makes it, and so does \
+                               `overspill apply`";
+                self.warn(endpoint, &key, warning);
+                continue;
+            };
+            let price = price(pool, std::slice::from_ref(gpu));
+            pools.push(self.runpod(endpoint, pool, key, id.to_owned(), price));
+        }
+        pools
+    }
+
+    fn runpod(
+        &mut self,
+        endpoint: &Endpoint,
+        pool: &CloudPool,
+        key: String,
+        id: String,
+        price: Option<RatePerHour>,
+    ) -> PoolSpec {
         if price.is_none() {
             let warning = "its price is not known, so nothing is sent there; give `price` or `gpu`";
-            self.warn(endpoint, &pool.name, warning);
+            self.warn(endpoint, &key, warning);
         }
-        Some(PoolSpec {
-            key: pool.name.clone(),
+        PoolSpec {
+            key,
             slots: pool.slots.initial(),
             kind: PoolKind::RunPod(RunPodSpec {
                 endpoint: id,
@@ -176,7 +221,7 @@ impl Installation {
                 idle_timeout: endpoint.workers.idle_timeout,
                 init_timeout: INIT_TIMEOUT,
             }),
-        })
+        }
     }
 
     /// The id of a device; pools that share a card share it.
@@ -221,19 +266,16 @@ fn scaler(endpoint: &Endpoint) -> ScalerSpec {
     }
 }
 
-/// The price of one worker: as configured, else that of the dearest type it may get. One type
+/// The price of one worker: as configured, else that of the dearest of the types it may get. One type
 /// without a price leaves the whole unknown.
-fn price(pool: &CloudPool) -> Option<RatePerHour> {
+fn price(pool: &CloudPool, types: &[String]) -> Option<RatePerHour> {
     if pool.price.is_some() {
         return pool.price;
     }
-    let prices: Option<Vec<RatePerHour>> = pool
-        .gpu
-        .0
-        .iter()
-        .map(|name| known::gpu(name)?.price())
-        .collect();
-    prices?.into_iter().max()
+    let prices: Option<Vec<RatePerHour>> =
+        types.iter().map(|name| known::gpu(name)?.price()).collect();
+    let dearest = prices?.into_iter().max()?;
+    Some(RatePerHour::new(dearest.per_hour().times(pool.gpu_count())))
 }
 
 #[cfg(test)]
@@ -273,7 +315,7 @@ mod tests {
     #[test]
     fn the_example_becomes_what_is_active_of_it() {
         let example = loaded(include_str!("../../../overspill.example.toml"));
-        let installation = install(&example, &[card(0, "a"), card(1, "b")]);
+        let installation = install(&example, &[card(0, "a"), card(1, "b")], &Record::default());
         let topology = &installation.topology;
         let keys: Vec<Vec<&str>> = topology
             .endpoints
@@ -302,23 +344,67 @@ mod tests {
         assert!(spec.manage);
         assert_eq!(topology.devices.len(), 2);
         assert_eq!(installation.commands[0].dir, Path::new("/base"));
+        assert_eq!(installation.warnings.len(), 3, "three are not made yet");
         assert!(
-            installation.warnings.is_empty(),
+            installation.warnings[0]
+                .contains("endpoint sdxl, pool cloud-1-rtx-4090: its endpoint is"),
             "{:?}",
             installation.warnings
         );
     }
 
     #[test]
+    fn kept_endpoints_are_a_pool_for_each_type_in_order_with_its_own_price() {
+        let example = loaded(include_str!("../../../overspill.example.toml"));
+        let mut kept = Record::default();
+        for (gpu, id) in [("A40", "e40"), ("RTX 4090", "e4090")] {
+            kept.found(&purpose("sdxl", "cloud-1", gpu), id);
+        }
+        let installation = install(&example, &[], &kept);
+        let pools = installation.topology.endpoints[1].pools.iter();
+        let pools: Vec<(&str, &str, String)> = pools
+            .map(|pool| {
+                let PoolKind::RunPod(spec) = &pool.kind else {
+                    panic!("a RunPod pool");
+                };
+                let price = spec.price.unwrap().per_hour().to_usd(3);
+                assert!(spec.manage);
+                (pool.key.as_str(), spec.endpoint.as_str(), price)
+            })
+            .collect();
+        assert_eq!(
+            pools,
+            [
+                ("cloud-1-rtx-4090", "e4090", "1.116".to_owned()),
+                ("cloud-1-a40", "e40", "1.224".to_owned())
+            ],
+            "what is not made yet is left out"
+        );
+    }
+
+    #[test]
+    fn several_gpus_cost_several_times_as_much() {
+        let text = "[runpod]\n[[endpoint]]\nname = \"a\"\n[[endpoint.cloud]]\n\
+            provider = \"runpod\"\nimage = \"i\"\ngpu = \"A40\"\ngpu_count = 2\n";
+        let mut kept = Record::default();
+        kept.found(&purpose("a", "cloud-1", "A40"), "e");
+        let installation = install(&loaded(text), &[], &kept);
+        let PoolKind::RunPod(spec) = &installation.topology.endpoints[0].pools[0].kind else {
+            panic!("a RunPod pool");
+        };
+        assert_eq!(spec.price.unwrap().per_hour().to_usd(3), "2.448");
+    }
+
+    #[test]
     fn pools_share_devices_and_nominal_ones_have_no_memory() {
         let pool = "[[endpoint.local]]\ncommand = [\"w\"]\ndevices = 2\n";
         let text = format!("[[endpoint]]\nname = \"a\"\n{pool}[[endpoint]]\nname = \"b\"\n{pool}");
-        let installation = install(&loaded(&text), &[]);
+        let installation = install(&loaded(&text), &[], &Record::default());
         let devices = &installation.topology.devices;
         assert_eq!(devices.len(), 2);
         assert_eq!((devices[1].id, devices[1].memory_bytes), (DeviceId(1), 0));
         assert_eq!(installation.commands.len(), 2);
-        let real = install(&loaded(&text), &[card(0, "a")]);
+        let real = install(&loaded(&text), &[card(0, "a")], &Record::default());
         assert_eq!(real.commands[0].devices, [DeviceId(0)]);
         assert_eq!(real.warnings.len(), 2);
         assert_eq!(
@@ -341,7 +427,7 @@ mod tests {
             ("gpu = [\"RTX 3090\", \"RTX 5090\"]", None),
             ("gpu = \"RTX 5090\"\nprice = \"$0.9/h\"", Some("0.900")),
         ] {
-            let installation = install(&loaded(&pool(gpu)), &[]);
+            let installation = install(&loaded(&pool(gpu)), &[], &Record::default());
             let PoolKind::RunPod(spec) = &installation.topology.endpoints[0].pools[0].kind else {
                 panic!("a RunPod pool");
             };

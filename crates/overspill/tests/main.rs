@@ -21,6 +21,7 @@ mod data_plane_contract;
 #[path = "../../emulator/tests/emulator/document.rs"]
 mod document;
 mod keeper;
+mod kept;
 mod management_document;
 mod reference;
 mod serving;

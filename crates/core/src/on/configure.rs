@@ -147,7 +147,19 @@ impl Core {
             .pools
             .get_mut(&id)
             .expect("it was there, or put there above");
+        let before = pool.runpod().map(|runpod| runpod.endpoint.clone());
         pool.spec = Some(spec.clone());
+        let after = pool.runpod().map(|runpod| &runpod.endpoint);
+        if before.as_ref() != after && before.is_some() {
+            // Another endpoint at RunPod: nothing is known of it, and its refusals begin anew.
+            pool.cloud.asked = None;
+            pool.cloud.confirmed_max = None;
+            pool.cloud.accepted_max = 0;
+            pool.cloud.workers = None;
+            pool.cloud.failures = 0;
+            pool.cloud.refusal = None;
+            pool.cloud.not_before = self.now;
+        }
         if let PoolKind::Command { devices, .. } = &spec.kind {
             for device in devices {
                 pool.seats.entry(*device).or_default();

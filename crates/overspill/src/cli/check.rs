@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::config::{ConfigError, Flags, Problem, Severity, Strictness};
+use crate::kept::record::Record;
 
 use super::Context;
 use super::error::{CommandError, ErrorKind};
@@ -46,7 +47,9 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CommandError> {
             let not_active = of(&loaded.findings, Severity::NotActiveYet);
             // What depends on this machine is no fault of the file: it may be meant for another.
             let gpus = crate::gpu::detect().unwrap_or_default();
-            let here = crate::topology::install(&loaded, &gpus).warnings;
+            let data_dir = loaded.folder.join(&loaded.config.data_dir);
+            let kept = Record::read(&data_dir).unwrap_or_default();
+            let here = crate::topology::install(&loaded, &gpus, &kept).warnings;
             let names: Vec<&str> = loaded
                 .config
                 .endpoint

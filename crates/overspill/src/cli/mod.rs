@@ -6,6 +6,8 @@
 //! but for those that run a server themselves, and those that look after the database's files ([`db`],
 //! [`backup`]).
 
+mod account;
+pub mod apply;
 pub mod backup;
 pub mod cancel;
 pub mod check;
@@ -26,6 +28,7 @@ mod misfortunes;
 pub mod output;
 pub mod plan;
 pub mod purge;
+pub mod reap;
 pub mod retry;
 pub mod run;
 pub mod scale;
@@ -114,6 +117,8 @@ enum Command {
     Gpus(gpus::GpusArgs),
     Plan(plan::PlanArgs),
     Simulate(simulate::SimulateArgs),
+    Apply(apply::ApplyArgs),
+    Reap(reap::ReapArgs),
     Keys(keys::KeysArgs),
     Webhooks(webhooks::WebhooksArgs),
     Config(config::ConfigArgs),
@@ -227,6 +232,8 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Gpus(args) => gpus::run(&args, context),
         Command::Plan(args) => plan::run(&args, context),
         Command::Simulate(args) => simulate::run(&args, context),
+        Command::Apply(args) => block_on(apply::run(&args, context)),
+        Command::Reap(args) => block_on(reap::run(&args, context)),
         Command::Keys(args) => block_on(keys::run(&args, context)),
         Command::Webhooks(args) => block_on(webhooks::run(&args, context)),
         Command::Config(args) => config::run(&args, context),

@@ -29,7 +29,7 @@ pub mod units;
 
 use std::path::{Path, PathBuf};
 
-pub use cloud::{CloudPool, GpuTypes, Manage, Provider, Slots};
+pub use cloud::{CloudPool, Flashboot, GpuTypes, Manage, Provider, Slots};
 pub use decode::KeyDoc;
 pub use endpoint::{Endpoint, EndpointBudget, Policy, Scaler, Workers};
 pub use env::Environment;

@@ -386,6 +386,41 @@ fn cloud_pools_are_given_or_made() {
         &pool("id = \"a1\"\ndata_centers = [\"EU-RO-1\"]"),
         &["`data_centers` is for"],
     );
+    for key in [
+        "env = { A = \"1\" }",
+        "disk = \"9GB\"",
+        "flashboot = \"on\"",
+        "registry = \"r\"",
+    ] {
+        let name = key.split(' ').next().unwrap();
+        refused_with(
+            &pool(&format!("id = \"a1\"\n{key}")),
+            &[&format!("`{name}` is for endpoints made from `image`")],
+        );
+    }
+    for (line, message) in [
+        (
+            "disk = \"500MB\"",
+            "a disk of 500MB; expected whole gigabytes",
+        ),
+        ("gpu_count = 0", "gpu_count = 0 is no number of GPUs"),
+        (
+            "flashboot = \"yes\"",
+            "unknown value `yes`; expected off or on",
+        ),
+        ("image = \"a b\"", "`a b` is no container image"),
+    ] {
+        let image = if line.starts_with("image") {
+            ""
+        } else {
+            "image = \"x\"\n"
+        };
+        refused_with(&pool(&format!("{image}gpu = \"A40\"\n{line}")), &[message]);
+    }
+    refused_with(
+        &pool("image = \"x\"\ngpu = [\"RTX 4090\", \"rtx 4090\"]"),
+        &["stands twice in `gpu`"],
+    );
     refused_with(
         &pool("id = \"a1\"\nmax = 9"),
         &["max = 9 of this pool is above workers.max = 3"],

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use crate::config::RunpodAccess;
 use crate::engine::api::Payload;
 use crate::engine::message::Message;
+use crate::kept::carry_out::Account;
 use crate::pool::runpod::account::Connection;
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::clock::{Clock, SystemClock};
@@ -45,6 +46,16 @@ impl Cloud {
         )?;
         let (driver, _task) = Driver::start(clock, events);
         Ok(Self { driver, connection })
+    }
+
+    /// The account, for those who keep endpoints there.
+    #[must_use]
+    pub fn account(&self, installation: &str) -> Account {
+        Account {
+            management: self.connection.management.clone(),
+            data_plane: self.connection.data_plane.clone(),
+            installation: installation.to_owned(),
+        }
     }
 
     /// Tells the driver of all cloud pools.

@@ -5,6 +5,7 @@
 
 pub mod cloud;
 mod descriptors;
+mod force;
 mod private;
 pub(crate) use private::folder as private_folder;
 pub mod process;
@@ -22,7 +23,7 @@ use overspill_store::{Store as _, StoreError};
 use rand::Rng as _;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -40,6 +41,8 @@ use crate::gateway::{Gateway, GatewayOptions, ShownEndpoint, server};
 use crate::gpu;
 use crate::keeper::ProcessHost;
 use crate::keeper::protocol::Notice;
+use crate::kept::keep;
+use crate::kept::record::Record;
 use crate::otel::settings::Settings;
 use crate::otel::{Exporter, Tracer};
 use crate::pool::runpod::client::AccountError;
@@ -140,12 +143,12 @@ pub struct Server {
     first_key: FirstKey,
     notices: mpsc::Receiver<Notice>,
     host: Arc<ProcessHost>,
-    installation: Arc<RwLock<Installation>>,
+    force: Arc<force::Force>,
+    configured: watch::Sender<Arc<Loaded>>,
     drain: CancellationToken,
     gateway: tokio::task::JoinHandle<std::io::Result<()>>,
     webhooks: webhook::Service,
     exporter: Option<Exporter>,
-    board: Arc<Board>,
     warnings: Vec<String>,
 }
 
@@ -178,7 +181,11 @@ impl Server {
             info!(%error, "no GPU driver");
             Vec::new()
         });
-        let installation = topology::install(&options.loaded, &gpus);
+        let kept = Record::read(&data_dir).unwrap_or_else(|error| {
+            warn!(error = &error as &dyn std::error::Error, "kept endpoints");
+            Record::default()
+        });
+        let installation = topology::install(&options.loaded, &gpus, &kept);
         let warnings = installation.warnings.clone();
         let clock = ServerClock::start();
         let (tracer, exporter) = traces(&options.environment, &options.installation);
@@ -207,6 +214,9 @@ impl Server {
         let logs = data_dir.join("logs");
         private::folder(&logs)?;
         let streams = cloud.as_ref().map(|cloud| cloud.driver.clone());
+        let account = cloud
+            .as_ref()
+            .map(|cloud| cloud.account(&options.installation));
         let drivers = world::Drivers {
             inbox: inbox.clone(),
             live: Arc::clone(&live),
@@ -214,6 +224,7 @@ impl Server {
             installation: Arc::clone(&installation),
             cloud,
             cloud_known: BTreeSet::new(),
+            cloud_number: 0,
             server: format!("http://{}", reachable(address)),
             secret,
             sealer: sealer.clone(),
@@ -265,7 +276,26 @@ impl Server {
             &read(&installation),
             drain.clone(),
         );
-        let gateway = Gateway::with_board(as_engine, gateway_options, Some(Arc::clone(&board)));
+        let force = Arc::new(force::Force {
+            handle: handle.clone(),
+            board: Arc::clone(&board),
+            installation,
+            data_dir: data_dir.clone(),
+        });
+        let (configured, loaded) = watch::channel(Arc::new(options.loaded.clone()));
+        if let Some(account) = account {
+            let (force, configuration) = (Arc::clone(&force), loaded.clone());
+            let _ends_with_the_sender = keep::start(keep::Options {
+                account,
+                folder: data_dir.clone(),
+                loaded,
+                on_ids: Box::new(move || {
+                    let loaded = Arc::clone(&configuration.borrow());
+                    force.put_in(&loaded);
+                }),
+            });
+        }
+        let gateway = Gateway::with_board(as_engine, gateway_options, Some(board));
         let serving = server::serve(gateway, options.listener, drain.clone());
         let gateway = tokio::spawn(serving);
         // A convenience: a full disk must not keep the server away.
@@ -281,12 +311,12 @@ impl Server {
             first_key,
             notices: options.notices,
             host,
-            installation,
+            force,
+            configured,
             drain,
             gateway,
             webhooks,
             exporter,
-            board,
             warnings,
         })
     }
@@ -316,20 +346,9 @@ impl Server {
     }
 
     /// Takes over a changed configuration; what cannot change while it runs is left.
-    pub fn reload(&self, loaded: &Loaded) {
-        let gpus = gpu::detect().unwrap_or_default();
-        let installation = topology::install(loaded, &gpus);
-        for warning in &installation.warnings {
-            warn!("{warning}");
-        }
-        let topology = Box::new(installation.topology.clone());
-        self.handle.live().set_aliases(aliases(&loaded.config));
-        self.board.configure(loaded, &installation);
-        *self
-            .installation
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = installation;
-        self.handle.tell(Event::Configured { topology }, Vec::new());
+    pub fn reload(&self, loaded: Loaded) {
+        self.force.put_in(&loaded);
+        self.configured.send_replace(Arc::new(loaded));
         info!("the configuration was read again and is in force");
     }
 
@@ -352,7 +371,7 @@ impl Server {
                 Some(Notice::Restart) => break End::Restart,
                 Some(Notice::Reload) => {
                     if let Some(loaded) = reload() {
-                        self.reload(&loaded);
+                        self.reload(loaded);
                     }
                 }
                 Some(notice) => self.hear(notice),
@@ -496,7 +515,7 @@ fn cloud_access(
 }
 
 /// Other names of endpoints, by name.
-fn aliases(config: &Config) -> HashMap<String, Vec<String>> {
+pub(super) fn aliases(config: &Config) -> HashMap<String, Vec<String>> {
     let endpoints = config.endpoint.iter();
     endpoints
         .map(|endpoint| (endpoint.name.clone(), endpoint.aliases.clone()))

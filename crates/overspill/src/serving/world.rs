@@ -41,6 +41,8 @@ pub struct Drivers {
     pub(super) cloud: Option<Cloud>,
     /// Cloud pools that the cloud's driver was told of.
     pub(super) cloud_known: BTreeSet<PoolId>,
+    /// The installation that they are of.
+    pub(super) cloud_number: u64,
     /// The server as local workers reach it.
     pub(super) server: String,
     pub(super) secret: [u8; 32],
@@ -156,8 +158,13 @@ impl Drivers {
     /// The cloud's driver, told of all pools that there are.
     fn cloud(&mut self, pool: PoolId) -> Option<&Cloud> {
         let cloud = self.cloud.as_ref()?;
+        let installation = read(&self.installation);
+        if installation.number != self.cloud_number {
+            // A pool may lead to another endpoint now.
+            self.cloud_known.clear();
+            self.cloud_number = installation.number;
+        }
         if self.cloud_known.insert(pool) {
-            let installation = read(&self.installation);
             let planned = self.live.pools().into_iter().filter_map(|(id, name, key)| {
                 let endpoints = &installation.topology.endpoints;
                 let endpoint = endpoints.iter().find(|endpoint| endpoint.name == name)?;

@@ -29,6 +29,7 @@ use crate::doctor::{self, Finding};
 use crate::engine::api::{Engine as _, Unavailable};
 use crate::engine::handle::Handle;
 use crate::gpu::{GpuMonitor, GpuSnapshot, NvmlGpus};
+use crate::kept::desired::{is_kept, pool_key};
 use crate::topology::Installation;
 
 /// How often the core is looked at.
@@ -91,9 +92,22 @@ impl Settings {
 fn gpu_memory(loaded: &Loaded) -> BTreeMap<(String, String), u32> {
     let endpoints = loaded.config.endpoint.iter();
     let pools = endpoints.flat_map(|e| e.cloud.iter().map(move |pool| (&e.name, pool)));
-    let known = pools.filter_map(|(endpoint, pool)| {
-        let gpu = known::gpu(pool.gpu.0.first()?)?;
-        Some(((endpoint.clone(), pool.name.clone()), gpu.memory_gb))
+    let known = pools.flat_map(|(endpoint, pool)| {
+        let types = pool.gpu.0.iter();
+        let memory = types.filter_map(|name| Some((name, known::gpu(name)?.memory_gb)));
+        let of = |name: &String| {
+            if is_kept(pool) {
+                pool_key(&pool.name, name)
+            } else {
+                pool.name.clone()
+            }
+        };
+        // Of a pool that may get several types, the first is the one that is meant.
+        let first = if is_kept(pool) { usize::MAX } else { 1 };
+        let memory = memory.take(first);
+        memory
+            .map(|(name, gb)| ((endpoint.clone(), of(name)), gb))
+            .collect::<Vec<_>>()
     });
     known.collect()
 }

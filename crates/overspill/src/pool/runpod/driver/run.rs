@@ -52,6 +52,7 @@ pub(super) enum Done {
         is_known: bool,
     },
     TtlSet,
+    Left,
 }
 
 /// Everything that the task owns.
@@ -186,6 +187,7 @@ impl Runner {
     }
 
     fn configure(&mut self, pools: Vec<CloudPool>, now_ms: i64) {
+        let mut left = Vec::new();
         for state in self.pools.values_mut() {
             state.is_retired = true;
         }
@@ -196,11 +198,20 @@ impl Runner {
                     state.is_retired = false;
                 }
                 // Another endpoint under the same name: what the old one has is still asked there.
-                Some(state) => *state = PoolState::in_place_of(state, access, now_ms),
+                Some(state) => {
+                    if state.can_manage() && state.lane.wanted().is_some_and(|range| range.max > 0)
+                    {
+                        left.push(state.access.clone());
+                    }
+                    *state = PoolState::in_place_of(state, access, now_ms);
+                }
                 None => {
                     self.pools.insert(access.id, PoolState::new(access, now_ms));
                 }
             }
+        }
+        for access in left {
+            self.leave(access);
         }
         for state in self.pools.values_mut().filter(|state| state.is_retired) {
             if state.lane.wanted().is_some() {
@@ -264,7 +275,7 @@ impl Runner {
                 sent,
                 outcome,
             } => self.on_scaled(pool, sent, outcome, now_ms),
-            Done::TtlSet => {}
+            Done::TtlSet | Done::Left => {}
             Done::Read { pool, outcome } => self.on_read(pool, outcome, now_ms),
             Done::Found {
                 attempt,

@@ -434,6 +434,33 @@ async fn a_refused_key_stops_submissions_and_is_told_once() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_its_pool_leaves_is_set_to_zero() {
+    let endpoint = r#"{"id":"ep1","workers":{"min":0,"max":2}}"#;
+    let mut rig = Rig::start(move |_seen| endpoint.into_response()).await;
+    rig.driver.scale(POOL, 0, 2);
+    assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
+    let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
+    let management = Management::new(&rig.cloud.account(), timeouts(), limiter).unwrap();
+    rig.driver.configure(vec![CloudPool {
+        id: POOL,
+        endpoint_id: "ep2".to_owned(),
+        data_plane: rig.cloud.data_plane_on(Arc::new(SystemClock::start())),
+        management: Some(management),
+        managed: Managed::Limits,
+        idle_timeout_s: 5,
+        price: None,
+        streams: false,
+    }]);
+    rig.driver.scale(POOL, 0, 1);
+    assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
+    let none = br#"{"workers":{"min":0,"max":0}}"#;
+    let is_left = |seen: &Seen| seen.path.ends_with("/ep1") && seen.body.as_ref() == none;
+    while !rig.cloud.seen().iter().any(is_left) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_paused_endpoint_gets_its_limits_again() {
     let endpoint = r#"{"id":"ep1","name":"n","workers":{"min":0,"max":2},"scaling":{"type":"QUEUE_DELAY","queueDelay":4},"timeout":1,"createdAt":"x"}"#;
     let mut rig = Rig::start(move |seen| match seen.method.as_str() {
