@@ -1,5 +1,6 @@
 //! An endpoint: the named place jobs are sent to. What is durable of it, and what is live.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use crate::time::Timestamp;
 use crate::topology::{EndpointSpec, Limits};
 
 /// An endpoint as the running core holds it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Endpoint {
     /// What is durable.
     pub record: EndpointRecord,
@@ -32,7 +33,7 @@ pub struct Endpoint {
     /// When it is looked at next without an event.
     pub look_at: Timestamp,
     /// What the scaler last said, so that only news is told.
-    pub last_reason: Option<&'static str>,
+    pub last_reason: Option<Cow<'static, str>>,
     /// The cap that allows fewer cloud workers than are wanted.
     pub cap_hit: Option<CapHit>,
 }

@@ -11,6 +11,15 @@ use crate::time::{DurationMs, Timestamp};
 use crate::topology::{Limits, Topology};
 use crate::webhook::{Webhook, WebhookOutcome};
 
+/// Words that decisions look for in texts of others. Whoever leaves such a text out of a journal keeps
+/// them, or the replay would decide otherwise.
+pub const TELLING: [&str; 1] = [
+    // A platform's own time-out, not the handler's.
+    PLATFORM_TIMED_OUT,
+];
+/// RunPod says so of an attempt that it gave up on.
+pub const PLATFORM_TIMED_OUT: &str = "timed out after";
+
 /// Where the driver keeps the bytes of an input, output or chunk until the change that stores them.
 ///
 /// Zero bytes under handle 0 mean "no payload".

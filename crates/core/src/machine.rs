@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::attempt::{Attempt, Place};
 use crate::budget::{BudgetRecord, Caps};
 use crate::calendar::Calendar;
@@ -30,7 +32,7 @@ pub(crate) const SCALE_PERIOD_MIN: DurationMs = DurationMs::from_millis(100);
 pub(crate) const SCALE_PERIOD_MAX: DurationMs = DurationMs::from_secs(1);
 
 /// A held job-take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Poll {
     pub(crate) worker: WorkerId,
     pub(crate) room: u32,
@@ -38,7 +40,10 @@ pub(crate) struct Poll {
 }
 
 /// All live state, and every decision over it.
-#[derive(Debug, Clone, Default)]
+///
+/// Its serialised form is a checkpoint for the journal: a core read from it goes on exactly as this one
+/// does. It is no store: its shape follows the code, and another version may not read it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Core {
     pub(crate) now: Timestamp,
     pub(crate) endpoints: BTreeMap<EndpointId, Endpoint>,
@@ -46,6 +51,7 @@ pub struct Core {
     pub(crate) devices: BTreeMap<DeviceId, Device>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) jobs: Jobs,
+    #[serde(with = "crate::change::as_list")]
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) polls: BTreeMap<PollId, Poll>,
     pub(crate) timers: Timers,

@@ -41,7 +41,7 @@ impl Billed {
 }
 
 /// Worker time that is not in the ledger yet, and what is known of the workers that make it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meter {
     counted_at: Option<Timestamp>,
     billed: Billed,

@@ -15,7 +15,7 @@ use crate::topology::{PoolKind, PoolSpec, RunPodSpec};
 const KEPT_WARM_SLACK: DurationMs = DurationMs::from_secs(30);
 
 /// A pool as the running core holds it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Pool {
     /// What is durable.
     pub record: PoolRecord,
@@ -30,7 +30,7 @@ pub struct Pool {
 }
 
 /// A local pool's place for one worker on one card.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
     /// Who sits there.
     pub worker: Option<WorkerId>,
@@ -43,7 +43,7 @@ pub struct Seat {
 }
 
 /// What is known of a pool's side at RunPod; forgotten at a restart, and asked for again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudSide {
     /// Its workers by state, where known.
     pub workers: Option<CloudWorkerCounts>,
@@ -86,7 +86,7 @@ pub struct CloudSide {
 
 /// How many workers RunPod's quota leaves a pool. No call tells it: it is found between what was
 /// refused and what was accepted, and forgotten after a while, for others may have left room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LearnedQuota {
     /// The most that is asked for; 1 or more.
     pub max: u32,

@@ -20,6 +20,7 @@ mod contract;
 mod data_plane_contract;
 #[path = "../../emulator/tests/emulator/document.rs"]
 mod document;
+mod journal;
 mod keeper;
 mod kept;
 mod management_document;

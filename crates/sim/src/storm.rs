@@ -61,8 +61,9 @@ enum Phase {
     Lull { billed: u64 },
 }
 
-/// Runs one seed and keeps the last `keep` lines of its trace.
-pub(crate) fn run(seed: u64, weather: &Weather, keep: usize) -> Outcome {
+/// Runs one seed and keeps the last `keep` lines of its trace. With `journals`, its journal must come out
+/// as the run did.
+pub(crate) fn run(seed: u64, weather: &Weather, keep: usize, journals: bool) -> Outcome {
     let faults = Faults::new(seed, weather);
     let names = faults.names();
     let mut scene = Scene::new(seed, faults, keep);
@@ -84,7 +85,11 @@ pub(crate) fn run(seed: u64, weather: &Weather, keep: usize) -> Outcome {
         longest,
         ..Storm::still(scene, load, cloud)
     };
+    if journals {
+        storm.driver.keep_journal();
+    }
     storm.weather();
+    storm.driver.replay();
     let mut violations = std::mem::take(&mut storm.oracle.violations);
     violations.extend(storm.driver.violations);
     let lasted = storm.scene.now;

@@ -3,7 +3,9 @@
 use crate::attempt::{Attempt, CloudPhase, Place};
 use crate::change::{Change, FinalState};
 use crate::effect::{Effect, Out};
-use crate::event::{CloudJobState, CloudRefusal, CloudWorkerCounts, PayloadRef};
+use crate::event::{
+    CloudJobState, CloudRefusal, CloudWorkerCounts, PLATFORM_TIMED_OUT, PayloadRef,
+};
 use crate::explain::Reason;
 use crate::id::{AttemptId, EndpointId, PoolId};
 use crate::machine::Core;
@@ -132,7 +134,7 @@ impl Core {
             }
             CloudJobState::Cancelled => self.on_cloud_cancelled(id, out),
             CloudJobState::TimedOut { error, execution } => {
-                let is_platforms = error.contains("timed out after");
+                let is_platforms = error.contains(PLATFORM_TIMED_OUT);
                 if is_platforms {
                     self.lose(id, "cloud_worker_lost", out);
                 } else if execution.is_none() && !self.was_seen_running(id) {

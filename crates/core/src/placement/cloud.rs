@@ -1,6 +1,8 @@
 //! Hands to the cloud what the local cards cannot start soon enough: draws the picture, asks the
 //! scaler, reserves the money, sets RunPod's limits, submits.
 
+use std::borrow::Cow;
+
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
 use crate::effect::{Effect, Out};
@@ -277,8 +279,8 @@ impl Core {
         }
         endpoint.cap_hit = hit;
         let code = reason.as_ref().map(Reason::code);
-        if endpoint.last_reason != code {
-            endpoint.last_reason = code;
+        if endpoint.last_reason.as_deref() != code {
+            endpoint.last_reason = code.map(Cow::Borrowed);
             if let Some(reason) = reason {
                 out.effect(Effect::Decided {
                     endpoint: id,

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::{DurationMs, Timestamp};
 
 /// Finished durations that are remembered over all classes.
@@ -30,16 +32,19 @@ const START_MEAN: DurationMs = DurationMs::from_secs(45);
 const START_LONGEST: DurationMs = DurationMs::from_secs(60);
 
 /// Everything learned of one endpoint.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct History {
     all: VecDeque<DurationMs>,
     by_class: BTreeMap<u32, VecDeque<DurationMs>>,
     starts: VecDeque<DurationMs>,
     /// Arrivals a second as of `rate_at`.
+    #[serde(with = "bits")]
     rate: f64,
     rate_at: Timestamp,
     /// Jobs started, and those of them that started late; older ones fade.
+    #[serde(with = "bits")]
     begun: f64,
+    #[serde(with = "bits")]
     late: f64,
 }
 
@@ -146,6 +151,20 @@ fn beyond(ring: &VecDeque<DurationMs>, elapsed: DurationMs) -> Option<(u64, u64)
         (sum + length.saturating_sub(elapsed).as_millis(), count + 1)
     });
     (count > 0).then_some((sum, count))
+}
+
+/// Numbers as their bits: a checkpoint must give back the very same ones.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.to_bits().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
 }
 
 #[cfg(test)]

@@ -24,10 +24,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["history", "jobs_per_hour", "users"])]
     pub trace: Option<PathBuf>,
     /// The running server's own jobs of this long, such as 7d
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["jobs_per_hour", "users"])]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, group = "recorded", conflicts_with_all = ["jobs_per_hour", "users"])]
     pub history: Option<DurationMs>,
-    /// Only jobs of this endpoint, with --history
-    #[arg(long, value_name = "NAME", requires = "history")]
+    /// Only jobs of this endpoint, of what was recorded
+    #[arg(long, value_name = "NAME", requires = "recorded")]
     pub endpoint: Option<String>,
     /// A described load: jobs an hour, as one number or 24 with commas between, by hour of the day
     #[arg(
@@ -182,6 +182,7 @@ async fn history(
             arrival: Timestamp::from_millis(at - first),
             duration: DurationMs::from_millis(ran),
             class: u32::try_from(class).unwrap_or(u32::MAX),
+            is_low_priority: false,
         });
     }
     Ok(trace)

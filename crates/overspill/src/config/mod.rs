@@ -42,7 +42,8 @@ pub use local::{Devices, LocalPool};
 pub use locate::{LocateError, locate};
 pub use problem::{Problem, Severity};
 pub use settings::{
-    Auth, Budget, Config, RateLimits, Regions, Runpod, RunpodAccess, TimeZone, Url, Webhooks,
+    Auth, Budget, Config, Journal, RateLimits, Regions, Runpod, RunpodAccess, TimeZone, Url,
+    Webhooks,
 };
 pub use show::key_docs;
 pub use units::MemorySize;
@@ -102,6 +103,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--data-dir`, from the current folder.
     pub data_dir: Option<String>,
+    /// `--journal`, from the current folder.
+    pub journal: Option<String>,
 }
 
 /// Reads and checks the file at `path`.
@@ -167,10 +170,11 @@ pub fn parse(
     let flag_values = [
         ("--listen", "listen", &flags.listen),
         ("--data-dir", "data_dir", &flags.data_dir),
+        ("--journal", "journal.file", &flags.journal),
     ];
     for (flag, key, value) in flag_values {
         if let Some(value) = value {
-            overlay::apply_flag(&mut root, flag, key, value);
+            overlay::apply_flag(&mut root, flag, key, value, &mut problems);
         }
     }
     interpolate::interpolate(&mut root, environment, strictness, &mut problems);

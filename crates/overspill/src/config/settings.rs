@@ -15,6 +15,10 @@ use super::endpoint::Endpoint;
 use super::env::{self, Environment};
 use super::node::Node;
 use super::problem::{did_you_mean, quoted};
+use super::units::MemorySize;
+
+/// A journal has four files of at least a million bytes.
+const JOURNAL_BYTES_MIN: u64 = 4_000_000;
 
 section! {
     /// The whole configuration, every default filled in and every rule checked.
@@ -50,6 +54,8 @@ section! {
         pub regions: Option<Regions> = None,
         /// Where results may be sent.
         pub webhooks: Webhooks = defaults(),
+        /// Where facts and decisions are written down, to be replayed.
+        pub journal: Journal = defaults(),
         /// The endpoints, each a named place that jobs are sent to.
         pub endpoint: Vec<Endpoint> = Vec::new(),
     }
@@ -126,6 +132,16 @@ section! {
         /// Receivers on private addresses that are allowed all the same, as `host` or
         /// `host:port`.
         pub allow: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// Where facts and decisions are written down, to be replayed by `overspill simulate --journal`.
+    pub struct Journal in "[journal]" {
+        /// The file; the ones before it are named with `.1` to `.3`. Left out: no journal.
+        pub file: Option<PathBuf> = None,
+        /// The size of all its files together; the oldest goes when it is reached.
+        pub max_size: MemorySize = MemorySize::from_bytes(256_000_000),
     }
 }
 
@@ -265,6 +281,17 @@ impl Check for Regions {
                     cx.error(node.place_of("map"), message);
                 }
             }
+        }
+    }
+}
+
+impl Check for Journal {
+    fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
+        if self.max_size.as_bytes() < JOURNAL_BYTES_MIN {
+            cx.error(
+                node.place_of("max_size"),
+                "a journal of less than 4MB holds too little; expected a size such as \"256MB\"",
+            );
         }
     }
 }

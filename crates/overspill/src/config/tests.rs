@@ -510,6 +510,7 @@ fn flags_win_over_variables_and_are_named() {
     let flags = Flags {
         listen: Some("0.0.0.0:1".to_owned()),
         data_dir: Some("/d".to_owned()),
+        journal: Some("j".to_owned()),
     };
     let environment = Environment::from_pairs([("OVERSPILL__LISTEN", "127.0.0.1:9")]);
     let refused = parse(

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::api::{Payload, TakenJob, WorkerFacts};
+use super::journal::{Journal, Steps};
 use super::live::Live;
 use super::message::{Message, Query, StoreUse};
 use super::world::World;
@@ -65,6 +66,7 @@ pub struct Engine {
     next_request: u64,
     house: House,
     spans: JobSpans,
+    journal: Option<Journal>,
 }
 
 struct HeldPoll {
@@ -125,6 +127,8 @@ pub struct Parts {
     pub alive: Vec<WorkerId>,
     /// Counts of progress and chunks.
     pub activity: Arc<Activity>,
+    /// Where facts and decisions are written down, if they are.
+    pub journal: Option<Journal>,
 }
 
 impl Engine {
@@ -153,8 +157,9 @@ impl Engine {
             next_request: 0,
             house: House::new(),
             spans,
+            journal: parts.journal,
         };
-        engine.rebuild()?;
+        engine.rebuild(true)?;
         engine.look_at_disk();
         Ok(engine)
     }
@@ -172,6 +177,9 @@ impl Engine {
             if let Some(done) = stop {
                 if let Err(error) = self.store.close() {
                     error!(%error, "the store could not be closed; it recovers at the next start");
+                }
+                if let Some(journal) = &self.journal {
+                    journal.sync();
                 }
                 let _ = done.send(());
                 return;
@@ -318,14 +326,11 @@ impl Engine {
     }
 
     fn batch(&mut self, pending: Pending) {
-        let mut out = Out::default();
         let now = self.now();
-        for fed in &pending.events {
-            self.core.handle(now, fed.event.clone(), &mut out);
+        if let Some(journal) = &mut self.journal {
+            journal.offer(&self.core);
         }
-        if pending.events.is_empty() {
-            self.core.handle(now, Event::TimePassed, &mut out);
-        }
+        let (out, steps) = self.handle(now, &pending.events);
         match self.commit(&out.changes, &pending.payloads) {
             Ok(()) => self.publish(&out.changes, &pending.payloads),
             Err(cause) => {
@@ -334,13 +339,42 @@ impl Engine {
             }
         }
         self.tell_spans(&pending.events, &out.changes);
-        self.carry_out(out.effects);
+        self.note_and_carry_out(now, steps, out);
         for query in pending.queries {
             query(&self.core);
         }
         for store_use in pending.uses {
             store_use(self.store.as_mut());
         }
+    }
+
+    /// Lets the core handle these facts, or that time passed where there are none.
+    fn handle(&mut self, now: Timestamp, events: &[Fed]) -> (Out, Steps) {
+        let (mut out, mut steps) = (Out::default(), Steps::default());
+        let is_journaled = self.journal.is_some();
+        for fed in events {
+            self.core.handle(now, fed.event.clone(), &mut out);
+            if is_journaled {
+                steps.note(Some(fed.event.clone()), &out.changes, &out.effects);
+            }
+        }
+        if events.is_empty() {
+            // Where nothing is due, nothing comes of it.
+            let is_due = self.core.next_wakeup().is_some_and(|at| at <= now);
+            self.core.handle(now, Event::TimePassed, &mut out);
+            if is_journaled && is_due {
+                steps.note(Some(Event::TimePassed), &out.changes, &out.effects);
+            }
+        }
+        (out, steps)
+    }
+
+    /// After the commit: writes down what was handled, and does what is to be done.
+    fn note_and_carry_out(&mut self, now: Timestamp, steps: Steps, out: Out) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(now, steps, out.changes, out.effects.clone());
+        }
+        self.carry_out(out.effects);
     }
 
     fn commit(
@@ -365,7 +399,7 @@ impl Engine {
     fn recover(&mut self, pending: Pending, cause: &StoreError) {
         warn!(error = %cause, "a commit failed: the core is restored from the store");
         self.look_at_disk();
-        if let Err(error) = self.rebuild() {
+        if let Err(error) = self.rebuild(false) {
             die(&error);
         }
         let mut again = Pending {
@@ -405,20 +439,17 @@ impl Engine {
             request: None,
         }));
         // A second failure in a row answers everyone: the disk is full, or worse.
-        let mut out = Out::default();
         let now = self.now();
-        for fed in &again.events {
-            self.core.handle(now, fed.event.clone(), &mut out);
-        }
+        let (out, steps) = self.handle(now, &again.events);
         match self.commit(&out.changes, &again.payloads) {
             Ok(()) => {
                 self.publish(&out.changes, &again.payloads);
                 self.tell_spans(&again.events, &out.changes);
-                self.carry_out(out.effects);
+                self.note_and_carry_out(now, steps, out);
             }
             Err(cause) => {
                 warn!(error = %cause, "the repeated commit failed too");
-                if let Err(error) = self.rebuild() {
+                if let Err(error) = self.rebuild(false) {
                     die(&error);
                 }
                 for fed in &again.events {
@@ -438,24 +469,32 @@ impl Engine {
     }
 
     /// The core as the store has it; the same code at start and after a failed commit.
-    fn rebuild(&mut self) -> Result<(), StoreError> {
+    fn rebuild(&mut self, is_start: bool) -> Result<(), StoreError> {
         let snapshot = self.store.restore()?;
         let (jobs, attempts) = (snapshot.jobs.len(), snapshot.attempts.len());
         let now = self.now();
+        if let Some(journal) = &mut self.journal {
+            journal.restored(now, is_start, snapshot.clone());
+        }
         self.core = Core::restore(snapshot, now);
-        let mut out = Out::default();
         let topology = Box::new(self.topology.clone());
-        self.core
-            .handle(now, Event::Configured { topology }, &mut out);
         let workers = self.alive.iter().copied().collect();
-        self.core
-            .handle(now, Event::WorkersAlive { workers }, &mut out);
+        let boot = [
+            Event::Configured { topology },
+            Event::WorkersAlive { workers },
+        ]
+        .map(|event| Fed {
+            event,
+            request: None,
+        });
+        let (mut out, mut steps) = self.handle(now, &boot);
         self.core.resume(&mut out);
+        steps.note(None, &out.changes, &out.effects);
         self.commit(&out.changes, &BTreeMap::new())?;
         self.publish_all();
         self.publish(&out.changes, &BTreeMap::new());
         self.tell_spans(&[], &out.changes);
-        self.carry_out(out.effects);
+        self.note_and_carry_out(now, steps, out);
         info!(jobs, attempts, "the core is restored");
         Ok(())
     }
@@ -703,4 +742,4 @@ pub type Inbox = Sender<Message>;
 
 mod house;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

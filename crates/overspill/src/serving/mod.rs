@@ -33,6 +33,7 @@ use crate::clock::ServerClock;
 use crate::config::{Config, Environment, Loaded, Runpod, RunpodAccess, env};
 use crate::engine::api::Engine as _;
 use crate::engine::handle::Handle;
+use crate::engine::journal::{self, Journal};
 use crate::engine::live::Live;
 use crate::engine::message::Message;
 use crate::engine::run::{Activity, Engine, Parts};
@@ -86,6 +87,15 @@ pub enum StartError {
         #[source]
         source: StoreError,
     },
+    /// The journal's file.
+    #[error("the journal \"{}\" cannot be written", path.display())]
+    Journal {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The first key.
     #[error(transparent)]
     Key(#[from] BootstrapError),
@@ -114,7 +124,10 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Store { .. } | Self::System(_) | Self::Seal(SealKeyError::File { .. }) => 74,
+            Self::Store { .. }
+            | Self::Journal { .. }
+            | Self::System(_)
+            | Self::Seal(SealKeyError::File { .. }) => 74,
             Self::Seal(SealKeyError::Malformed { .. })
             | Self::Key(_)
             | Self::Loop(_)
@@ -234,6 +247,21 @@ impl Server {
         };
         let activity = Arc::new(Activity::default());
         let reader = store.reader();
+        let journal = match &config.journal.file {
+            Some(path) => {
+                let options = journal::Options {
+                    path: path.clone(),
+                    bytes_max: config.journal.max_size.as_bytes(),
+                    installation: options.installation.clone(),
+                };
+                let started = Journal::start(options);
+                Some(started.map_err(|source| StartError::Journal {
+                    path: path.clone(),
+                    source,
+                })?)
+            }
+            None => None,
+        };
         let parts = Parts {
             store: Box::new(store),
             world: Box::new(drivers),
@@ -242,6 +270,7 @@ impl Server {
             topology,
             alive,
             activity: Arc::clone(&activity),
+            journal,
         };
         let engine = Engine::restore(parts, messages).map_err(store_error)?;
         std::thread::Builder::new()

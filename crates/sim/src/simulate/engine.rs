@@ -100,6 +100,8 @@ pub(super) struct Engine<'a> {
     faults: ChaCha8Rng,
     pub(super) history: History,
     pub(super) queue: VecDeque<usize>,
+    /// Jobs of low priority: behind all others, and nothing is started for them.
+    pub(super) low: VecDeque<usize>,
     /// How often each waiting or running job was tried, where that is more than never.
     tried: Vec<u8>,
     /// Attempts that run on local slots.
@@ -143,6 +145,7 @@ impl<'a> Engine<'a> {
             faults: ChaCha8Rng::seed_from_u64(settings.seed ^ 0x0066_6175_6c74),
             history: History::default(),
             queue: VecDeque::new(),
+            low: VecDeque::new(),
             tried: vec![0; trace.jobs.len()],
             local: BTreeSet::new(),
             alive: BTreeSet::new(),
@@ -178,7 +181,8 @@ impl<'a> Engine<'a> {
                 told = self.left;
                 watch(self.trace.jobs.len() - self.left);
             }
-            if self.left == 0 && self.queue.is_empty() {
+            // Jobs of low priority that no worker is there for wait without limit.
+            if self.left == self.low.len() && self.queue.is_empty() {
                 let end = *ended_at.get_or_insert(self.now);
                 if self.alive.is_empty() || self.now.since(end) > TAIL {
                     break;
@@ -194,11 +198,13 @@ impl<'a> Engine<'a> {
         match happening {
             Happening::Arrival { job } => {
                 self.arrived = job + 1;
-                if policy.foresight().is_none() {
-                    self.history.arrived(self.now);
+                if !self.trace.jobs[job].is_low_priority {
+                    if policy.foresight().is_none() {
+                        self.history.arrived(self.now);
+                    }
+                    policy.arrived(self.now);
                 }
-                policy.arrived(self.now);
-                self.queue.push_back(job);
+                self.queue_of(job).push_back(job);
                 if let Some(next) = self.trace.jobs.get(job + 1) {
                     self.put(next.arrival, Happening::Arrival { job: job + 1 });
                 }
@@ -302,7 +308,7 @@ impl<'a> Engine<'a> {
         }
         back.sort_unstable();
         for &job in back.iter().rev() {
-            self.queue.push_front(job);
+            self.queue_of(job).push_front(job);
         }
         self.stop(worker);
     }
@@ -339,42 +345,72 @@ impl<'a> Engine<'a> {
         } else if self.tried[job] >= ATTEMPTS_MAX {
             self.left -= 1;
         } else {
-            self.queue.push_front(job);
+            self.queue_of(job).push_front(job);
+        }
+    }
+
+    fn queue_of(&mut self, job: usize) -> &mut VecDeque<usize> {
+        if self.trace.jobs[job].is_low_priority {
+            &mut self.low
+        } else {
+            &mut self.queue
         }
     }
 
     /// Hands the first jobs of the queue out, in order.
     pub(super) fn hand_out(&mut self) {
-        let local_slots = self.settings.local_slots_total();
         while let Some(&job) = self.queue.front() {
-            if self.local.len() < local_slots {
-                let attempt = self.note_start(job, None, 1.0);
-                self.local.insert(attempt);
-                let end = self.attempts[attempt].ended_at;
-                self.put(end, Happening::LocalDone { attempt });
-            } else if let Some(&(Reverse(busy), worker)) =
-                self.open.first().filter(|_| self.spill > 0)
-            {
-                self.spill = self.spill.saturating_sub(u32::from(self.spill != u32::MAX));
-                let offer = self.workers[worker].as_ref().map_or(0, |w| w.offer);
-                let speed = self.offers[offer].speed;
-                let attempt = self.note_start(job, Some(worker), speed);
-                let state = self.workers[worker]
-                    .as_mut()
-                    .expect("chosen among the living");
-                state.running.push(attempt);
-                self.idle.remove(&worker);
-                self.open.remove(&(Reverse(busy), worker));
-                if busy + 1 < self.settings.slots as usize {
-                    self.open.insert((Reverse(busy + 1), worker));
+            if !self.begin_local(job) {
+                if self.spill == 0 || !self.begin_cloud(job) {
+                    return;
                 }
-                let end = self.attempts[attempt].ended_at;
-                self.put(end, Happening::CloudDone { worker, attempt });
-            } else {
-                break;
+                self.spill = self.spill.saturating_sub(u32::from(self.spill != u32::MAX));
             }
             self.queue.pop_front();
         }
+        // As the core has it: without local cards any worker that is there, else those always on.
+        let may_go = self.settings.local_slots_total() == 0 || self.settings.min > 0;
+        while let Some(&job) = self.low.front() {
+            let begins = self.begin_local(job) || (may_go && self.begin_cloud(job));
+            if !begins {
+                return;
+            }
+            self.low.pop_front();
+        }
+    }
+
+    /// On a free local slot, if there is one.
+    fn begin_local(&mut self, job: usize) -> bool {
+        if self.local.len() >= self.settings.local_slots_total() {
+            return false;
+        }
+        let attempt = self.note_start(job, None, 1.0);
+        self.local.insert(attempt);
+        let end = self.attempts[attempt].ended_at;
+        self.put(end, Happening::LocalDone { attempt });
+        true
+    }
+
+    /// On the fullest cloud worker with a free slot, if there is one.
+    fn begin_cloud(&mut self, job: usize) -> bool {
+        let Some(&(Reverse(busy), worker)) = self.open.first() else {
+            return false;
+        };
+        let offer = self.workers[worker].as_ref().map_or(0, |w| w.offer);
+        let speed = self.offers[offer].speed;
+        let attempt = self.note_start(job, Some(worker), speed);
+        let state = self.workers[worker]
+            .as_mut()
+            .expect("chosen among the living");
+        state.running.push(attempt);
+        self.idle.remove(&worker);
+        self.open.remove(&(Reverse(busy), worker));
+        if busy + 1 < self.settings.slots as usize {
+            self.open.insert((Reverse(busy + 1), worker));
+        }
+        let end = self.attempts[attempt].ended_at;
+        self.put(end, Happening::CloudDone { worker, attempt });
+        true
     }
 
     /// Writes down that `job` starts now; returns the number of the attempt.
@@ -382,7 +418,7 @@ impl<'a> Engine<'a> {
         let spec = self.trace.jobs[job];
         let is_first = self.tried[job] == 0;
         self.tried[job] = self.tried[job].saturating_add(1);
-        if is_first {
+        if is_first && !spec.is_low_priority {
             let wait = self.now.since(spec.arrival);
             self.history.began(wait > self.settings.max_wait);
         }

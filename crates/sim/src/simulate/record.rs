@@ -195,11 +195,12 @@ impl Run {
         }
     }
 
-    /// How long each job waited for its first start, in order of start.
+    /// How long each job waited for its first start, in order of start; no promise holds for those of
+    /// low priority, which are left out.
     pub fn waits<'a>(&'a self, trace: &'a Trace) -> impl Iterator<Item = DurationMs> + 'a {
         self.attempts
             .iter()
-            .filter(|attempt| attempt.is_first)
+            .filter(|attempt| attempt.is_first && !trace.jobs[attempt.job].is_low_priority)
             .map(|attempt| attempt.started_at.since(trace.jobs[attempt.job].arrival))
     }
 
@@ -227,16 +228,28 @@ impl Run {
         for attempt in self.attempts.iter().filter(|attempt| !attempt.is_failed) {
             ends[attempt.job] = ends[attempt.job].saturating_add(1);
         }
-        let is_in_order = firsts().enumerate().all(|(n, attempt)| n == attempt.job);
+        // Jobs of low priority may wait for ever.
+        let is_low = |job: usize| trace.jobs[job].is_low_priority;
         let can_fail = settings.failing_share > 0.0;
-        let is_ended_once = ends.iter().all(|&n| n == 1 || (n == 0 && can_fail));
-        if jobs != ran || !is_ended_once {
+        let mut has_begun = vec![false; jobs];
+        for attempt in firsts() {
+            has_begun[attempt.job] = true;
+        }
+        let waits = |job: usize| is_low(job) && !has_begun[job];
+        let is_ended_once = ends
+            .iter()
+            .enumerate()
+            .all(|(job, &n)| n == 1 || (n == 0 && (can_fail || waits(job))));
+        let waiting = (0..jobs).filter(|&job| waits(job)).count();
+        if !is_ended_once || ran + waiting != jobs {
             return Err(Broken::Jobs { jobs, ran });
         }
-        if !is_in_order {
-            let odd = firsts().enumerate().find(|(n, attempt)| *n != attempt.job);
-            let job = odd.map_or(0, |(_, attempt)| attempt.job);
-            return Err(Broken::Order { job });
+        for low in [false, true] {
+            let mine = firsts().filter(|attempt| is_low(attempt.job) == low);
+            let all = (0..jobs).filter(|&job| is_low(job) == low);
+            if let Some((_, odd)) = all.zip(mine).find(|(job, attempt)| *job != attempt.job) {
+                return Err(Broken::Order { job: odd.job });
+            }
         }
         for pair in self.attempts.windows(2) {
             if pair[0].started_at > pair[1].started_at {
@@ -351,7 +364,7 @@ fn most_at_once(spans: impl Iterator<Item = (i64, i64)>) -> usize {
     clippy::cast_sign_loss,
     reason = "an index between the first and the last"
 )]
-fn quantile(sorted: &[u64], share: f64) -> u64 {
+pub(crate) fn quantile(sorted: &[u64], share: f64) -> u64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted
         .get(rank.saturating_sub(1))

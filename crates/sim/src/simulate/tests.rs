@@ -13,6 +13,7 @@ fn arrivals(count: u32, gap_ms: i64, length_ms: u64, burst: u32) -> Trace {
         arrival: Timestamp::from_millis(i64::from(n / burst) * i64::from(burst) * gap_ms),
         duration: DurationMs::from_millis(length_ms + u64::from(n * 7 % 13) * length_ms / 13),
         class: n % 3,
+        is_low_priority: false,
     };
     Trace {
         jobs: (0..count).map(job).collect(),

@@ -15,7 +15,7 @@ impl World for Nobody {
 }
 
 /// One endpoint without workers; with `max` 0 it takes no jobs.
-fn topology(max: u32) -> Topology {
+pub(in crate::engine) fn topology(max: u32) -> Topology {
     let hour = DurationMs::from_secs(3_600);
     Topology {
         endpoints: vec![EndpointSpec {
@@ -39,9 +39,8 @@ fn topology(max: u32) -> Topology {
     }
 }
 
-fn engine(max: u32) -> (Engine, Sender<Message>, EndpointId) {
-    let (inbox, messages) = std::sync::mpsc::channel();
-    let parts = Parts {
+fn parts(max: u32) -> Parts {
+    Parts {
         store: Box::new(MemoryStore::new()),
         world: Box::new(Nobody),
         live: Arc::new(Live::default()),
@@ -49,8 +48,13 @@ fn engine(max: u32) -> (Engine, Sender<Message>, EndpointId) {
         topology: topology(max),
         alive: Vec::new(),
         activity: Arc::new(Activity::default()),
-    };
-    let engine = Engine::restore(parts, messages).unwrap();
+        journal: None,
+    }
+}
+
+fn engine(max: u32) -> (Engine, Sender<Message>, EndpointId) {
+    let (inbox, messages) = std::sync::mpsc::channel();
+    let engine = Engine::restore(parts(max), messages).unwrap();
     let (endpoint, _) = engine.core.endpoint_names().next().expect("one endpoint");
     (engine, inbox, endpoint)
 }
@@ -205,4 +209,44 @@ fn a_second_retry_is_too_late_even_when_its_batch_ends_the_first() {
     batch(vec![purge, second]);
     let refused = Answer::SubmitRefused(SubmitRefusal::DuplicateId);
     assert_eq!(second_answer.try_recv().unwrap(), refused);
+}
+
+#[test]
+fn a_journal_has_what_counted_and_begins_anew_after_a_failed_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.ovj");
+    let journal = Journal::start(crate::engine::journal::Options {
+        path: path.clone(),
+        bytes_max: 1 << 30,
+        installation: "ovs-test".into(),
+    });
+    let (inbox, messages) = std::sync::mpsc::channel();
+    let parts = Parts {
+        journal: Some(journal.unwrap()),
+        ..parts(1)
+    };
+    let mut engine = Engine::restore(parts, messages).unwrap();
+    let (endpoint, _) = engine.core.endpoint_names().next().expect("one endpoint");
+    inbox
+        .send(submission(endpoint, JobId::new(1, false)).0)
+        .unwrap();
+    let pending = engine.gather().expect("a submission");
+    engine.batch(pending);
+    // Nothing is due, and nothing is written of it.
+    engine.batch(Pending::default());
+    let (other, _) = asked(move |request| Event::PurgeAsked { request, endpoint });
+    inbox.send(other).unwrap();
+    let pending = engine.gather().expect("a purge");
+    let cause = StoreError::Io {
+        doing: "write".into(),
+        source: std::io::Error::other("no room"),
+    };
+    engine.recover(pending, &cause);
+    drop(engine);
+    let bytes = std::fs::read(&path).unwrap();
+    let report =
+        overspill_sim::journal::verify(overspill_sim::journal::Reader::new(bytes), &mut ());
+    assert!(report.holds() && report.is_complete(), "{report:?}");
+    // Twice the configuration, who lives and the resume; the submission; the purge, fed in again.
+    assert_eq!((report.segments, report.facts), (2, 8), "{report:?}");
 }
