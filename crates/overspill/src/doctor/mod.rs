@@ -27,6 +27,7 @@ pub const CODES: &[(&str, &[&str])] = &[
             "pool_max_reached",
             "account_limit",
             "price_unknown",
+            "budget_reached",
             "endpoint_paused",
             "no_balance",
             "key_refused",

@@ -1,5 +1,6 @@
 //! Workers do not scale up: a limit, RunPod's refusal, or no room there.
 
+use overspill_core::budget::CapHit;
 use overspill_core::event::CloudRefusal;
 use overspill_core::time::DurationMs;
 use overspill_core::why::CloudFacts;
@@ -67,6 +68,10 @@ fn limits(facts: &EndpointFacts, found: &mut Vec<Finding>) {
         ));
         return;
     }
+    if let Some(hit) = situation.cap_hit {
+        found.push(budget_reached(facts, &hit, waiting));
+        return;
+    }
     let allowed = situation.allowed(max);
     if wanted > allowed && allowed < max {
         let account = situation.account.unwrap_or(0);
@@ -126,6 +131,39 @@ fn limits(facts: &EndpointFacts, found: &mut Vec<Finding>) {
             Some(format!("overspill scale {name} --max {wanted}")),
         ));
     }
+}
+
+/// A cap leaves no money for another worker.
+fn budget_reached(facts: &EndpointFacts, hit: &CapHit, waiting: usize) -> Finding {
+    let state = &hit.state;
+    let (whose, key) = match state.endpoint {
+        Some(_) => ("the endpoint's cap", "`budget` of the [[endpoint]]"),
+        None => ("the cap on everything", "[budget]"),
+    };
+    let frees_in = state.frees_at.since(facts.situation.picture.now);
+    Finding::new(
+        "budget_reached",
+        facts,
+        None,
+        format!(
+            "{whose} of {} per {} leaves no money for another cloud worker, which needs {}: {} spent, {} set \
+             aside, and {waiting} jobs wait longer than promised; the {} ends in {frees_in}",
+            state.cap, state.period, hit.each, state.spent, state.reserved, state.period
+        ),
+        json!({
+            "cap": state.cap.as_nanos(),
+            "spent": state.spent.as_nanos(),
+            "reserved": state.reserved.as_nanos(),
+            "each": hit.each.as_nanos(),
+            "frees_in": frees_in,
+            "waiting": waiting,
+        }),
+        format!(
+            "raise {key} and reload with SIGHUP, or wait: local cards go on, and the cloud does when the {} is over",
+            state.period
+        ),
+        None,
+    )
 }
 
 /// What RunPod said last, where it still refuses. Whether that is trouble.
