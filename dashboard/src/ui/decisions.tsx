@@ -26,6 +26,9 @@ const TONES: Record<string, string> = {
   input_too_large_for_cloud: "late",
 };
 
+/** The tone of a decision, by its code. */
+export const toneOf = (code: string): string => TONES[code] ?? "idle";
+
 export function DecisionLines({ lines }: { lines: Decision[] }) {
   if (lines.length === 0) {
     return <Empty title="Nothing had to be decided yet">Once jobs come in, every decision is listed here with its reason.</Empty>;
@@ -37,7 +40,7 @@ export function DecisionLines({ lines }: { lines: Decision[] }) {
           <details>
             <summary>
               <time dateTime={new Date(line.at_ms).toISOString()}>{clock(line.at_ms)}</time>
-              <Badge state={TONES[line.code] ?? "idle"}>{words(line.code)}</Badge>
+              <Badge state={toneOf(line.code)}>{words(line.code)}</Badge>
               <span class="why">
                 {line.text} <span class="quiet">{line.endpoint}</span>
               </span>
