@@ -207,7 +207,7 @@ async fn an_endpoint_with_jobs_is_paused_and_left() {
     });
     rig.account.management.update(&id, &up).await.unwrap();
     let job = br#"{"input":{"seconds":60}}"#.as_slice().into();
-    rig.account.data_plane.submit(&id, job).await.unwrap();
+    rig.account.data_plane.submit(&id, job, None).await.unwrap();
     let less = TWO.replace(", \"A40\"", "");
     let applied = rig.all(&less).await;
     assert_eq!(applied.left, [(id.clone(), 1)]);
