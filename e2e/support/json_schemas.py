@@ -33,6 +33,15 @@ MAY_BE_NULL = {
 # Objects of numbers by a name.
 COUNTS = {("db salvage", "rows")}
 WORDS = {
+    "applied": "what was done: `created`, `changed`, `removed`, `left`, `failures`; null with `--dry-run`",
+    "catalog_is_live": "whether GPU types were read from RunPod; else from the built-in table",
+    "change": "endpoints to change: `id`, `endpoint`, `pool`, `gpu`, `is_release`, `differences`",
+    "create": "endpoints to make: `endpoint`, `pool`, `gpu`, `image`",
+    "gpu_missing": "GPU types that RunPod does not have: `endpoint`, `pool`, `gpu`",
+    "installation": "this installation's name, which every object of it at RunPod bears",
+    "kept": "ids of endpoints that are as they should be",
+    "orphans": "endpoints that nothing needs any more",
+    "remove": "endpoints to remove",
     "about": "what was asked about: `job` or `scale`",
     "architecture": "the processor that this binary is for",
     "attempt": "attempts made in this generation",

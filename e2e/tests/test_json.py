@@ -79,6 +79,8 @@ def outputs(make, folder):
     yield ask("cancel", waiting[0])
     yield ask("purge", "tts", "--yes")
     yield ask("gpus", "--config", server.config)
+    yield ask("apply", "--dry-run", "--config", server.config)
+    yield ask("reap", "--config", server.config)
     yield ask("keys create", "--name", "reader", "--scope", "jobs:read")
     _, keys = ask("keys list")
     yield "keys list", keys
