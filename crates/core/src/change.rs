@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Attempt;
+use crate::booked::BookedHours;
 use crate::budget::BudgetRecord;
 use crate::endpoint::EndpointRecord;
 use crate::event::{Idempotency, PayloadRef};
@@ -198,6 +199,9 @@ pub struct Snapshot {
     /// Sums of the ledger's lines of the last month.
     #[serde(default)]
     pub spent: SpentBook,
+    /// Sums of the ledger's lines of the last days, by hour and pool.
+    #[serde(default)]
+    pub booked: BookedHours,
 }
 
 impl Snapshot {
@@ -228,7 +232,10 @@ impl Snapshot {
             Change::WorkerGone { worker } => {
                 self.workers.remove(worker);
             }
-            Change::LedgerAdded(entry) => self.spent.add(entry),
+            Change::LedgerAdded(entry) => {
+                self.spent.add(entry);
+                self.booked.add(entry);
+            }
             Change::BudgetPut(record) => self.budget = record.clone(),
             Change::ChunkAdded { .. }
             | Change::ProgressPut { .. }

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Caps;
+use crate::drift::HourRecord;
 use crate::id::{EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
+use crate::money::RatePerHour;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{Limits, Topology};
 use crate::webhook::{Webhook, WebhookOutcome};
@@ -154,6 +156,15 @@ pub struct CloudWorkerCounts {
     pub throttled: u32,
     /// Crashed.
     pub unhealthy: u32,
+}
+
+/// One reading of RunPod's billing records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillRead {
+    /// Those that there are, of one hour each; an hour without one has none (yet).
+    pub records: Vec<HourRecord>,
+    /// What RunPod lists as the hourly price of one worker of the endpoint, where that was read.
+    pub list_price: Option<RatePerHour>,
 }
 
 /// A fact with its consequences to be worked out by [`crate::machine::Core::handle`].
@@ -389,6 +400,29 @@ pub enum Event {
         pool: PoolId,
         /// All of them.
         live: u32,
+    },
+    /// RunPod's limits of a pool were read, and are not those that it confirmed.
+    CloudLimitsChanged {
+        /// Which pool.
+        pool: PoolId,
+        /// Min and max as confirmed.
+        asked: (u32, u32),
+        /// Min and max as read.
+        seen: (u32, u32),
+    },
+    /// RunPod's list of a pool's workers was read while nothing asks for any: so many are on.
+    CloudStandby {
+        /// Which pool.
+        pool: PoolId,
+        /// Workers that are billed.
+        workers: u32,
+    },
+    /// RunPod's billing records of a pool's endpoint were read.
+    CloudBilled {
+        /// Which pool.
+        pool: PoolId,
+        /// What they say.
+        bill: BillRead,
     },
     /// RunPod confirmed the limits we asked for.
     CloudScaled {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::budget::CapHit;
 use crate::event::CloudRefusal;
 use crate::id::{JobId, PoolId};
+use crate::ledger::Cause;
 use crate::money::NanoUsd;
-use crate::time::DurationMs;
+use crate::time::{DurationMs, Timestamp};
 
 /// Why something was, or was not, done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,48 @@ pub enum Reason {
         /// More is asked for again after so long.
         retry_in: DurationMs,
     },
+    /// Cloud workers crash again and again: none is started for a while.
+    CrashLoop {
+        /// Which pool.
+        pool: PoolId,
+        /// Crashes with nothing at work in between.
+        crashes: u32,
+        /// The next start comes after so long, alone.
+        retry_in: DurationMs,
+    },
+    /// RunPod changed a pool's limits by itself; they are set again.
+    LimitsChanged {
+        /// Which pool.
+        pool: PoolId,
+        /// The max that it had confirmed.
+        asked: u32,
+        /// The max that was found.
+        seen: u32,
+    },
+    /// Workers are on at RunPod that nothing asks for.
+    StandbySeen {
+        /// In which pool.
+        pool: PoolId,
+        /// How many.
+        workers: u32,
+        /// What they cost a day.
+        per_day: NanoUsd,
+    },
+    /// RunPod's record of an hour says something else than was counted; the difference is booked.
+    BillDiffers {
+        /// Which pool.
+        pool: PoolId,
+        /// When the hour began.
+        hour: Timestamp,
+        /// What was counted.
+        counted: NanoUsd,
+        /// What RunPod bills.
+        billed: NanoUsd,
+        /// Why, as far as is known.
+        cause: Cause,
+        /// How much of the difference that is.
+        amount: NanoUsd,
+    },
     /// A job that still waits at RunPod is taken back: a local card is free first.
     TakenBack {
         /// Which.
@@ -131,6 +174,10 @@ impl Reason {
             Self::InputTooLargeForCloud { .. } => "input_too_large_for_cloud",
             Self::CloudUnavailable { .. } => "cloud_unavailable",
             Self::QuotaLearned { .. } => "quota_learned",
+            Self::CrashLoop { .. } => "crash_loop",
+            Self::LimitsChanged { .. } => "limits_changed",
+            Self::StandbySeen { .. } => "standby_seen",
+            Self::BillDiffers { .. } => "bill_differs",
             Self::TakenBack { .. } => "taken_back",
             Self::WorkerBackOff { .. } => "worker_back_off",
         }
@@ -217,6 +264,37 @@ impl fmt::Display for Reason {
                     "the cloud pool is left alone for {retry_in}: {refusal:?}"
                 )
             }
+            Self::CrashLoop {
+                crashes, retry_in, ..
+            } => write!(
+                f,
+                "cloud workers crashed {crashes} times with none at work in between: no start for \
+                 {retry_in}, and then one alone"
+            ),
+            Self::LimitsChanged { asked, seen, .. } => {
+                write!(
+                    f,
+                    "RunPod changed max from {asked} to {seen} by itself: it is set again"
+                )
+            }
+            Self::StandbySeen {
+                workers, per_day, ..
+            } => write!(
+                f,
+                "{workers} cloud workers are on that nothing asks for ({per_day} a day)"
+            ),
+            Self::BillDiffers {
+                hour,
+                counted,
+                billed,
+                cause,
+                amount,
+                ..
+            } => write!(
+                f,
+                "RunPod bills {billed} for the hour from {hour}, {counted} were counted: {amount} for {}",
+                cause.code()
+            ),
             Self::TakenBack { job } => write!(f, "{job} is taken back: a local card is free first"),
             Self::WorkerBackOff {
                 failures, retry_in, ..

@@ -12,14 +12,18 @@
 //! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`budget`] sets
 //! money aside within the caps, [`meter`] says what the workers cost; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
 //! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
-//! [`ledger`], [`spent`], [`webhook`].
+//! [`ledger`], [`spent`], [`booked`], [`bill`], [`drift`], [`webhook`].
 //! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`].
 
 pub mod attempt;
+pub mod bill;
+pub mod booked;
 pub mod budget;
 pub mod calendar;
 pub mod change;
+pub mod crash_loop;
 pub mod device;
+pub mod drift;
 pub mod effect;
 pub mod endpoint;
 pub mod event;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, Place};
+use crate::booked::BookedHours;
 use crate::budget::{BudgetRecord, Caps};
 use crate::calendar::Calendar;
 use crate::change::Snapshot;
@@ -63,6 +64,8 @@ pub struct Core {
     pub(crate) caps_file: Caps,
     pub(crate) calendar: Calendar,
     pub(crate) spending: Spending,
+    /// What the ledger says of the pools' last hours.
+    pub(crate) booked: BookedHours,
     /// When this value was restored; zero for one that never was.
     pub(crate) restored_at: Timestamp,
     /// Endpoints to be placed and scaled before the event's handling ends.
@@ -90,6 +93,7 @@ impl Core {
             restored_at: now,
             budget: snapshot.budget,
             spending: Spending::new(snapshot.spent),
+            booked: snapshot.booked,
             ..Self::default()
         };
         for (id, record) in snapshot.endpoints {
@@ -160,6 +164,7 @@ impl Core {
                 .collect(),
             budget: self.budget.clone(),
             spent: self.spending.book.clone(),
+            booked: self.booked.clone(),
         }
     }
 
@@ -277,6 +282,11 @@ impl Core {
             }
             Event::CloudHealth { pool, workers } => self.on_cloud_health(pool, workers, out),
             Event::CloudJobsCounted { pool, live } => self.on_cloud_jobs_counted(pool, live, out),
+            Event::CloudLimitsChanged { pool, asked, seen } => {
+                self.on_cloud_limits_changed(pool, asked, seen, out);
+            }
+            Event::CloudStandby { pool, workers } => self.on_cloud_standby(pool, workers, out),
+            Event::CloudBilled { pool, bill } => self.on_cloud_billed(pool, bill, out),
             Event::CloudScaled { pool, max } => self.on_cloud_scaled(pool, max, out),
             Event::CloudFailed {
                 pool,

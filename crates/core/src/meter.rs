@@ -79,6 +79,8 @@ pub struct Count {
     pub has_jobs: bool,
     /// Workers that are always on.
     pub min: u32,
+    /// Idle workers that RunPod lists as on though nothing asks for them.
+    pub standby: u32,
     /// How long a worker that has nothing to do is billed.
     pub idle_timeout: DurationMs,
     /// Workers that there may be.
@@ -202,7 +204,7 @@ impl Meter {
         Billed {
             cold: workers.initializing,
             run,
-            idle: workers.running - run + workers.idle.min(warm.max(count.min)),
+            idle: workers.running - run + workers.idle.min(warm.max(count.min).max(count.standby)),
         }
     }
 }
@@ -227,6 +229,7 @@ mod tests {
             busy: workers.running,
             has_jobs: false,
             min: 0,
+            standby: 0,
             idle_timeout: DurationMs::from_secs(5),
             allowed: 4,
         });
@@ -312,6 +315,7 @@ mod tests {
                 busy: 0,
                 has_jobs: false,
                 min: 1,
+                standby: 0,
                 idle_timeout: DurationMs::from_secs(5),
                 allowed: 1,
             });

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bill::Bill;
+use crate::crash_loop::CrashLoop;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
@@ -82,6 +84,25 @@ pub struct CloudSide {
     pub unseen: u32,
     /// What its workers cost.
     pub meter: Meter,
+    /// What RunPod's billing records say.
+    pub bill: Bill,
+    /// Its workers' crashes.
+    pub crash_loop: CrashLoop,
+    /// Workers that are on there, as RunPod lists them, though nothing asks for any; and since when.
+    pub standby: Option<(u32, Timestamp)>,
+    /// RunPod changed the limits by itself, and when that was last seen.
+    pub changed: Option<LimitsChanged>,
+}
+
+/// Limits that RunPod changed by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsChanged {
+    /// Min and max as last confirmed.
+    pub asked: (u32, u32),
+    /// Min and max as read.
+    pub seen: (u32, u32),
+    /// When.
+    pub at: Timestamp,
 }
 
 /// How many workers RunPod's quota leaves a pool. No call tells it: it is found between what was
@@ -223,6 +244,9 @@ pub struct PoolRecord {
     /// The workers that cost money then.
     #[serde(default)]
     pub billed: Billed,
+    /// When it was first configured; the epoch for one of an earlier version.
+    #[serde(default)]
+    pub since: Timestamp,
 }
 
 impl PoolRecord {

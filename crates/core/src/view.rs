@@ -95,6 +95,21 @@ impl Core {
             .collect()
     }
 
+    /// An endpoint's jobs that run in the cloud, with their attempts and pools.
+    pub fn cloud_runs(
+        &self,
+        endpoint: EndpointId,
+    ) -> impl Iterator<Item = (&crate::pool::Pool, &Attempt, &Job)> {
+        let pools = self.pools.values();
+        let its = pools.filter(move |pool| pool.record.endpoint == endpoint);
+        its.flat_map(|pool| pool.outstanding.iter().map(move |id| (pool, id)))
+            .filter_map(|(pool, id)| {
+                let attempt = self.attempts.get(id)?;
+                let runs = matches!(attempt.place, Place::Cloud(CloudPhase::Running { .. }));
+                runs.then_some((pool, attempt, self.jobs.get(id.job)?))
+            })
+    }
+
     fn view(&self, job: &Job) -> LiveJob {
         let attempt = match job.state {
             JobState::Queued => None,
@@ -265,7 +280,9 @@ impl Core {
     }
 }
 
-fn worker_of(attempt: &Attempt) -> Option<String> {
+/// Who runs an attempt, where that is known.
+#[must_use]
+pub fn worker_of(attempt: &Attempt) -> Option<String> {
     match &attempt.place {
         Place::Local { worker } => Some(worker.to_string()),
         Place::Cloud(CloudPhase::Running { worker, .. }) => worker.clone(),

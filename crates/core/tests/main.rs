@@ -1,6 +1,7 @@
 //! Rig tests of the core: events in, changes and effects out.
 #![expect(unreachable_pub, reason = "tests")]
 
+mod billed;
 mod budget;
 mod clients;
 mod cloud;

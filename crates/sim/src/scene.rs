@@ -109,6 +109,9 @@ pub(crate) enum Cloud {
         process: u64,
         pool: PoolId,
     },
+    Bill {
+        process: u64,
+    },
     Misfortune,
 }
 

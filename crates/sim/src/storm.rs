@@ -435,7 +435,19 @@ impl Storm {
         CloudWorld::look(&mut self.scene, pools.into_iter());
     }
 
-    fn crash(&mut self) {
+    /// Whether all jobs came and are done, here and at RunPod, and no worker is on there.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let live = &self.driver.store.live;
+        self.scene.faults.is_calm()
+            && self.scene.is_up
+            && !self.scene.is_frozen()
+            && live.jobs.is_empty()
+            && live.attempts.is_empty()
+            && self.host.is_quiet()
+            && self.cloud.spent(&self.scene).0 == 0
+    }
+
+    pub(crate) fn crash(&mut self) {
         let scene = &mut self.scene;
         self.driver.crash(scene);
         // What RunPod answered may have died with the process.

@@ -106,6 +106,32 @@ impl Workload {
         load
     }
 
+    /// Clients with work for hours: so many jobs in waves, most of them for the cloud, with all that
+    /// clients do beside submitting.
+    pub(crate) fn steady(scene: &mut Scene, jobs: u32) -> Self {
+        let rng = &mut scene.rng;
+        let mut load = Self {
+            slots: if rng.random_bool(0.3) { 2 } else { 1 },
+            plans: BTreeMap::new(),
+            jobs_max: u32::MAX,
+            left: jobs,
+            is_calm: false,
+            pause_ms: rng.random_range(20_000..60_000),
+            wave_max: 12,
+            longest_ms: rng.random_range(20_000..90_000),
+            endpoints: rng.random_range(1..=2),
+            cards: rng.random_range(0..=1),
+            cold_start: Some(MsRange::new(1_000, 20_000)),
+            base: Topology::default(),
+        };
+        load.base = load.first_topology(scene);
+        load.base.account_workers_max = None;
+        for endpoint in &mut load.base.endpoints {
+            endpoint.limits.max = scene.rng.random_range(8..=16);
+        }
+        load
+    }
+
     /// The next wave, and nothing else; when to call again, unless all came.
     pub(crate) fn submit_wave(&mut self, scene: &mut Scene) -> Option<DurationMs> {
         let wave = scene.rng.random_range(1..=self.wave_max).min(self.left);

@@ -13,7 +13,7 @@ use overspill_core::endpoint::{EndpointRecord, LimitsOverride};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{EndpointId, PoolId};
 use overspill_core::job::{Job, JobExtras};
-use overspill_core::ledger::EntryKind;
+use overspill_core::ledger::{Cause, EntryKind};
 use overspill_core::meter::Billed;
 use overspill_core::money::NanoUsd;
 use overspill_core::pool::PoolRecord;
@@ -60,6 +60,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("expiry_takes_all_of_a_job", expiry_takes_all_of_a_job),
     ("expiry_goes_in_slices", expiry_goes_in_slices),
     ("money_is_summed", money_is_summed),
+    ("every_kind_of_line_is_kept", every_kind_of_line_is_kept),
     ("audit_is_numbered", audit_is_numbered),
     ("counts_count", counts_count),
     ("keys_are_kept_and_revoked", keys_are_kept),
@@ -157,6 +158,7 @@ fn changes_of_all_kinds() -> Vec<Change> {
             run: 2,
             idle: 3,
         },
+        since: at(2),
     };
     vec![
         Change::EndpointPut(endpoint("tts")),
@@ -274,7 +276,7 @@ fn a_job_through_its_life(driver: &mut dyn Driver) {
     driver.reopen();
     let restored = driver.store().restore().unwrap();
     let mut expected = Snapshot::default();
-    expected.spent.add(&entry(3, 1));
+    expected.apply(&Change::LedgerAdded(entry(3, 1)));
     assert_eq!(restored, expected, "what was spent stays");
     let reader = driver.store().reader();
     let bytes = output(3).len() as u64;
@@ -739,6 +741,39 @@ fn money_is_summed(driver: &mut dyn Driver) {
         }),
         4
     );
+}
+
+fn every_kind_of_line_is_kept(driver: &mut dyn Driver) {
+    let drift = Cause::ALL.into_iter().map(EntryKind::Drift);
+    let kinds = [
+        EntryKind::ColdStart,
+        EntryKind::Run,
+        EntryKind::Idle,
+        EntryKind::Saved,
+        EntryKind::Unsettled,
+        EntryKind::Share,
+    ];
+    let mut expected = Snapshot::default();
+    let mut lines = Vec::new();
+    for (n, kind) in (0_u64..).zip(kinds.into_iter().chain(drift)) {
+        let mut entry = entry(n, 40 * 60_000 * n.cast_signed());
+        entry.kind = kind;
+        entry.amount = NanoUsd::from_nanos(n.cast_signed() - 8);
+        lines.push(Change::LedgerAdded(entry));
+    }
+    commit(driver, |work| {
+        for line in &lines {
+            expected.apply(line);
+            work.change(line.clone());
+        }
+    });
+    driver.reopen();
+    let restored = driver.store().restore().unwrap();
+    assert_eq!(restored, expected, "sums for caps, and for records");
+    let sums = driver.store().reader().spent(&SpentFilter::default());
+    let found: Vec<EntryKind> = sums.unwrap().iter().map(|sum| sum.kind).collect();
+    assert_eq!(found.len(), lines.len());
+    assert!(found.is_sorted());
 }
 
 fn audit_is_numbered(driver: &mut dyn Driver) {

@@ -259,6 +259,7 @@ impl Core {
         out: &mut Out,
     ) {
         self.meter_count(id, workers, out);
+        self.note_crashes(id, workers, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };

@@ -45,6 +45,7 @@ impl Core {
             busy: busy.div_ceil(pool.slots()),
             has_jobs: !pool.outstanding.is_empty(),
             min: pool.cloud.asked.map_or(0, |(min, _)| min),
+            standby: pool.cloud.standby.map_or(0, |(workers, _)| workers),
             idle_timeout,
             allowed: pool.record.reserved_workers,
         };
@@ -53,6 +54,11 @@ impl Core {
             self.dirty.insert(pool.record.endpoint);
         }
         pool.cloud.meter.on_count(&count);
+        let billed = pool.cloud.meter.billed();
+        let astray = if count.has_jobs { 0 } else { workers.running };
+        let warm = billed.idle.saturating_sub(workers.running - billed.run);
+        let lingering = workers.idle.saturating_sub(warm);
+        pool.cloud.bill.on_count(now, lingering, astray);
         if was_uncounted {
             let there = pool.cloud.meter.billed().total();
             pool.cloud.resumed = pool.cloud.resumed.max(there);

@@ -1,9 +1,11 @@
 //! What each fact means: one file per family of facts.
 
+mod billed;
 mod cancel;
 mod cloud;
 mod configure;
 pub(crate) mod finish;
+mod leak;
 mod meter;
 mod submit;
 mod take;

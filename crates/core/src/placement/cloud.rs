@@ -221,7 +221,9 @@ impl Core {
             rest = rest.saturating_sub(to);
             min_rest = min_rest.saturating_sub(min);
             self.order(pool_id, min.min(to), to, out);
-            if granted.hit.is_some() {
+            let crashes = self.pools.get(&pool_id).map(|pool| &pool.cloud.crash_loop);
+            let is_paused = crashes.is_some_and(|crashes| crashes.most(self.now) == Some(0));
+            if granted.hit.is_some() || is_paused {
                 self.give_back(pool_id, to, out);
             }
             sum += to;
@@ -312,6 +314,7 @@ impl Core {
             _ if is_out => pool.record.wanted.min(own),
             _ => own,
         };
+        let most = most.min(pool.cloud.crash_loop.most(self.now).unwrap_or(u32::MAX));
         (rest.min(most), min_rest.min(most))
     }
 

@@ -2,13 +2,14 @@
 
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
+use crate::crash_loop::CrashPause;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{EndpointId, JobId};
 use crate::job::JobState;
 use crate::machine::Core;
 use crate::money::RatePerHour;
 use crate::placement::projection::{Picture, WAITING_MAX};
-use crate::pool::{LearnedQuota, Pool};
+use crate::pool::{LearnedQuota, LimitsChanged, Pool};
 use crate::scaler::Cloud;
 use crate::scaler::history::History;
 use crate::time::{DurationMs, Timestamp};
@@ -115,6 +116,14 @@ pub struct CloudFacts {
     pub quota: Option<LearnedQuota>,
     /// Since when workers run there while none of our jobs is with RunPod.
     pub astray_since: Option<Timestamp>,
+    /// The pause that crashes led to, until a worker is seen at work.
+    pub crash_pause: Option<CrashPause>,
+    /// Workers that are on though nothing asks for them, and since when.
+    pub standby: Option<(u32, Timestamp)>,
+    /// RunPod changed the limits by itself.
+    pub changed: Option<LimitsChanged>,
+    /// Overspill may change the limits there.
+    pub manage: bool,
     /// Since when the first of its jobs that were not begun waits there.
     pub first_queued: Option<Timestamp>,
 }
@@ -317,6 +326,10 @@ impl Core {
             not_before: pool.cloud.not_before,
             quota: pool.cloud.quota.filter(|quota| quota.until > self.now),
             astray_since: pool.cloud.astray_since,
+            crash_pause: pool.cloud.crash_loop.pause(),
+            standby: pool.cloud.standby,
+            changed: pool.cloud.changed,
+            manage: runpod.manage,
             first_queued: None,
         };
         let attempts = pool.outstanding.iter();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use overspill_core::calendar::Calendar;
 use overspill_core::money::NanoUsd;
-use overspill_core::time::Timestamp;
+use overspill_core::time::{DurationMs, Timestamp};
 use secrecy::SecretString;
 
 use super::decode::{Check, Decoder, choice, defaults, from_text, section};
@@ -95,6 +95,9 @@ section! {
         pub management_url: Option<Url> = None,
         /// The account's worker quota over all endpoints. Left out: learned from refusals.
         pub max_workers: Option<u32> = None,
+        /// How often RunPod's billing records are compared with the ledger, 10 s to 24 h. They are by
+        /// the hour, so a shorter time is for tests.
+        pub billing_check: DurationMs = DurationMs::from_secs(3_600),
     }
 }
 
@@ -180,6 +183,8 @@ pub struct RunpodAccess {
     pub base_url: Url,
     /// Base address of the management API, without a trailing slash.
     pub management_url: Url,
+    /// How often billing records are read.
+    pub billing_check: DurationMs,
 }
 
 impl Runpod {
@@ -214,6 +219,7 @@ impl Runpod {
                 env::RUNPOD_REST_V2_API_URL,
                 Self::MANAGEMENT_URL,
             )?,
+            billing_check: self.billing_check,
         })
     }
 }
@@ -234,6 +240,13 @@ impl Check for Runpod {
                 "max_workers = 0 would start nothing; leave [runpod] out to use local GPUs only",
             );
         }
+        super::endpoint::within(
+            cx,
+            node.place_of("billing_check"),
+            self.billing_check,
+            DurationMs::from_secs(10),
+            DurationMs::from_secs(86_400),
+        );
     }
 }
 

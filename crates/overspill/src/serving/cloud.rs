@@ -16,7 +16,7 @@ use crate::kept::carry_out::Account;
 use crate::pool::runpod::account::Connection;
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::clock::{Clock, SystemClock};
-use crate::pool::runpod::driver::{CloudEvents, CloudPool, Driver, Managed};
+use crate::pool::runpod::driver::{BillAccess, CloudEvents, CloudPool, Driver, Managed};
 
 /// The running driver with the account that its pools share.
 pub struct Cloud {
@@ -45,6 +45,10 @@ impl Cloud {
             Arc::clone(&clock),
         )?;
         let (driver, _task) = Driver::start(clock, events);
+        driver.read_bills(BillAccess {
+            management: connection.management.clone(),
+            period_ms: i64::try_from(access.billing_check.as_millis()).unwrap_or(i64::MAX),
+        });
         Ok(Self { driver, connection })
     }
 

@@ -526,6 +526,7 @@ fn cloud_access(
         base_url: None,
         management_url: None,
         max_workers: None,
+        billing_check: overspill_core::time::DurationMs::from_secs(3_600),
     });
     let access = runpod
         .access(environment)

@@ -271,9 +271,15 @@ fn about_money(page: &mut Page, sources: &Sources<'_>) {
     );
     page.value("", &[], dollars(money.reserved_nano_usd));
     // Pools that were removed have no names any more: they are one.
-    let mut spent: BTreeMap<(&str, &str), [i64; 4]> = BTreeMap::new();
+    let mut spent: BTreeMap<(&str, &str), [i64; 5]> = BTreeMap::new();
+    let mut drift: BTreeMap<(&str, &str, &str), i64> = BTreeMap::new();
     for line in sources.spent {
         let sums = spent.entry((&line.endpoint, &line.pool)).or_default();
+        sums[4] += line.unsettled_nano_usd;
+        for (cause, amount) in &line.drift_by_cause {
+            let sum = drift.entry((&line.endpoint, &line.pool, cause));
+            *sum.or_default() += amount;
+        }
         sums[0] += line.cold_start_nano_usd;
         sums[1] += line.run_nano_usd;
         sums[2] += line.idle_nano_usd;
@@ -289,6 +295,24 @@ fn about_money(page: &mut Page, sources: &Sources<'_>) {
             let labels = [("endpoint", endpoint), ("pool", pool), ("for", what)];
             page.value("_total", &labels, dollars(*amount));
         }
+    }
+    page.family(
+        "unsettled_dollars",
+        Kind::Gauge,
+        "What cloud workers may have cost while nobody could count them.",
+    );
+    for (&(endpoint, pool), sums) in &spent {
+        let labels = [("endpoint", endpoint), ("pool", pool)];
+        page.value("", &labels, dollars(sums[4]));
+    }
+    page.family(
+        "drift_dollars",
+        Kind::Gauge,
+        "What RunPod's records say beyond what was counted, or short of it, by cause.",
+    );
+    for (&(endpoint, pool, cause), &amount) in &drift {
+        let labels = [("endpoint", endpoint), ("pool", pool), ("cause", cause)];
+        page.value("", &labels, dollars(amount));
     }
     page.family(
         "saved_dollars",
@@ -466,7 +490,8 @@ mod tests {
             run_nano_usd: 1_500_000_000,
             idle_nano_usd: 0,
             unsettled_nano_usd: 0,
-            drift_nano_usd: 0,
+            drift_nano_usd: -250_000_000,
+            drift_by_cause: BTreeMap::from([("billed_less", -250_000_000)]),
             saved_nano_usd: 0,
             run_ms: 0,
         };
@@ -505,6 +530,7 @@ mod tests {
             "overspill_decisions_total{endpoint=\"tts\",reason=\"scaled_up\"} 2",
             "overspill_seen_timestamp_seconds 1.5",
             "overspill_spent_dollars_total{endpoint=\"\",pool=\"\",for=\"run\"} 3",
+            "overspill_drift_dollars{endpoint=\"\",pool=\"\",cause=\"billed_less\"} -0.5",
         ] {
             assert!(
                 text.lines().any(|seen| seen == line),

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overspill_core::booked::start_of;
+use overspill_core::drift::HourRecord;
 use overspill_core::effect::Effect;
 use overspill_core::event::{
-    CloudJobState, CloudRefusal, CloudWorkerCounts, Event, Outcome, PayloadRef,
+    BillRead, CloudJobState, CloudRefusal, CloudWorkerCounts, Event, Outcome, PayloadRef,
 };
 use overspill_core::id::{AttemptId, PoolId};
 use overspill_core::money::NanoUsd;
@@ -36,6 +38,9 @@ const HEALTH: DurationMs = DurationMs::from_secs(5);
 /// The same of a quiet pool.
 const HEALTH_QUIET: DurationMs = DurationMs::from_secs(30);
 
+/// Time between two readings of the billing records.
+const BILLS: DurationMs = DurationMs::from_secs(3_600);
+
 /// RunPod, and the client's side of what is on its way.
 pub(crate) struct CloudWorld {
     model: CloudModel,
@@ -47,6 +52,10 @@ pub(crate) struct CloudWorld {
     /// that no answer overtakes another.
     scaling_until: BTreeMap<PoolId, Timestamp>,
     endpoints: BTreeSet<EndpointId>,
+    /// Whether the client reads RunPod's billing records.
+    pub(crate) reads_bills: bool,
+    /// How the bill lies, in storm and calm.
+    lie: Option<FaultKind>,
 }
 
 #[derive(Clone)]
@@ -73,6 +82,8 @@ impl CloudWorld {
             scales: BTreeMap::new(),
             scaling_until: BTreeMap::new(),
             endpoints: BTreeSet::new(),
+            reads_bills: true,
+            lie: None,
         };
         for endpoint in load.topology().endpoints {
             for pool in endpoint.pools {
@@ -266,9 +277,74 @@ impl CloudWorld {
                 scene.after(wait, Action::Cloud(Cloud::Health { process, pool }));
                 self.health(scene, process, pool, store, oracle);
             }
+            Cloud::Bill { process } if self.reads_bills && !is_gone(process) => {
+                self.read_bills(scene, process, store);
+            }
             Cloud::Misfortune => self.misfortune(scene),
             _ => {}
         }
+    }
+
+    /// Reads the billing records of the last days, as the client does once an hour.
+    fn read_bills(&mut self, scene: &mut Scene, process: u64, store: &Store) {
+        let is_lost = scene.strikes(Fault::HealthLost);
+        let wait = if is_lost {
+            DurationMs::from_secs(60)
+        } else {
+            BILLS
+        };
+        scene.after(wait, Action::Cloud(Cloud::Bill { process }));
+        if is_lost {
+            return;
+        }
+        let records = self.model.billing(scene.now.as_millis());
+        for &pool in store.live.pools.keys() {
+            let Some(endpoint) = endpoint_of(store, pool) else {
+                continue;
+            };
+            let its = records.iter().filter(|((of, _), _)| *of == endpoint);
+            let bill = BillRead {
+                records: its
+                    .map(|((_, hour), amounts)| HourRecord {
+                        start: start_of(*hour),
+                        compute: amounts.gpu + amounts.cpu,
+                        other: NanoUsd::ZERO,
+                    })
+                    .collect(),
+                list_price: None,
+            };
+            let wait = scene.ms(20, 200);
+            scene.after(
+                wait,
+                Action::Inner(process, Event::CloudBilled { pool, bill }),
+            );
+        }
+    }
+
+    /// RunPod's billing records from now on, by its endpoint's id and the hour.
+    pub(crate) fn records(&mut self, scene: &Scene) -> BTreeMap<(String, i64), NanoUsd> {
+        let records = self.model.billing(scene.now.as_millis()).into_iter();
+        let sums = records.map(|((endpoint, hour), amounts)| {
+            (
+                (endpoint.as_str().to_owned(), hour),
+                amounts.gpu + amounts.cpu,
+            )
+        });
+        sums.collect()
+    }
+
+    /// The bill lies from now on.
+    pub(crate) fn lie(&mut self, scene: &Scene, kind: FaultKind) {
+        self.lie = Some(kind.clone());
+        let spec = FaultSpec {
+            kind,
+            endpoint: None,
+            count: None,
+            probability: None,
+            for_ms: None,
+        };
+        let ordered = self.model.inject(scene.now.as_millis(), spec);
+        ordered.expect("nothing that could be missing is named");
     }
 
     /// A process begins to look at its pools.
@@ -278,6 +354,8 @@ impl CloudWorld {
             let wait = scene.ms(100, 2_000);
             scene.after(wait, Action::Cloud(Cloud::Health { process, pool }));
         }
+        let wait = scene.ms(1_000, 60_000);
+        scene.after(wait, Action::Cloud(Cloud::Bill { process }));
     }
 
     #[expect(
@@ -361,19 +439,13 @@ impl CloudWorld {
             }
         };
         oracle.begins(attempt, handle);
-        let model = &mut self.model;
-        let jobs = &self.jobs;
-        let over: BTreeMap<String, bool> = jobs
-            .values()
-            .map(|(endpoint, job)| {
-                let is_over = model
-                    .status(now, endpoint, job)
-                    .map_or(true, |view| view.status.is_final());
-                (job.as_str().to_owned(), is_over)
-            })
-            .collect();
+        let (model, jobs) = (&mut self.model, &self.jobs);
         oracle.accepted(scene.now, attempt, view.id.as_str().to_owned(), |job| {
-            over.get(job).copied().unwrap_or(true)
+            let known = jobs.values().find(|(_, known)| known.as_str() == job);
+            known.is_none_or(|(endpoint, job)| {
+                let view = model.status(now, endpoint, job);
+                view.map_or(true, |view| view.status.is_final())
+            })
         });
         self.jobs
             .insert(attempt, (endpoint.clone(), view.id.clone()));
@@ -626,7 +698,13 @@ impl CloudWorld {
             (Fault::CloudUnhealthy, FaultKind::Unhealthy),
             (Fault::CloudCrashLoop, FaultKind::CrashLoop),
             (Fault::CloudMaxLowered, FaultKind::MaxLowered { max: 1 }),
-            (Fault::CloudStandby, FaultKind::StandbyWorker { workers: 1 }),
+            (
+                Fault::CloudStandby,
+                FaultKind::StandbyWorker {
+                    workers: 1,
+                    beyond_max: false,
+                },
+            ),
         ];
         for (fault, kind) in kinds {
             if !scene.strikes(fault) {
@@ -651,6 +729,9 @@ impl CloudWorld {
 
     pub(crate) fn calm_down(&mut self, scene: &Scene) {
         self.model.clear_faults(scene.now.as_millis(), None);
+        if let Some(kind) = self.lie.clone() {
+            self.lie(scene, kind);
+        }
     }
 
     /// Workers that live now, and worker time billed so far, in milliseconds.

@@ -5,7 +5,7 @@ use overspill_core::change::{EndedAttempt, EndedJob, FinalState, Terms};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
 use overspill_core::job::{Job, JobExtras, JobState};
-use overspill_core::ledger::{Entry, EntryKind};
+use overspill_core::ledger::{Cause, Entry, EntryKind};
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::webhook::{Webhook, WebhookState};
 use rusqlite::Row;
@@ -167,8 +167,11 @@ impl<'r, 's> Checked<'r, 's> {
             3 => EntryKind::Saved,
             4 => EntryKind::Unsettled,
             5 => EntryKind::Share,
-            6 => EntryKind::Drift,
-            _ => return Err(self.damaged()),
+            number => {
+                let cause = Cause::ALL.into_iter().map(EntryKind::Drift);
+                let mut known = cause.filter(|&kind| kind_number(kind) == number);
+                known.next().ok_or_else(|| self.damaged())?
+            }
         })
     }
 
@@ -190,7 +193,18 @@ pub(super) const fn kind_number(kind: EntryKind) -> i64 {
         EntryKind::Saved => 3,
         EntryKind::Unsettled => 4,
         EntryKind::Share => 5,
-        EntryKind::Drift => 6,
+        EntryKind::Drift(cause) => match cause {
+            Cause::Unexplained => 6,
+            Cause::Rounding => 16,
+            Cause::UnsettledSettled => 17,
+            Cause::DisksAndFees => 18,
+            Cause::PriceDiffers => 19,
+            Cause::StandbyWorker => 20,
+            Cause::ForeignWorkers => 21,
+            Cause::HiddenIdle => 22,
+            Cause::BilledTwice => 23,
+            Cause::BilledLess => 24,
+        },
     }
 }
 

@@ -18,16 +18,20 @@
 //! Outputs are not stored here: they leave as bytes beside the event, whose `PayloadRef` has their length and
 //! handle 0; whoever implements [`CloudEvents`] puts in the handle.
 
+mod bills;
 mod jobs;
 mod poll;
 mod pool_state;
 mod run;
 pub mod scale;
 pub mod schedule;
+mod standby;
 mod start;
 pub mod token;
 pub mod translate;
 mod workers;
+
+pub use bills::BillAccess;
 
 use super::answer::CloudJobId;
 use super::client::DataPlane;
@@ -86,6 +90,7 @@ pub struct CloudPool {
 #[derive(Debug)]
 enum Order {
     Configure(Vec<CloudPool>),
+    Bill(BillAccess),
     Submit {
         attempt: AttemptId,
         pool: PoolId,
@@ -145,6 +150,11 @@ impl Driver {
     /// had, so that their results still come in.
     pub fn configure(&self, pools: Vec<CloudPool>) {
         self.order(Order::Configure(pools));
+    }
+
+    /// Reads the account's billing records from now on.
+    pub fn read_bills(&self, access: BillAccess) {
+        self.order(Order::Bill(access));
     }
 
     /// Carries out a cloud effect of the core; `submission` is asked for the input, the webhook and nothing else when

@@ -3,6 +3,7 @@
 use super::super::breaker::{Breaker, BreakerRules};
 use super::super::limits::RetryBudget;
 use super::scale::{RECONCILE_MS, ScaleLane, Surplus};
+use super::standby::StandbyWatch;
 use super::{CloudPool, Managed};
 use overspill_core::event::CloudWorkerCounts;
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ pub(super) struct PoolState {
     pub(super) breaker: Breaker,
     pub(super) lane: ScaleLane,
     pub(super) surplus: Surplus,
+    pub(super) standby: StandbyWatch,
     pub(super) retries: RetryBudget,
     pub(super) counts: Option<CloudWorkerCounts>,
     pub(super) counts_told_ms: i64,
@@ -41,6 +43,7 @@ impl PoolState {
             breaker: Breaker::new(BreakerRules::default()),
             lane: ScaleLane::default(),
             surplus: Surplus::default(),
+            standby: StandbyWatch::default(),
             retries: RetryBudget::new(),
             counts: None,
             counts_told_ms: now_ms,

@@ -6,6 +6,7 @@ use super::super::breaker::{self, BreakerState};
 use super::super::client::{CloudError, SubmitError};
 use super::super::clock::Clock;
 use super::super::management::LimitsRead;
+use super::bills::{AccountRead, Bills};
 use super::poll::Polled;
 use super::pool_state::PoolState;
 use super::scale::WorkerRange;
@@ -15,6 +16,7 @@ use super::workers::{HEALTH_BUSY_MS, HEALTH_QUIET_MS};
 use super::{CloudEvents, CloudPool, Order};
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::{AttemptId, PoolId};
+use overspill_wire::management::worker::WorkerList;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -53,6 +55,13 @@ pub(super) enum Done {
     },
     TtlSet,
     Left,
+    Listed {
+        pool: PoolId,
+        outcome: Result<WorkerList, CloudError>,
+    },
+    Bills {
+        outcome: Result<AccountRead, CloudError>,
+    },
 }
 
 /// Everything that the task owns.
@@ -64,6 +73,7 @@ pub(super) struct Runner {
     pub(super) calls: JoinSet<Done>,
     pub(super) submits_in_flight: usize,
     pub(super) streams: usize,
+    pub(super) bills: Bills,
 }
 
 impl Runner {
@@ -76,6 +86,7 @@ impl Runner {
             calls: JoinSet::new(),
             submits_in_flight: 0,
             streams: 0,
+            bills: Bills::default(),
         }
     }
 
@@ -111,6 +122,7 @@ impl Runner {
         let now_ms = self.clock.now_ms();
         match order {
             Order::Configure(pools) => self.configure(pools, now_ms),
+            Order::Bill(access) => self.bills.set(access, now_ms),
             Order::Submit {
                 attempt,
                 pool,
@@ -243,6 +255,7 @@ impl Runner {
         polls
             .min(held_back)
             .min(pools)
+            .min(self.bills.next_ms())
             .min(self.clock.now_ms() + HEALTH_QUIET_MS)
     }
 
@@ -276,6 +289,8 @@ impl Runner {
                 outcome,
             } => self.on_scaled(pool, sent, outcome, now_ms),
             Done::TtlSet | Done::Left => {}
+            Done::Listed { pool, outcome } => self.on_listed(pool, outcome, now_ms),
+            Done::Bills { outcome } => self.on_bills(outcome, now_ms),
             Done::Read { pool, outcome } => self.on_read(pool, outcome, now_ms),
             Done::Found {
                 attempt,

@@ -168,6 +168,7 @@ impl Runner {
     /// Starts every call whose time has come.
     pub(super) fn start_due(&mut self) {
         let now_ms = self.clock.now_ms();
+        self.start_bills(now_ms);
         let ids: Vec<PoolId> = self.pools.keys().copied().collect();
         for id in ids {
             self.start_scale(id, now_ms);
