@@ -286,7 +286,7 @@ impl Core {
                 self.on_cloud_limits_changed(pool, asked, seen, out);
             }
             Event::CloudStandby { pool, workers } => self.on_cloud_standby(pool, workers, out),
-            Event::CloudBilled { pool, bill } => self.on_cloud_billed(pool, bill, out),
+            Event::CloudBilled { pool, bill } => self.on_cloud_billed(pool, &bill, out),
             Event::CloudScaled { pool, max } => self.on_cloud_scaled(pool, max, out),
             Event::CloudFailed {
                 pool,

@@ -6,6 +6,7 @@ mod budget;
 mod clients;
 mod cloud;
 mod draining;
+mod leaks;
 mod local;
 mod property;
 mod quota;

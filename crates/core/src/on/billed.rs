@@ -19,12 +19,12 @@ impl Core {
     /// Books what the records of hours that are over say beyond the ledger, or short of it. The lines
     /// belong to the hour, so that the ledger's hour is the record's to the nano-dollar, and a record
     /// that is read again, before or after a restart, has nothing left to book.
-    pub(crate) fn on_cloud_billed(&mut self, id: PoolId, read: BillRead, out: &mut Out) {
+    pub(crate) fn on_cloud_billed(&mut self, id: PoolId, read: &BillRead, out: &mut Out) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
-        pool.cloud.bill.on_read(now, &read);
+        pool.cloud.bill.on_read(now, read);
         let oldest = hour_of(now) - HOURS_COMPARED;
         for record in &read.records {
             let hour = hour_of(record.start);

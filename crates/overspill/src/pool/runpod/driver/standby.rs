@@ -102,7 +102,7 @@ impl Runner {
             + counts.initializing
             + counts.throttled
             + counts.unhealthy;
-        let is_short = queued > 0 && there < wanted.max && state.lane.is_settled();
+        let is_short = there < wanted.max.min(queued) && state.lane.is_settled();
         if state.standby.on_short(now_ms, is_short) {
             state.read_due_ms = now_ms;
         }
