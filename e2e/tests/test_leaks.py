@@ -43,7 +43,7 @@ def order(emulator, endpoint_id, fault, **more):
 
 def finish(server, name, jobs):
     for job in jobs:
-        assert server.wait_final(name, job, 120)["status"] == "COMPLETED"
+        assert server.wait_final(name, job, 240)["status"] == "COMPLETED"
 
 
 def stands_still(emulator, endpoint_id):
@@ -73,7 +73,7 @@ def test_a_bill_that_says_more_than_was_seen_is_named_with_its_cause(make, fault
         budget="$100000",
         runpod='max_workers = 15\nbilling_check = "10s"\n',
     )
-    finish(server, "bill", [server.submit("bill", {"seconds": 40}) for _ in range(15)])
+    finish(server, "bill", [server.submit("bill", {"seconds": 60}) for _ in range(15)])
     until(lambda: emulator.live_workers(cloud) == 0, "all are billed", 60)
     asked = emulator.call("GET", "/emulator/requests")
     if code is None:

@@ -47,7 +47,7 @@ pub struct Clues {
 /// Counting is as exact as this, in percent of the money that was counted.
 const EXACT_PERCENT: i64 = 2;
 /// And no more exact than so much of a worker's time.
-const EXACT_TIME: DurationMs = DurationMs::from_secs(30);
+const EXACT_TIME: DurationMs = DurationMs::from_secs(60);
 /// What was seen explains a difference that is as long within so many percent.
 const LIKE_PERCENT: i64 = 20;
 /// Two prices differ from so many percent on.
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_small_difference_is_rounding() {
         assert_eq!(causes(&hour(1_000, 0), record(1_000), &clues()), []);
-        for secs in [985, 1_030] {
+        for secs in [945, 1_060] {
             let expected = [(Cause::Rounding, secs - 1_000)];
             assert_eq!(causes(&hour(1_000, 0), record(secs), &clues()), expected);
         }

@@ -28,6 +28,8 @@ pub const HOUR_MIN: NanoUsd = NanoUsd::from_nanos(440_000_000);
 const LIKELY: f64 = 0.1;
 /// Everything must be over after this long.
 const LONGEST: DurationMs = DurationMs::from_secs(40 * 3_600);
+/// Workers are counted as often as the server does it.
+const HEALTH: DurationMs = DurationMs::from_secs(1);
 /// With nothing left to do for this long, all is over.
 const STILL: DurationMs = DurationMs::from_secs(400);
 /// Records are read for so many hours after the last job.
@@ -140,6 +142,7 @@ pub fn run(seed: u64, jobs: u32) -> Reckoned {
     let load = Workload::steady(&mut scene, jobs);
     let mut cloud = CloudWorld::new(&mut scene, seed, &load);
     cloud.reads_bills = false;
+    cloud.health_every = HEALTH;
     let lie = Lie::of(seed);
     if let Some(kind) = lie.kind() {
         cloud.lie(&scene, kind);
@@ -242,7 +245,10 @@ impl Reckoned {
             .iter()
             .max_by_key(|(_, amount)| amount.as_nanos().abs());
         let most = most.map(|(&cause, _)| cause);
-        if most != self.lie.cause() {
+        // What may have been while nobody could count explains a lie away.
+        let unsettled: NanoUsd = self.hours.iter().map(|line| line.unsettled).sum();
+        let is_hidden = most.is_none() && unsettled.as_nanos() > billed.as_nanos() / 20;
+        if most != self.lie.cause() && !is_hidden {
             let lie = self.lie;
             self.violations
                 .push(format!("{lie:?} is taken for {sums:?}"));

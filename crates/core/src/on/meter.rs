@@ -39,11 +39,21 @@ impl Core {
             .filter(|id| self.attempts.get(id).is_some_and(runs))
             .count();
         let busy = u32::try_from(running).unwrap_or(u32::MAX);
+        let outstanding = u32::try_from(pool.outstanding.len()).unwrap_or(u32::MAX);
+        let there = workers.running + workers.initializing + workers.idle;
+        let rounds = outstanding.div_ceil(there.max(1).saturating_mul(pool.slots()));
+        let endpoint = self.endpoints.get(&pool.record.endpoint);
+        let typical = endpoint.map_or(DurationMs::ZERO, |endpoint| {
+            let expected = endpoint.spec.as_ref().map(|spec| spec.expected_execution);
+            let history = &endpoint.history;
+            history.remaining(0, DurationMs::ZERO, expected.unwrap_or_default())
+        });
         let count = Count {
             now,
             workers,
             busy: busy.div_ceil(pool.slots()),
             has_jobs: !pool.outstanding.is_empty(),
+            work: DurationMs::from_millis(typical.as_millis() * u64::from(rounds)),
             min: pool.cloud.asked.map_or(0, |(min, _)| min),
             standby: pool.cloud.standby.map_or(0, |(workers, _)| workers),
             idle_timeout,

@@ -54,6 +54,8 @@ pub(crate) struct CloudWorld {
     endpoints: BTreeSet<EndpointId>,
     /// Whether the client reads RunPod's billing records.
     pub(crate) reads_bills: bool,
+    /// Time between two looks at a pool's workers while it has work or workers.
+    pub(crate) health_every: DurationMs,
     /// How the bill lies, in storm and calm.
     lie: Option<FaultKind>,
 }
@@ -83,6 +85,7 @@ impl CloudWorld {
             scaling_until: BTreeMap::new(),
             endpoints: BTreeSet::new(),
             reads_bills: true,
+            health_every: HEALTH,
             lie: None,
         };
         for endpoint in load.topology().endpoints {
@@ -273,7 +276,11 @@ impl CloudWorld {
             }
             Cloud::Health { process, pool } if !is_gone(process) => {
                 let is_busy = self.is_busy(scene, pool, store);
-                let wait = if is_busy { HEALTH } else { HEALTH_QUIET };
+                let wait = if is_busy {
+                    self.health_every
+                } else {
+                    HEALTH_QUIET
+                };
                 scene.after(wait, Action::Cloud(Cloud::Health { process, pool }));
                 self.health(scene, process, pool, store, oracle);
             }
