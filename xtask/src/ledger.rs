@@ -23,7 +23,7 @@ use overspill_sim::spend::{self, Spent};
 /// Seeds of the gate.
 const GATE: u64 = 20;
 /// Jobs of the gate.
-const GATE_JOBS: u64 = 8_000;
+const GATE_JOBS: u64 = 1_000;
 /// Jobs of one seed.
 const JOBS: u32 = 1_000;
 

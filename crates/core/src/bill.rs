@@ -28,7 +28,7 @@ const MISSED_AFTER: DurationMs = DurationMs::from_secs(6 * 3_600);
 const CLUE_MAX: DurationMs = DurationMs::from_secs(60);
 
 /// A pool's bill, as far as it was read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bill {
     /// When the records were read last.
     pub read_at: Option<Timestamp>,
@@ -40,7 +40,7 @@ pub struct Bill {
 }
 
 /// A record, and since when it says the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     record: HourRecord,
     since: Timestamp,

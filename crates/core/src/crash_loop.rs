@@ -19,7 +19,7 @@ const PAUSE: DurationMs = DurationMs::from_secs(60);
 const PAUSE_MAX: DurationMs = DurationMs::from_secs(1_800);
 
 /// What is known of a pool's crashes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashLoop {
     unhealthy: u32,
     since: Option<Timestamp>,

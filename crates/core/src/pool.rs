@@ -95,7 +95,7 @@ pub struct CloudSide {
 }
 
 /// Limits that RunPod changed by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitsChanged {
     /// Min and max as last confirmed.
     pub asked: (u32, u32),

@@ -241,6 +241,9 @@ impl Reckoned {
                 *sums.entry(cause).or_default() += amount;
             }
         }
+        // A hundredth of the bill is no lie.
+        let billed: NanoUsd = self.hours.iter().map(|line| line.billed).sum();
+        sums.retain(|_, amount| amount.as_nanos().abs() > billed.as_nanos() / 100);
         let most = sums
             .iter()
             .max_by_key(|(_, amount)| amount.as_nanos().abs());
