@@ -3,6 +3,8 @@
 //! Events are serialisable, so that a run can be journaled and replayed. Ids are minted by whoever
 //! sends the event. Payload bytes stay outside: an event carries a [`PayloadRef`].
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Caps;
@@ -141,6 +143,21 @@ pub enum CloudRefusal {
     BadJob,
     /// Nothing was sent: DNS, connection refused, breaker open.
     Unreachable,
+}
+
+impl fmt::Display for CloudRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paused => "the RunPod endpoint is paused: its max workers is 0",
+            Self::RateLimited => "RunPod answers 429: too many calls",
+            Self::Unauthorized => "RunPod refuses the API key; check `[runpod] api_key`",
+            Self::EndpointGone => "RunPod knows no endpoint of this id; check `id`",
+            Self::NoBalance => "the RunPod account has no balance left; top it up",
+            Self::Quota => "the RunPod account may not have so many workers",
+            Self::BadJob => "RunPod does not take this job",
+            Self::Unreachable => "RunPod cannot be reached",
+        })
+    }
 }
 
 /// Workers of one cloud pool by state, as RunPod counts them.

@@ -259,10 +259,7 @@ impl fmt::Display for Reason {
             Self::CloudUnavailable {
                 refusal, retry_in, ..
             } => {
-                write!(
-                    f,
-                    "the cloud pool is left alone for {retry_in}: {refusal:?}"
-                )
+                write!(f, "the cloud pool is left alone for {retry_in}: {refusal}")
             }
             Self::CrashLoop {
                 crashes, retry_in, ..

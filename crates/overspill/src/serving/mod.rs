@@ -420,7 +420,8 @@ impl Server {
                     .map(|worker| Event::WorkerSpawned { worker, pid })
             }
             Notice::SpawnFailed { worker, reason } => {
-                error!(worker, reason, "a worker cannot be started");
+                let endpoint = self.endpoint_of(&worker);
+                error!(worker, endpoint, reason, "a worker cannot be started");
                 worker
                     .parse::<WorkerId>()
                     .map(|worker| Event::WorkerExited {
@@ -439,7 +440,8 @@ impl Server {
                 if !stuck.is_empty() {
                     error!(worker, ?stuck, "processes of this worker do not die");
                 }
-                info!(worker, ?code, ?signal, "a worker ended");
+                let endpoint = self.endpoint_of(&worker);
+                info!(worker, endpoint, ?code, ?signal, "a worker ended");
                 worker
                     .parse::<WorkerId>()
                     .map(|worker| Event::WorkerExited {
@@ -453,6 +455,15 @@ impl Server {
         if let Ok(event) = event {
             self.handle.tell(event, Vec::new());
         }
+    }
+
+    /// Whose jobs a worker takes, for the log; empty for one that is not known (any more).
+    fn endpoint_of(&self, worker: &str) -> String {
+        let live = self.handle.live();
+        let facts = worker.parse().ok().and_then(|worker| live.worker(worker));
+        let directory = live.directory();
+        let entry = facts.and_then(|facts| directory.get(facts.endpoint));
+        entry.map_or_else(String::new, |entry| entry.name.clone())
     }
 
     /// Stops taking, lets what is held go, and closes the store.

@@ -188,7 +188,10 @@ impl Drivers {
             host.map_err(|_| "the keeper is gone".to_owned())
         });
         if let Err(reason) = result {
-            error!(%worker, reason, "a worker cannot be started");
+            let pools = self.live.pools();
+            let named = pools.iter().find(|(id, ..)| *id == pool);
+            let (endpoint, pool) = named.map_or(("", ""), |(_, endpoint, key)| (endpoint, key));
+            error!(%worker, endpoint, pool, reason, "a worker cannot be started");
             self.tell(Event::WorkerExited {
                 worker,
                 code: Some(-1),
