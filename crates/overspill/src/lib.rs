@@ -17,6 +17,8 @@ pub mod otel;
 pub mod pool;
 pub mod reference;
 pub mod serving;
+#[cfg(test)]
+mod storms;
 pub mod telemetry;
 pub mod topology;
 pub mod tui;

@@ -1,13 +1,17 @@
 //! `cargo xtask planted`: bugs that the tests must find.
 //!
-//! `xtask/planted/*.patch` are bugs of our own, each with a header of `name: value` lines before the
-//! diff: `room`, `breaks`, `suite` (`rig` or `storms`), and for a bug that shows only under two faults
-//! at once `faults: A B`. Each is applied in a copy of the tree that keeps its build folder; the suite
-//! must fail there. With `faults`, it must pass again without either of the two.
+//! `xtask/planted/*.patch` are bugs of our own ([`patch`]). Each is applied in a copy of the tree that
+//! keeps its build folder, and the suite that its header names must fail there, or a wider one
+//! ([`suite`]). Before that the same suite must pass without the bug: one that fails anyhow finds
+//! nothing. A bug that shows only where two faults meet must be found with the two, and with neither
+//! of them alone.
 
-use std::fmt::Write as _;
+mod patch;
+mod suite;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,125 +19,122 @@ use clap::Args;
 
 use crate::workspace;
 
-/// Seeds within which storms must find a bug.
-const SEEDS: &str = "0..1000";
-/// Suites in order of cost.
-const SUITES: [&str; 3] = ["rig", "storms", "tests"];
+pub(crate) use patch::stale;
+use patch::{Planted, ours};
+use suite::{Suite, Tree};
 
 /// Arguments of `cargo xtask planted`.
 #[derive(Args)]
 pub(crate) struct PlantedArgs {
-    /// This patch instead of ours: suites in order of cost until one finds it
+    /// This patch instead of ours (may be repeated): suites in order of cost until one finds it
     #[arg(long, value_name = "FILE")]
-    patch: Option<PathBuf>,
-    /// Patches of ours whose name holds this
-    #[arg(long, value_name = "WORD")]
-    only: Option<String>,
-}
-
-struct Planted {
-    name: String,
-    text: String,
-}
-
-impl Planted {
-    fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        Ok(Self {
-            name: name.into_owned(),
-            text,
-        })
-    }
-
-    /// A line of the header; empty where there is none.
-    fn header(&self, name: &str) -> &str {
-        self.text
-            .lines()
-            .take_while(|line| !line.starts_with("diff ") && !line.starts_with("--- "))
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map_or("", str::trim)
-    }
+    patch: Vec<PathBuf>,
+    /// Patches of ours whose name holds this (may be repeated)
+    #[arg(long, value_name = "WORD", conflicts_with = "patch")]
+    only: Vec<String>,
+    /// Print our patches with what they break, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// Do not run the suites without any bug first
+    #[arg(long)]
+    trust: bool,
 }
 
 pub(crate) fn run(args: &PlantedArgs) -> Result<()> {
-    let copy = copy()?;
-    let mut missed = Vec::new();
-    let patches = match &args.patch {
-        Some(path) => vec![Planted::read(path)?],
-        None => ours()?,
+    let patches = if args.patch.is_empty() {
+        let is_asked =
+            |p: &Planted| args.only.is_empty() || args.only.iter().any(|w| p.name.contains(w));
+        ours()?.into_iter().filter(is_asked).collect()
+    } else {
+        let read = |path: &PathBuf| Planted::read(path);
+        args.patch.iter().map(read).collect::<Result<Vec<_>>>()?
     };
-    let only = args.only.as_deref().unwrap_or("");
-    for planted in patches.iter().filter(|planted| planted.name.contains(only)) {
+    if args.list {
+        for planted in &patches {
+            let (room, breaks) = (planted.header("room"), planted.header("breaks"));
+            println!("{:<34} {room:<12} {breaks}", planted.name);
+        }
+        return Ok(());
+    }
+    ensure!(!patches.is_empty(), "no patch of ours has such a name");
+    let copy = copy()?;
+    let tree = Tree::new(&copy);
+    let mut sound = BTreeSet::new();
+    let mut missed = Vec::new();
+    for planted in &patches {
         let begin = Instant::now();
-        restore(&copy)?;
-        apply(&copy, planted)?;
-        let suites = match planted.header("suite") {
-            _ if args.patch.is_some() => SUITES.to_vec(),
-            suite => vec![suite],
+        let suites = if args.patch.is_empty() {
+            planted.suites()?
+        } else {
+            Suite::in_order_of_cost(&planted.crates())
         };
-        let mut by = None;
-        for suite in suites {
-            if finds(&copy, suite, None)? {
-                by = Some(suite);
-                break;
-            }
-        }
-        let mut word = by.map_or_else(|| "NOT FOUND".to_owned(), |suite| format!("by {suite}"));
-        let mut is_found = by.is_some();
-        for fault in planted.header("faults").split_whitespace() {
-            if finds(&copy, "storms", Some(fault))? {
-                is_found = false;
-                let _ = write!(word, ", and without {fault} too");
-            } else {
-                let _ = write!(word, ", not without {fault}");
-            }
-        }
+        let found = found(&tree, &copy, planted, &suites, &mut sound, args.trust)?;
+        let word = found.as_deref().unwrap_or("NOT FOUND");
         println!(
-            "{:<32} {:<12} {:>6.1} s  {word}",
+            "{:<34} {:<12} {:>6.1} s  {word}",
             planted.name,
             planted.header("room"),
             begin.elapsed().as_secs_f64()
         );
-        if !is_found {
+        if found.is_none() {
             missed.push(planted.name.as_str());
         }
     }
     restore(&copy)?;
-    ensure!(missed.is_empty(), "not found: {}", missed.join(" "));
+    let count = patches.len();
+    ensure!(
+        missed.is_empty(),
+        "{} of {count} not found: {}",
+        missed.len(),
+        missed.join(" ")
+    );
+    println!("{count} planted, {count} found");
     Ok(())
 }
 
-/// Patches of ours that no longer apply, as findings of tidy.
-pub(crate) fn stale() -> Result<Vec<String>> {
-    let mut findings = Vec::new();
-    for planted in ours()? {
-        let name = &planted.name;
-        let path = workspace::root().join(format!("xtask/planted/{name}.patch"));
-        let mut check = workspace::command("git");
-        check.args(["apply", "--check"]).arg(path);
-        if !check.stderr(Stdio::null()).status()?.success() {
-            findings.push(format!("xtask/planted/{name}.patch:1: no longer applies"));
+/// Who finds a bug, in words; `None` when nobody does.
+fn found(
+    tree: &Tree,
+    copy: &Path,
+    planted: &Planted,
+    suites: &[Suite],
+    sound: &mut BTreeSet<Suite>,
+    trusts: bool,
+) -> Result<Option<String>> {
+    for suite in suites {
+        if !trusts && !sound.contains(suite) {
+            restore(copy)?;
+            if let Some(failure) = tree.fails(suite, &[])? {
+                bail!("{suite} fails without any bug, so it finds none: {failure}");
+            }
+            sound.insert(suite.clone());
         }
-        for header in ["room", "breaks", "suite"] {
-            if planted.header(header).is_empty() {
-                findings.push(format!("xtask/planted/{name}.patch:1: no `{header}:`"));
+        restore(copy)?;
+        apply(copy, planted)?;
+        let faults = planted.faults();
+        if faults.is_empty() {
+            if let Some(failure) = tree.fails(suite, &[])? {
+                return Ok(Some(format!("by {suite}: {failure}")));
+            }
+            continue;
+        }
+        // Two faults: both together, and neither alone.
+        let both = format!("--only-faults={}", faults.join(","));
+        let Some(failure) = tree.fails(suite, &[both])? else {
+            continue;
+        };
+        for fault in &faults {
+            if let Some(alone) = tree.fails(suite, &[format!("--only-faults={fault}")])? {
+                println!("{}: {fault} alone shows it too: {alone}", planted.name);
+                return Ok(None);
             }
         }
+        let both = faults.join(" with ");
+        return Ok(Some(format!(
+            "by {suite}: {failure}; {both}, neither alone"
+        )));
     }
-    Ok(findings)
-}
-
-fn ours() -> Result<Vec<Planted>> {
-    let folder = workspace::root().join("xtask/planted");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .with_context(|| format!("reading {}", folder.display()))?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    paths.retain(|path| path.extension().is_some_and(|end| end == "patch"));
-    paths.sort();
-    paths.iter().map(|path| Planted::read(path)).collect()
+    Ok(None)
 }
 
 /// The copy of the tree, as git has it or would; its build folder is kept from run to run.
@@ -144,22 +145,53 @@ fn copy() -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Puts every file that differs back; others keep their times, so that little is compiled again.
+/// Puts every file that differs back, and takes away what is ours no more; others keep their times, so
+/// that little is compiled again.
 fn restore(copy: &Path) -> Result<()> {
-    for file in workspace::files()? {
-        let bytes = std::fs::read(workspace::root().join(&file))?;
-        let target = copy.join(&file);
+    let files = workspace::files()?;
+    let list = copy.with_file_name("files");
+    let before = std::fs::read_to_string(&list).unwrap_or_default();
+    let now: BTreeSet<&str> = files.iter().map(String::as_str).collect();
+    for gone in before.lines().filter(|file| !now.contains(file)) {
+        match std::fs::remove_file(copy.join(gone)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    for file in &files {
+        let bytes = std::fs::read(workspace::root().join(file))?;
+        let target = copy.join(file);
         if std::fs::read(&target).is_ok_and(|there| there == bytes) {
             continue;
         }
         std::fs::create_dir_all(target.parent().context("a file lies in a folder")?)?;
         std::fs::write(&target, bytes)?;
     }
+    // What is not in git and the build needs all the same: the dashboard's files.
+    let built = workspace::root().join("dashboard/dist");
+    if built.is_dir() && !copy.join("dashboard/dist").exists() {
+        copy_folder(&built, &copy.join("dashboard/dist"))?;
+    }
+    std::fs::write(&list, files.join("\n"))?;
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
     Ok(())
 }
 
 fn apply(copy: &Path, planted: &Planted) -> Result<()> {
-    let path = copy.join("planted.patch");
+    let path = copy.with_file_name("planted.patch");
     std::fs::write(&path, &planted.text)?;
     let mut patch = Command::new("patch");
     patch
@@ -173,44 +205,4 @@ fn apply(copy: &Path, planted: &Planted) -> Result<()> {
         String::from_utf8_lossy(&output.stdout)
     );
     Ok(())
-}
-
-/// Whether a suite fails in the copy. What does not compile finds nothing.
-fn finds(copy: &Path, suite: &str, without: Option<&str>) -> Result<bool> {
-    let storms = [
-        "--release",
-        "--package",
-        "overspill-sim",
-        "--example",
-        "storms",
-    ];
-    let (build, test): (Vec<&str>, Vec<&str>) = match suite {
-        "rig" => (
-            vec!["test", "--package", "overspill-core", "--no-run"],
-            vec!["test", "--package", "overspill-core"],
-        ),
-        "storms" => (
-            [&["build"], &storms[..]].concat(),
-            [&["run"], &storms[..], &["--", SEEDS, "--short", "--first"]].concat(),
-        ),
-        "tests" => (
-            vec!["test", "--workspace", "--no-run"],
-            vec!["test", "--workspace"],
-        ),
-        unknown => bail!("no suite is called {unknown:?}"),
-    };
-    let cargo = |args: &[&str]| {
-        let mut cargo = workspace::cargo();
-        cargo
-            .current_dir(copy)
-            .env("CARGO_TARGET_DIR", copy.with_file_name("build"))
-            .args(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        cargo
-    };
-    ensure!(cargo(&build).status()?.success(), "it does not compile");
-    let mut test = cargo(&test);
-    test.args(without.map(|fault| format!("--without={fault}")));
-    Ok(!test.status()?.success())
 }

@@ -192,8 +192,8 @@ impl Handle {
         read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Unavailable> {
         let reader = Arc::clone(&self.shared.reader);
-        let result = tokio::task::spawn_blocking(move || read(reader.as_ref())).await;
-        result.map_err(|_| Unavailable)?.map_err(unavailable)
+        let result = off_thread(move || read(reader.as_ref())).await?;
+        result.map_err(unavailable)
     }
 
     fn activity(&self, job: JobId) -> JobActivity {
@@ -725,6 +725,21 @@ impl Handle {
             _ => Err(Unavailable),
         }
     }
+}
+
+/// Does what blocks where no connection waits for it.
+#[cfg(not(test))]
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unavailable> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Unavailable)
+}
+
+/// Whole storms are of one thread, so that two runs of a seed are the same.
+#[cfg(test)]
+async fn off_thread<T>(work: impl FnOnce() -> T) -> Result<T, Unavailable> {
+    Ok(work())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]

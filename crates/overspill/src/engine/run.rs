@@ -56,10 +56,11 @@ pub struct Engine {
     clock: ServerClock,
     inbox: Receiver<Message>,
     topology: Topology,
+    /// Workers whose start was ordered and whose end was not told.
     alive: std::collections::BTreeSet<WorkerId>,
     /// Who waits for an answer: the one who asked, and whoever repeated it in the same batch.
-    replies: HashMap<RequestId, Vec<oneshot::Sender<Answer>>>,
-    polls: HashMap<PollId, HeldPoll>,
+    replies: BTreeMap<RequestId, Vec<oneshot::Sender<Answer>>>,
+    polls: BTreeMap<PollId, HeldPoll>,
     inputs: HashMap<JobId, Bytes>,
     input_bytes: usize,
     activity: Arc<Activity>,
@@ -149,8 +150,8 @@ impl Engine {
             inbox,
             topology: parts.topology,
             alive: parts.alive.into_iter().collect(),
-            replies: HashMap::new(),
-            polls: HashMap::new(),
+            replies: BTreeMap::new(),
+            polls: BTreeMap::new(),
             inputs: HashMap::new(),
             input_bytes: 0,
             activity: parts.activity,
@@ -455,7 +456,7 @@ impl Engine {
                 for fed in &again.events {
                     self.answer(fed.request, &Answer::Unavailable);
                 }
-                for (_, held) in self.polls.drain() {
+                for held in std::mem::take(&mut self.polls).into_values() {
                     let _ = held.reply.send(Vec::new());
                 }
             }
@@ -502,9 +503,6 @@ impl Engine {
     /// Remembers who lives, for a restore.
     fn note_alive(&mut self, event: &Event) {
         match event {
-            Event::WorkerMinted { worker, .. } => {
-                self.alive.insert(*worker);
-            }
             Event::WorkerExited { worker, .. } => {
                 self.alive.remove(worker);
             }
@@ -635,6 +633,12 @@ impl Engine {
                     let at = self.core.now();
                     self.live.decided(at, endpoint, reason);
                 }
+                Effect::SpawnWorker { worker, .. } => {
+                    // Not before its start is ordered: a worker whose record was committed, and nobody
+                    // knows it, is none, and after the restore its card gets another.
+                    self.alive.insert(worker);
+                    self.world.carry_out(effect, None);
+                }
                 Effect::CloudSubmit { attempt, .. } => {
                     self.spans.submitting(attempt, self.core.now());
                     let input = self.input(attempt.job);
@@ -726,8 +730,14 @@ impl Pending {
     }
 }
 
+#[cfg(test)]
+fn die(cause: &dyn std::error::Error) -> ! {
+    std::panic::resume_unwind(Box::new(Stopped(cause.to_string())))
+}
+
 /// A failed fsync may have lost what was written, and the next one may succeed as if nothing had
 /// been: nothing may be acknowledged any more.
+#[cfg(not(test))]
 fn die(cause: &dyn std::error::Error) -> ! {
     error!(
         error = %cause,
@@ -742,4 +752,9 @@ pub type Inbox = Sender<Message>;
 
 mod house;
 #[cfg(test)]
+mod steps;
+#[cfg(test)]
 pub(super) mod tests;
+
+#[cfg(test)]
+pub(crate) use steps::Stopped;

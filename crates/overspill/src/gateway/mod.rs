@@ -361,4 +361,7 @@ fn wrong_method(method: &Method, allowed: &[&Method]) -> ApiError {
 }
 
 #[cfg(test)]
+pub(crate) use ids::seed_ids;
+
+#[cfg(test)]
 mod tests;
