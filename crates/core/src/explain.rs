@@ -44,6 +44,20 @@ pub enum Reason {
         /// Wanted now.
         to: u32,
     },
+    /// A schedule keeps workers on, or has them ordered ahead.
+    ScheduleHolds {
+        /// How many.
+        min: u32,
+        /// When its window opens, or opened.
+        opens: Timestamp,
+        /// When it closes.
+        closes: Timestamp,
+    },
+    /// No schedule keeps workers on any more.
+    ScheduleOver {
+        /// How many it kept.
+        min: u32,
+    },
     /// More would be wanted, but the limit is reached: jobs wait.
     MaxReached {
         /// The limit.
@@ -167,6 +181,8 @@ impl Reason {
             Self::LocalSuffices { .. } => "local_suffices",
             Self::ScaledUp { .. } => "scaled_up",
             Self::ScaledDown { .. } => "scaled_down",
+            Self::ScheduleHolds { .. } => "schedule_holds",
+            Self::ScheduleOver { .. } => "schedule_over",
             Self::MaxReached { .. } => "max_reached",
             Self::BudgetReached { .. } => "budget_reached",
             Self::PriceUnknown { .. } => "price_unknown",
@@ -203,6 +219,14 @@ impl fmt::Display for Reason {
             }
             Self::ScaledDown { from, to, .. } => {
                 write!(f, "cloud workers {from} → {to}: fewer are needed")
+            }
+            Self::ScheduleHolds { min, opens, closes } => write!(
+                f,
+                "a schedule keeps {min} cloud workers on for {}",
+                closes.since(*opens)
+            ),
+            Self::ScheduleOver { min } => {
+                write!(f, "no schedule keeps workers on any more: there were {min}")
             }
             Self::MaxReached { max, wanted } => {
                 write!(

@@ -11,6 +11,7 @@ mod local;
 mod property;
 mod quota;
 mod rig;
+mod schedule;
 mod semantics;
 mod storms;
 mod why;
