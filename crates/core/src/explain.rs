@@ -9,6 +9,7 @@ use crate::event::CloudRefusal;
 use crate::id::{JobId, PoolId};
 use crate::ledger::Cause;
 use crate::money::NanoUsd;
+use crate::scaler::slots::Why;
 use crate::time::{DurationMs, Timestamp};
 
 /// Why something was, or was not, done.
@@ -157,6 +158,17 @@ pub enum Reason {
         /// How much of the difference that is.
         amount: NanoUsd,
     },
+    /// A pool's workers get more or fewer jobs at once: what was measured says so.
+    SlotsLearned {
+        /// Which pool.
+        pool: PoolId,
+        /// Slots before.
+        from: u32,
+        /// Slots from now on.
+        to: u32,
+        /// Why.
+        why: Why,
+    },
     /// A job that still waits at RunPod is taken back: a local card is free first.
     TakenBack {
         /// Which.
@@ -194,6 +206,7 @@ impl Reason {
             Self::LimitsChanged { .. } => "limits_changed",
             Self::StandbySeen { .. } => "standby_seen",
             Self::BillDiffers { .. } => "bill_differs",
+            Self::SlotsLearned { .. } => "slots_learned",
             Self::TakenBack { .. } => "taken_back",
             Self::WorkerBackOff { .. } => "worker_back_off",
         }
@@ -316,6 +329,9 @@ impl fmt::Display for Reason {
                 "RunPod bills {billed} for the hour from {hour}, {counted} were counted: {amount} for {}",
                 cause.code()
             ),
+            Self::SlotsLearned { from, to, why, .. } => {
+                write!(f, "jobs at once on a worker {from} → {to}: {why}")
+            }
             Self::TakenBack { job } => write!(f, "{job} is taken back: a local card is free first"),
             Self::WorkerBackOff {
                 failures, retry_in, ..

@@ -13,5 +13,6 @@ mod quota;
 mod rig;
 mod schedule;
 mod semantics;
+mod slots;
 mod storms;
 mod why;

@@ -7,6 +7,7 @@ mod configure;
 pub(crate) mod finish;
 mod leak;
 mod meter;
+mod slots;
 mod submit;
 mod take;
 mod timer;
