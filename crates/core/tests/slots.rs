@@ -24,21 +24,25 @@ struct World {
 
 impl World {
     fn new(knee: usize, fits: usize) -> Self {
-        let mut topology = topology(0);
-        topology.endpoints[0].pools[1].slots = 0;
-        topology.endpoints[0].limits.max = 1;
-        let mut rig = Rig::new(0);
-        rig.event(Event::Configured {
-            topology: Box::new(topology),
-        });
-        Self {
-            rig,
+        let mut world = Self {
+            rig: Rig::new(0),
             knee,
             fits,
             running: VecDeque::new(),
             steps: Vec::new(),
             failed: 0,
-        }
+        };
+        world.configure();
+        world
+    }
+
+    fn configure(&mut self) {
+        let mut topology = topology(0);
+        topology.endpoints[0].pools[1].slots = 0;
+        topology.endpoints[0].limits.max = 1;
+        self.rig.event(Event::Configured {
+            topology: Box::new(topology),
+        });
     }
 
     /// Runs so many jobs to their end, always as many at once as there are slots for.
@@ -162,4 +166,9 @@ fn full_memory_is_backed_off_from_and_no_job_fails_of_it() {
         matches!(change, overspill_core::change::Change::JobEnded(ended) if ended.error.is_some())
     });
     assert_eq!(failed.count(), 0, "each was tried again");
+    // A restart does not forget it.
+    world.rig.restart(0, Vec::new());
+    world.configure();
+    let (slots, _, ceiling) = world.learned();
+    assert_eq!((slots, ceiling), (3, Some(3)));
 }

@@ -139,6 +139,7 @@ impl Core {
                 charged_until: self.now,
                 billed: Billed::default(),
                 since: self.now,
+                learned: None,
             };
             out.change(Change::PoolPut(record.clone()));
             self.pools.insert(id, Pool::new(record));

@@ -67,6 +67,7 @@ pub fn step(k: u64) -> Work {
             charged_until: Timestamp::ZERO,
             billed: Billed::default(),
             since: Timestamp::ZERO,
+            learned: None,
         }));
     }
     work
