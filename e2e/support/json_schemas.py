@@ -28,6 +28,7 @@ OPEN = {"facts", "reason", "output", "config", "progress"}
 MAY_BE_NULL = {
     "worker", "pool", "command", "next", "wait", "run", "failure", "failures", "sample", "status", "oldest_wait_ms",
     "delay_ms", "execution_ms", "error", "error_code", "trace_id", "webhook", "local_utilisation", "limits_changed",
+    "schedule",
     "cloud", "max", "price_nano_usd_per_hour", "starts_in_ms", "earlier_ms", "cost_more_nano_usd",
 }
 # Objects of numbers by a name.
@@ -142,6 +143,7 @@ WORDS = {
     "runpod_endpoint": "RunPod's id of the endpoint",
     "runs": "one line a policy",
     "sample": "the last second, as in the charts",
+    "schedule": "what a schedule keeps on now, or has ordered ahead; null: nothing",
     "scopes": "what the key may do",
     "secrets": "secrets that sign now, the newest first",
     "seeds": "seeds that were averaged",

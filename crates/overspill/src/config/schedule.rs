@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(days("sat-mon"), Ok(0b110_0001));
         let odd = days("mondy").unwrap_err();
         assert!(
-            odd.contains("\"mondy\" is no day") && odd.contains("mon"),
+            odd.contains("`mondy` is no day") && odd.contains("mon"),
             "{odd}"
         );
         let time = |text: &str| TimeOfDay::parse(text).map(|time| time.to_string());
