@@ -138,6 +138,7 @@ impl Drawn {
             max_wait: seconds(90),
             expected_execution: seconds(1),
             limits: Limits { min: 0, max: 0 },
+            schedule: Vec::new(),
             caps: Caps::default(),
             scaler: ScalerSpec::CostAware,
             pools: pools.clone(),
