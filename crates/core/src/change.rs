@@ -16,7 +16,9 @@ use crate::event::{Idempotency, PayloadRef};
 use crate::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
 use crate::job::Job;
 use crate::ledger::Entry;
+use crate::placement::pool_order::Because;
 use crate::pool::PoolRecord;
+use crate::region::Region;
 use crate::spent::SpentBook;
 use crate::time::{DurationMs, Timestamp};
 use crate::webhook::Webhook;
@@ -78,6 +80,9 @@ pub struct EndedJob {
     /// Where it stands in its caller's trace; a retry goes on there.
     #[serde(default)]
     pub trace: Option<String>,
+    /// Where its caller was, where known.
+    #[serde(default)]
+    pub region: Option<Region>,
 }
 
 /// What a job was submitted with beside its input: a retry has the same.
@@ -112,6 +117,20 @@ pub struct EndedAttempt {
     pub ended_at: Timestamp,
     /// How: `completed`, `failed`, `worker_lost`, `no_result`, `taken_back`, …
     pub outcome: String,
+    /// For one at RunPod: what its pool was then.
+    #[serde(default)]
+    pub site: Option<Box<Site>>,
+}
+
+/// Where an attempt at RunPod ran, and why there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The type of GPU, where it is known.
+    pub gpu: Option<String>,
+    /// The region of its pool, where configured.
+    pub region: Option<Region>,
+    /// Why its pool was chosen; forgotten by a restart before its end.
+    pub because: Option<Because>,
 }
 
 /// A durable change.

@@ -10,6 +10,7 @@ use crate::budget::Caps;
 use crate::change::FinalState;
 use crate::explain::Reason;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
+use crate::region::Region;
 use crate::time::DurationMs;
 use crate::topology::Limits;
 
@@ -228,6 +229,11 @@ pub enum SubmitRefusal {
     Paused,
     /// The server is about to stop.
     Draining,
+    /// Its caller's region must not be left, and neither a cloud pool is there nor a card of ours.
+    Homeless {
+        /// The caller's.
+        region: Region,
+    },
 }
 
 /// Why a worker's post does not count.

@@ -21,7 +21,7 @@ pub struct Endpoint {
     /// What the configuration asks for; `None` once it no longer names the endpoint, whose last
     /// jobs are still served.
     pub spec: Option<EndpointSpec>,
-    /// Its pools, local ones first, then cloud pools in order of preference.
+    /// Its pools, local ones first, then cloud pools as they are listed.
     pub pools: Vec<PoolId>,
     /// Waiting jobs by [`crate::job::Job::queue_key`].
     pub queue: BTreeMap<u64, Slot>,

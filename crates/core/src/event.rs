@@ -11,6 +11,7 @@ use crate::budget::Caps;
 use crate::drift::HourRecord;
 use crate::id::{EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
 use crate::money::RatePerHour;
+use crate::region::Region;
 use crate::scaler::slots::OUT_OF_MEMORY;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{Limits, Topology};
@@ -59,6 +60,9 @@ pub struct NewJob {
     pub webhook: Option<String>,
     /// Label by which durations are learned (image size, model); 0 when the app gives none.
     pub class: u32,
+    /// Where the caller is, where known.
+    #[serde(default)]
+    pub region: Option<Region>,
     /// Everything else of the request that the worker must see (`s3Config`, …); sealed at the edge, a
     /// text without meaning here.
     pub extras: Option<String>,

@@ -105,6 +105,17 @@ pub enum Reason {
         /// For so long.
         retry_in: DurationMs,
     },
+    /// Jobs wait at a pool that gets no workers: they come back, and other pools go before it for a while.
+    NoCapacity {
+        /// Which pool.
+        pool: PoolId,
+        /// Jobs that come back.
+        jobs: u32,
+        /// No worker lived there for so long.
+        starved: DurationMs,
+        /// The others go first for so long.
+        retry_in: DurationMs,
+    },
     /// RunPod refused so many workers for the account's quota: fewer are asked for.
     QuotaLearned {
         /// Which pool.
@@ -201,6 +212,7 @@ impl Reason {
             Self::Reserved { .. } => "reserved",
             Self::InputTooLargeForCloud { .. } => "input_too_large_for_cloud",
             Self::CloudUnavailable { .. } => "cloud_unavailable",
+            Self::NoCapacity { .. } => "no_capacity",
             Self::QuotaLearned { .. } => "quota_learned",
             Self::CrashLoop { .. } => "crash_loop",
             Self::LimitsChanged { .. } => "limits_changed",
@@ -283,6 +295,16 @@ impl fmt::Display for Reason {
                     "{job} stays local: its input of {bytes} bytes is over RunPod's 10 MB"
                 )
             }
+            Self::NoCapacity {
+                jobs,
+                starved,
+                retry_in,
+                ..
+            } => write!(
+                f,
+                "the pool has had no worker for {starved}: {jobs} jobs come back from there, and \
+                 other pools go before it for {retry_in}"
+            ),
             Self::QuotaLearned {
                 refused,
                 max,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EndpointId, JobId};
+use crate::region::Region;
 use crate::time::{DurationMs, Timestamp};
 
 /// A job from its submission to its final state.
@@ -41,6 +42,9 @@ pub struct Job {
     pub low_priority: bool,
     /// The cloud will not take it: its input is too large, or RunPod called it bad.
     pub local_only: bool,
+    /// Where its caller is, where known.
+    #[serde(default)]
+    pub region: Option<Region>,
     /// Where it is.
     pub state: JobState,
 }

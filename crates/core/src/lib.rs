@@ -13,7 +13,7 @@
 //! money aside within the caps, [`meter`] says what the workers cost; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
 //! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
 //! [`ledger`], [`spent`], [`booked`], [`bill`], [`drift`], [`webhook`].
-//! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`].
+//! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`], [`region`].
 
 pub mod attempt;
 pub mod bill;
@@ -39,6 +39,7 @@ pub mod money;
 mod on;
 pub mod placement;
 pub mod pool;
+pub mod region;
 pub mod scaler;
 pub mod schedule;
 pub mod spent;

@@ -10,6 +10,7 @@ use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
 use crate::money::NanoUsd;
+use crate::placement::pool_order::Because;
 use crate::scaler::slots::{SLOTS_MAX, Slots};
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{PoolKind, PoolSpec, RunPodSpec};
@@ -97,6 +98,17 @@ pub struct CloudSide {
     pub standby: Option<(u32, Timestamp)>,
     /// RunPod changed the limits by itself, and when that was last seen.
     pub changed: Option<LimitsChanged>,
+    /// Since when jobs of ours are there and no worker lives, by the counts.
+    pub starved_since: Option<Timestamp>,
+    /// It got no workers when it was last asked: others go before it until then.
+    pub dry_until: Timestamp,
+    /// How often that was so in a row.
+    pub dry_times: u32,
+    /// Why it was chosen for what is outstanding.
+    #[serde(with = "crate::change::as_list")]
+    pub chosen: BTreeMap<AttemptId, Because>,
+    /// How long jobs run there.
+    pub pace: Pace,
 }
 
 /// Limits that RunPod changed by itself.
@@ -108,6 +120,33 @@ pub struct LimitsChanged {
     pub seen: (u32, u32),
     /// When.
     pub at: Timestamp,
+}
+
+/// How long jobs run in a pool: a mean over the last ones, forgotten at a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    samples: u32,
+    mean_ms: u64,
+}
+
+impl Pace {
+    /// Samples below which nothing is said.
+    const SAMPLES_MIN: u32 = 5;
+    /// A further one weighs so many times less than the mean.
+    const WEIGHT: u64 = 16;
+
+    /// A job ran for so long.
+    pub fn finished(&mut self, length: DurationMs) {
+        self.samples = self.samples.saturating_add(1);
+        let weight = u64::from(self.samples).min(Self::WEIGHT);
+        self.mean_ms = (self.mean_ms.saturating_mul(weight - 1) + length.as_millis()) / weight;
+    }
+
+    /// The mean, once there are enough samples.
+    #[must_use]
+    pub fn mean(self) -> Option<DurationMs> {
+        (self.samples >= Self::SAMPLES_MIN).then(|| DurationMs::from_millis(self.mean_ms))
+    }
 }
 
 /// How many workers RunPod's quota leaves a pool. No call tells it: it is found between what was

@@ -3,12 +3,15 @@
 //! Comes in whole with [`crate::event::Event::Configured`], at start and at each reload; the core
 //! compares it with what it holds. Keys and names identify; ids are the core's own.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Caps;
 use crate::calendar::Calendar;
 use crate::id::DeviceId;
 use crate::money::{NanoUsd, RatePerHour};
+use crate::region::Region;
 use crate::schedule::Schedule;
 use crate::time::DurationMs;
 
@@ -55,7 +58,10 @@ pub struct EndpointSpec {
     pub caps: Caps,
     /// Which rule says how many cloud workers are wanted.
     pub scaler: ScalerSpec,
-    /// Where its workers come from: local pools first, cloud pools in order of preference.
+    /// Jobs of callers in these regions run in cloud pools of their own region only, or on local cards.
+    #[serde(default)]
+    pub residency: BTreeSet<Region>,
+    /// Where its workers come from: local pools first, then cloud pools as they are listed.
     pub pools: Vec<PoolSpec>,
 }
 
@@ -129,6 +135,16 @@ pub struct RunPodSpec {
     pub idle_timeout: DurationMs,
     /// How long a worker may take to become ready.
     pub init_timeout: DurationMs,
+    /// The region that it is near to, where configured.
+    #[serde(default)]
+    pub region: Option<Region>,
+    /// The type of its GPUs by RunPod's id, where it has a single one.
+    #[serde(default)]
+    pub gpu: Option<String>,
+    /// Pools of the same number come from one list of GPU types: they are filled in the order of the list,
+    /// whatever they cost.
+    #[serde(default)]
+    pub list: u32,
 }
 
 /// A card of this host.

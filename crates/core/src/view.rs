@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, CloudPhase, Place};
+use crate::change::Site;
 use crate::endpoint::Endpoint;
 use crate::event::CloudWorkerCounts;
 use crate::id::{AttemptId, EndpointId, JobId, PoolId};
 use crate::job::{Job, JobState};
 use crate::machine::Core;
+use crate::placement::pool_order::Because;
+use crate::region::Region;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::Limits;
 
@@ -44,6 +47,10 @@ pub struct LiveJob {
     /// Where it stands in its caller's trace.
     #[serde(default)]
     pub trace: Option<String>,
+    /// Where its caller is, where known.
+    pub region: Option<Region>,
+    /// Why its cloud pool was chosen; `None` after a restart.
+    pub because: Option<Because>,
 }
 
 /// An endpoint's counts.
@@ -136,6 +143,11 @@ impl Core {
             webhook: job.webhook().map(Into::into),
             is_cloud: attempt.is_some_and(Attempt::is_cloud),
             trace: job.trace().map(Into::into),
+            region: job.region,
+            because: attempt.and_then(|attempt| {
+                let pool = self.pools.get(&attempt.pool)?;
+                pool.cloud.chosen.get(&attempt.id).copied()
+            }),
         }
     }
 
@@ -267,6 +279,23 @@ impl Core {
     #[must_use]
     pub fn attempt(&self, id: AttemptId) -> Option<&Attempt> {
         self.attempts.get(&id)
+    }
+
+    /// Where a live attempt at RunPod runs, and why there; `None` for one on a card of ours.
+    #[must_use]
+    pub fn site_of(&self, id: AttemptId) -> Option<Site> {
+        let attempt = self
+            .attempts
+            .get(&id)
+            .filter(|attempt| attempt.is_cloud())?;
+        let pool = self.pools.get(&attempt.pool)?;
+        let spec = pool.runpod();
+        let site = Site {
+            gpu: spec.and_then(|spec| spec.gpu.clone()),
+            region: spec.and_then(|spec| spec.region),
+            because: pool.cloud.chosen.get(&id).copied(),
+        };
+        (site != Site::default()).then_some(site)
     }
 
     /// The cards of this host, as configured.

@@ -267,6 +267,7 @@ mod tests {
             webhook: Some("https://e.org/".into()),
             terms: None,
             trace: None,
+            region: None,
         };
         Webhook::of(&ended, 3).unwrap()
     }

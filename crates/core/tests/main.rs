@@ -10,6 +10,7 @@ mod leaks;
 mod local;
 mod property;
 mod quota;
+mod regions;
 mod rig;
 mod schedule;
 mod semantics;

@@ -1,6 +1,8 @@
 //! A core with a store beside it: after every event the store's snapshot must equal what the core
 //! calls durable, a core restored from it must agree, and every invariant must hold.
 
+use std::collections::BTreeSet;
+
 use overspill_core::budget::Caps;
 use overspill_core::calendar::Calendar;
 use overspill_core::change::{Change, Snapshot};
@@ -233,6 +235,7 @@ pub fn new_job(id: JobId) -> NewJob {
         low_priority: false,
         webhook: None,
         class: 0,
+        region: None,
         extras: None,
         idempotency: None,
         trace: None,
@@ -269,6 +272,9 @@ pub fn topology(local: u32) -> Topology {
             manage: true,
             idle_timeout: DurationMs::from_secs(5),
             init_timeout: DurationMs::from_secs(420),
+            region: None,
+            gpu: None,
+            list: 0,
         }),
     };
     Topology {
@@ -286,6 +292,7 @@ pub fn topology(local: u32) -> Topology {
             scaler: ScalerSpec::QueueDelay {
                 delay: DurationMs::ZERO,
             },
+            residency: BTreeSet::new(),
             pools: vec![command, runpod],
         }],
         devices,

@@ -2,12 +2,14 @@
 //! itself. `main.rs` only parses, configures and dispatches.
 
 pub mod auth;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dashboard;
 pub mod demo;
 pub mod doctor;
+pub mod drill;
 pub mod engine;
 pub mod gateway;
 pub mod gpu;
@@ -16,6 +18,7 @@ pub mod kept;
 pub mod otel;
 pub mod pool;
 pub mod reference;
+pub mod region;
 pub mod serving;
 #[cfg(test)]
 mod storms;

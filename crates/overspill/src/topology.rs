@@ -16,7 +16,8 @@ use overspill_core::topology::{
 };
 
 use crate::config::{
-    CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, Schedule, known,
+    CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, RegionNames,
+    Schedule, known,
 };
 use crate::gpu::{Gpu, SelectedDevice, select};
 use crate::kept::desired::{is_kept, pool_key};
@@ -105,13 +106,19 @@ impl Installation {
         for pool in &endpoint.local {
             pools.extend(self.local(endpoint, pool, loaded, gpus));
         }
-        for pool in &endpoint.cloud {
+        for (list, pool) in (0..).zip(&endpoint.cloud) {
             if is_kept(pool) {
-                pools.extend(self.kept(endpoint, pool, kept));
+                pools.extend(self.kept(endpoint, pool, list, kept));
             } else {
-                pools.extend(self.cloud(endpoint, pool));
+                pools.extend(self.cloud(endpoint, pool, list));
             }
         }
+        let residency = endpoint.residency.as_ref();
+        let general = loaded
+            .config
+            .regions
+            .as_ref()
+            .map(|regions| &regions.residency);
         EndpointSpec {
             name: endpoint.name.clone(),
             execution_timeout: endpoint.execution_timeout,
@@ -135,6 +142,10 @@ impl Installation {
                 .map(|s| schedule(s, loaded))
                 .collect(),
             scaler: scaler(endpoint),
+            residency: residency
+                .or(general)
+                .map(RegionNames::regions)
+                .unwrap_or_default(),
             pools,
         }
     }
@@ -176,17 +187,23 @@ impl Installation {
         })
     }
 
-    fn cloud(&mut self, endpoint: &Endpoint, pool: &CloudPool) -> Option<PoolSpec> {
+    fn cloud(&mut self, endpoint: &Endpoint, pool: &CloudPool, list: u32) -> Option<PoolSpec> {
         if pool.provider != Provider::Runpod {
             return None;
         }
         let id = pool.id.clone()?;
-        let price = price(pool, &pool.gpu.0);
-        Some(self.runpod(endpoint, pool, pool.name.clone(), id, price))
+        let types = &pool.gpu.0;
+        Some(self.runpod(endpoint, pool, list, pool.name.clone(), id, types))
     }
 
     /// One pool for each type of GPU, in the order of the list: RunPod has an endpoint for each.
-    fn kept(&mut self, endpoint: &Endpoint, pool: &CloudPool, kept: &Record) -> Vec<PoolSpec> {
+    fn kept(
+        &mut self,
+        endpoint: &Endpoint,
+        pool: &CloudPool,
+        list: u32,
+        kept: &Record,
+    ) -> Vec<PoolSpec> {
         let mut pools = Vec::new();
         for gpu in &pool.gpu.0 {
             let key = pool_key(&pool.name, gpu);
@@ -197,8 +214,8 @@ impl Installation {
                 self.warn(endpoint, &key, warning);
                 continue;
             };
-            let price = price(pool, std::slice::from_ref(gpu));
-            pools.push(self.runpod(endpoint, pool, key, id.to_owned(), price));
+            let types = std::slice::from_ref(gpu);
+            pools.push(self.runpod(endpoint, pool, list, key, id.to_owned(), types));
         }
         pools
     }
@@ -207,10 +224,12 @@ impl Installation {
         &mut self,
         endpoint: &Endpoint,
         pool: &CloudPool,
+        list: u32,
         key: String,
         id: String,
-        price: Option<RatePerHour>,
+        types: &[String],
     ) -> PoolSpec {
+        let price = price(pool, types);
         if price.is_none() {
             let warning = "its price is not known, so nothing is sent there; give `price` or `gpu`";
             self.warn(endpoint, &key, warning);
@@ -225,6 +244,9 @@ impl Installation {
                 manage: pool.manage() != Manage::Nothing,
                 idle_timeout: endpoint.workers.idle_timeout,
                 init_timeout: INIT_TIMEOUT,
+                region: pool.region.as_deref().and_then(|name| name.parse().ok()),
+                gpu: single_gpu(types),
+                list,
             }),
         }
     }
@@ -282,6 +304,14 @@ fn scaler(endpoint: &Endpoint) -> ScalerSpec {
         },
         Policy::Ladder => ScalerSpec::Ladder,
     }
+}
+
+/// RunPod's id of the only type that a pool's workers may get, or the name given where that is unknown.
+fn single_gpu(types: &[String]) -> Option<String> {
+    let [name] = types else {
+        return None;
+    };
+    Some(known::gpu(name).map_or_else(|| name.clone(), |known| known.id.to_owned()))
 }
 
 /// The price of one worker: as configured, else that of the dearest of the types it may get. One type

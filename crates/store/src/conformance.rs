@@ -8,7 +8,7 @@
 
 use overspill_core::attempt::{CloudPhase, Fence, Place};
 use overspill_core::budget::{BudgetRecord, Caps, CapsOverride};
-use overspill_core::change::{Change, EndedJob, FinalState, Snapshot, Terms};
+use overspill_core::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Snapshot, Terms};
 use overspill_core::endpoint::{EndpointRecord, LimitsOverride};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{EndpointId, PoolId};
@@ -16,7 +16,9 @@ use overspill_core::job::{Job, JobExtras};
 use overspill_core::ledger::{Cause, EntryKind};
 use overspill_core::meter::Billed;
 use overspill_core::money::NanoUsd;
+use overspill_core::placement::pool_order::Because;
 use overspill_core::pool::PoolRecord;
+use overspill_core::region::Region;
 use overspill_core::scaler::slots::Slots;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::Limits;
@@ -51,6 +53,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("a_job_within_one_batch", a_job_within_one_batch),
     ("retry_replaces_the_end", retry_replaces_the_end),
     ("an_end_is_written_once", an_end_is_written_once),
+    ("regions_and_sites_are_kept", regions_and_sites_are_kept),
     ("an_idempotency_key_is_stored_once", idempotency_once),
     ("a_missing_payload_refuses_the_batch", missing_payload),
     ("a_refused_batch_changes_nothing", refused_changes_nothing),
@@ -406,6 +409,59 @@ fn conflicts(result: &Result<(), CommitError>) -> bool {
         result,
         Err(CommitError::NotStored(StoreError::Conflict { .. }))
     )
+}
+
+fn regions_and_sites_are_kept(driver: &mut dyn Driver) {
+    let region = |name: &str| Some(name.parse::<Region>().unwrap());
+    let hook = |n: u64| Some(format!("https://app.example/{n}"));
+    let live = |n: u64, webhook: Option<String>| Job {
+        region: region("eu"),
+        extras: webhook.map(|webhook| {
+            Box::new(JobExtras {
+                webhook: Some(webhook),
+                worker: None,
+                trace: None,
+            })
+        }),
+        ..job(n)
+    };
+    let ended_attempt = EndedAttempt {
+        site: Some(Box::new(Site {
+            gpu: Some("NVIDIA GeForce RTX 4090".into()),
+            region: region("us-east_1"),
+            because: Some(Because::Nearest),
+        })),
+        ..attempt_ended(3, 1, "completed")
+    };
+    commit(driver, |work| {
+        for (n, webhook) in [(1, None), (2, hook(2))] {
+            let job = live(n, webhook);
+            work.change(Change::JobPut {
+                job,
+                input: None,
+                idempotency: None,
+            });
+        }
+        work.submit(3).lease(3);
+        let output = work.payload("3");
+        work.change(Change::AttemptEnded(ended_attempt.clone()));
+        work.change(Change::JobEnded(EndedJob {
+            region: region("eu"),
+            webhook: hook(3),
+            output,
+            ..ended(3)
+        }));
+    });
+    driver.reopen();
+    let snapshot = driver.store().restore().unwrap();
+    assert_eq!(snapshot.jobs.get(&job_id(1)), Some(&live(1, None)));
+    assert_eq!(snapshot.jobs.get(&job_id(2)), Some(&live(2, hook(2))));
+    let reader = driver.store().reader();
+    assert_eq!(reader.row(job_id(1)).unwrap().unwrap().region, region("eu"));
+    assert_eq!(reader.row(job_id(3)).unwrap().unwrap().region, region("eu"));
+    let end = reader.ended(job_id(3)).unwrap().unwrap();
+    assert_eq!((end.region, end.webhook), (region("eu"), hook(3)));
+    assert_eq!(reader.story(job_id(3)).unwrap(), [ended_attempt]);
 }
 
 fn an_end_is_written_once(driver: &mut dyn Driver) {

@@ -112,7 +112,7 @@ impl Core {
             return;
         }
         match state {
-            CloudJobState::Queued => {}
+            CloudJobState::Queued => self.on_cloud_queued_again(id, out),
             CloudJobState::Running { worker, delay: _ } => self.on_cloud_running(id, worker, out),
             CloudJobState::Ended {
                 outcome,
@@ -174,6 +174,24 @@ impl Core {
         {
             attempt.deadline = now + timeout + TIMEOUT_SLACK;
             self.timers.set(attempt.deadline, Timer::Attempt(id));
+        }
+        out.change(Change::AttemptPut(attempt.clone()));
+        self.dirty.insert(attempt.endpoint);
+    }
+
+    /// A job that ran waits there again: RunPod has missed its worker.
+    fn on_cloud_queued_again(&mut self, id: AttemptId, out: &mut Out) {
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        let Place::Cloud(CloudPhase::Running { cloud_job, .. }) = &attempt.place else {
+            return;
+        };
+        let cloud_job = cloud_job.clone();
+        attempt.place = Place::Cloud(CloudPhase::Queued { cloud_job });
+        attempt.started_at = None;
+        if attempt.fenced.is_none() {
+            attempt.deadline = Timestamp::NEVER;
         }
         out.change(Change::AttemptPut(attempt.clone()));
         self.dirty.insert(attempt.endpoint);
@@ -284,6 +302,7 @@ impl Core {
             pool.cloud.workers = Some(workers);
             self.dirty.insert(pool.record.endpoint);
         }
+        self.note_capacity(id);
     }
 
     pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, max: u32, out: &mut Out) {

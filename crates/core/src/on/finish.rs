@@ -1,7 +1,7 @@
 //! Results, progress and chunks; and how attempts and jobs end.
 
 use crate::attempt::{Attempt, CloudPhase, Place};
-use crate::change::{Change, EndedAttempt, EndedJob, FinalState, Terms};
+use crate::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Terms};
 use crate::effect::{Answer, Out, Stale};
 use crate::event::{Outcome, PayloadRef};
 use crate::id::{AttemptId, JobId, RequestId, WorkerId};
@@ -264,6 +264,7 @@ impl Core {
             webhook: job.webhook().map(Into::into),
             terms,
             trace: job.trace().map(Into::into),
+            region: job.region,
         };
         let webhook = Webhook::of(&ended, job.input_bytes);
         out.change(Change::JobEnded(ended));
@@ -306,6 +307,7 @@ impl Core {
             return;
         };
         self.book_share(&attempt, execution, out);
+        let mut site = None;
         match attempt.place {
             Place::Local { worker } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
@@ -327,6 +329,20 @@ impl Core {
                 if let Some(pool) = self.pools.get_mut(&attempt.pool) {
                     pool.outstanding.remove(&id);
                     pool.cloud.cancelling.remove(&id);
+                    let because = pool.cloud.chosen.remove(&id);
+                    let length =
+                        execution.or_else(|| attempt.started_at.map(|at| self.now.since(at)));
+                    if outcome == "completed"
+                        && let Some(length) = length
+                    {
+                        pool.cloud.pace.finished(length);
+                    }
+                    let spec = pool.runpod();
+                    site = Some(Site {
+                        gpu: spec.and_then(|spec| spec.gpu.clone()),
+                        region: spec.and_then(|spec| spec.region),
+                        because,
+                    });
                 }
             }
         }
@@ -339,6 +355,7 @@ impl Core {
             started_at: attempt.started_at,
             ended_at: self.now,
             outcome: outcome.into(),
+            site: site.filter(|site| *site != Site::default()).map(Box::new),
         }));
     }
 

@@ -6,10 +6,12 @@ use std::borrow::Cow;
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
 use crate::effect::{Effect, Out};
+use crate::endpoint::Endpoint;
 use crate::explain::Reason;
 use crate::id::{EndpointId, PoolId};
 use crate::jobs::Slot;
 use crate::machine::{Core, SCALE_PERIOD_MAX, SCALE_PERIOD_MIN};
+use crate::placement::pool_order::{Assignment, Because};
 use crate::placement::projection::{Picture, Projection, WAITING_MAX, Waiting};
 use crate::scaler::{self, Cloud, Wish};
 use crate::time::{DurationMs, Timestamp};
@@ -44,6 +46,7 @@ impl Core {
         }
         endpoint.scaled_at = self.now;
         self.follow_schedule(id, out);
+        self.fail_over(id, out);
         let picture = self.picture(id, &spec);
         let cloud = self.cloud_side(id);
         let Some(endpoint) = self.endpoints.get(&id) else {
@@ -124,7 +127,7 @@ impl Core {
         let waiting = jobs.take(WAITING_MAX).map(|job| Waiting {
             submitted_at: job.submitted_at,
             execution: guess(job.class, DurationMs::ZERO),
-            is_cloudable: !job.local_only,
+            is_cloudable: !job.local_only && self.has_pool_for(id, job),
             is_low_priority: job.low_priority,
         });
         let mut local = Vec::new();
@@ -212,7 +215,7 @@ impl Core {
         pools.iter().filter(is_cloud).copied().collect()
     }
 
-    /// Sets what each pool should have: the wish within the limits, in order of preference.
+    /// Sets what each pool should have: the wish within the limits.
     fn scale(
         &mut self,
         id: EndpointId,
@@ -239,18 +242,30 @@ impl Core {
         let mut min_rest = limits.min.min(allowed);
         let wanted = rest;
         let (mut hit, mut sum) = (None, 0);
-        for pool_id in self.cloud_pools(id) {
-            let (to, min) = self.share_of(pool_id, rest, min_rest);
+        let pools = self.candidates(id);
+        let shares = self.shares(id, &pools, rest, wish.spill);
+        // What there is no money for in one pool may be had in another; but not across the border of a
+        // region that jobs must stay in.
+        let is_free_to_move = is_open(self.endpoints.get(&id));
+        let mut carried = 0;
+        for (pool, planned) in pools.iter().zip(shares) {
+            let pool_id = pool.id;
+            let asked = (planned + carried).min(pool.most.max(planned)).min(rest);
             let from = self
                 .pools
                 .get(&pool_id)
                 .map_or(0, |pool| pool.record.wanted);
-            let granted = self.reserve(pool_id, to, out);
+            let granted = self.reserve(pool_id, asked, out);
             let to = granted.workers;
+            carried = (planned + carried).saturating_sub(to);
+            if !is_free_to_move {
+                carried = 0;
+            }
             hit = hit.or(granted.hit);
             rest = rest.saturating_sub(to);
-            min_rest = min_rest.saturating_sub(min);
-            self.order(pool_id, min.min(to), to, out);
+            let min = min_rest.min(to);
+            min_rest -= min;
+            self.order(pool_id, min, to, out);
             let crashes = self.pools.get(&pool_id).map(|pool| &pool.cloud.crash_loop);
             let is_paused = crashes.is_some_and(|crashes| crashes.most(self.now) == Some(0));
             if granted.hit.is_some() || is_paused {
@@ -373,13 +388,10 @@ impl Core {
 
     /// Submits the first waiting jobs that may go, as far as wanted workers have slots.
     fn submit_spill(&mut self, id: EndpointId, spill: u32, out: &mut Out) {
-        let mut left = spill;
-        for pool_id in self.cloud_pools(id) {
-            let room = self.submission_room(pool_id).min(left);
-            for slot in self.spill_candidates(id, room as usize, false) {
-                self.submit_to_cloud(slot, pool_id, out);
-                left -= 1;
-            }
+        let pools = self.candidates(id);
+        let mut assignment = Assignment::with_room(&pools, |pool| self.submission_room(pool));
+        for (slot, pool, because) in self.assign(id, &mut assignment, spill, false) {
+            self.submit_to_cloud(slot, pool, because, out);
         }
     }
 
@@ -390,30 +402,29 @@ impl Core {
             return;
         };
         let min = endpoint.limits_at(self.now).min;
-        if !self.spill_candidates(id, 1, false).is_empty() {
+        if self.has_spill(id) {
             return;
         }
-        for pool_id in self.cloud_pools(id) {
-            let Some(pool) = self.pools.get(&pool_id) else {
-                continue;
-            };
-            let ready = pool
-                .cloud
-                .workers
-                .map_or(0, |workers| workers.idle + workers.running);
+        let pools = self.candidates(id);
+        let room = |pool_id: PoolId| {
+            let pool = self.pools.get(&pool_id);
+            let seen = pool.and_then(|pool| pool.cloud.workers).unwrap_or_default();
+            let ready = seen.idle + seen.running;
             let workers = if is_cloud_only { ready } else { ready.min(min) };
-            let outstanding = u32::try_from(pool.outstanding.len()).unwrap_or(u32::MAX);
-            let free = workers
-                .saturating_mul(pool.slots())
-                .saturating_sub(outstanding);
-            let room = self.submission_room(pool_id).min(free);
-            for slot in self.spill_candidates(id, room as usize, true) {
-                self.submit_to_cloud(slot, pool_id, out);
-            }
+            let (slots, outstanding) = pool.map_or((1, 0), |pool| {
+                let outstanding = u32::try_from(pool.outstanding.len()).unwrap_or(u32::MAX);
+                (pool.slots(), outstanding)
+            });
+            let free = workers.saturating_mul(slots).saturating_sub(outstanding);
+            self.submission_room(pool_id).min(free)
+        };
+        let mut assignment = Assignment::with_room(&pools, room);
+        for (slot, pool, because) in self.assign(id, &mut assignment, u32::MAX, true) {
+            self.submit_to_cloud(slot, pool, because, out);
         }
     }
 
-    fn submission_room(&self, id: PoolId) -> u32 {
+    pub(super) fn submission_room(&self, id: PoolId) -> u32 {
         let Some(pool) = self.pools.get(&id) else {
             return 0;
         };
@@ -427,29 +438,7 @@ impl Core {
             .saturating_sub(outstanding)
     }
 
-    /// The first waiting jobs that the cloud may have, of low priority or of all others.
-    fn spill_candidates(&self, id: EndpointId, count: usize, low_priority: bool) -> Vec<Slot> {
-        let Some(endpoint) = self.endpoints.get(&id) else {
-            return Vec::new();
-        };
-        if count == 0 {
-            return Vec::new();
-        }
-        let may_go = |slot: &Slot| {
-            self.jobs
-                .at(*slot)
-                .is_some_and(|job| !job.local_only && job.low_priority == low_priority)
-        };
-        endpoint
-            .queue
-            .values()
-            .copied()
-            .filter(may_go)
-            .take(count)
-            .collect()
-    }
-
-    fn submit_to_cloud(&mut self, slot: Slot, pool_id: PoolId, out: &mut Out) {
+    fn submit_to_cloud(&mut self, slot: Slot, pool_id: PoolId, because: Because, out: &mut Out) {
         let place = Place::Cloud(CloudPhase::Submitting);
         let Some(id) = self.begin_attempt(slot, pool_id, place, out) else {
             return;
@@ -458,7 +447,11 @@ impl Core {
             return;
         };
         pool.outstanding.insert(id);
+        pool.cloud.chosen.insert(id, because);
         pool.cloud.empty_since = None;
+        if pool.cloud.workers.is_some() {
+            self.note_capacity(pool_id);
+        }
         let Some(job) = self.jobs.get(id.job) else {
             return;
         };
@@ -476,6 +469,12 @@ impl Core {
             trace,
         });
     }
+}
+
+/// Whether none of an endpoint's jobs is bound to a region.
+fn is_open(endpoint: Option<&Endpoint>) -> bool {
+    let spec = endpoint.and_then(|endpoint| endpoint.spec.as_ref());
+    spec.is_none_or(|spec| spec.residency.is_empty())
 }
 
 /// What is overdue takes about as long again: so a worker that never comes is not waited for.

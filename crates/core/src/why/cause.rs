@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::CapHit;
 use crate::event::CloudRefusal;
+use crate::placement::pool_order::Because;
+use crate::region::Region;
 use crate::time::DurationMs;
 
 /// One link of the chain. Durations are in milliseconds, `*_in` counts from now.
@@ -99,6 +101,15 @@ pub enum Cause {
         failures: u32,
         retry_in: DurationMs,
     },
+    /// The job must not leave its caller's region.
+    Resident { region: Region, pools: Vec<String> },
+    /// Why the job's cloud pool was chosen.
+    PoolChosen {
+        because: Because,
+        region: Option<Region>,
+    },
+    /// A pool got no workers while jobs waited there: other pools go before it.
+    NoCapacity { pool: String, retry_in: DurationMs },
     /// RunPod's quota refused more workers.
     QuotaLearned {
         pool: String,
@@ -179,6 +190,9 @@ impl Cause {
             Self::PoolMaxReached { .. } => "pool_max_reached",
             Self::PriceUnknown { .. } => "price_unknown",
             Self::CloudRefuses { .. } => "cloud_refuses",
+            Self::Resident { .. } => "resident",
+            Self::PoolChosen { .. } => "pool_chosen",
+            Self::NoCapacity { .. } => "no_capacity",
             Self::QuotaLearned { .. } => "quota_learned",
             Self::CloudAbsent { .. } => "cloud_absent",
             Self::CloudStarting { .. } => "cloud_starting",
@@ -333,6 +347,24 @@ impl fmt::Display for Cause {
                     "{pool} is left alone for {retry_in}: {what} ({failures} times in a row)"
                 )
             }
+            Self::Resident { region, pools } if pools.is_empty() => write!(
+                f,
+                "its caller is in {region} and its jobs must not leave: no cloud pool is there, so it \
+                 waits for a card of ours"
+            ),
+            Self::Resident { region, pools } => write!(
+                f,
+                "its caller is in {region} and its jobs must not leave: only {} may have it",
+                pools.join(", ")
+            ),
+            Self::PoolChosen { because, region } => {
+                write!(f, "that pool because {}", because.words())?;
+                region.map_or(Ok(()), |region| write!(f, " (the caller is in {region})"))
+            }
+            Self::NoCapacity { pool, retry_in } => write!(
+                f,
+                "{pool} got no workers while jobs waited there: other pools go before it for {retry_in}"
+            ),
             Self::QuotaLearned {
                 pool,
                 max,

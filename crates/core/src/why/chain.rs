@@ -53,9 +53,24 @@ impl Situation {
                 } else if job.low_priority {
                     chain.push(Cause::LowPriority);
                 } else {
+                    if let Some(region) = job.region.filter(|_| job.is_resident) {
+                        let own = self.pools.iter().filter(|pool| pool.region == Some(region));
+                        chain.push(Cause::Resident {
+                            region,
+                            pools: own.map(|pool| pool.name.clone()).collect(),
+                        });
+                    }
                     self.cloud(&mut chain);
                 }
             }
+        }
+        if !matches!(job.stand, Stand::Queued { .. })
+            && let Some(because) = job.because
+        {
+            chain.push(Cause::PoolChosen {
+                because,
+                region: job.region,
+            });
         }
         if job.lost > 0 {
             chain.push(Cause::AttemptsLost {
@@ -246,6 +261,12 @@ impl Situation {
                 refusal: pool.refusal.map(|(refusal, _)| refusal),
                 failures: pool.failures,
                 retry_in: pool.not_before.since(now),
+            });
+        }
+        if pool.dry_until > now {
+            chain.push(Cause::NoCapacity {
+                pool: name(),
+                retry_in: pool.dry_until.since(now),
             });
         }
         if let Some(quota) = pool.quota {

@@ -8,8 +8,10 @@ use crate::id::{EndpointId, JobId};
 use crate::job::JobState;
 use crate::machine::Core;
 use crate::money::RatePerHour;
+use crate::placement::pool_order::Because;
 use crate::placement::projection::{Picture, WAITING_MAX};
 use crate::pool::{LearnedQuota, LimitsChanged, Pool};
+use crate::region::Region;
 use crate::scaler::Cloud;
 use crate::scaler::history::History;
 use crate::schedule::Scheduled;
@@ -131,6 +133,10 @@ pub struct CloudFacts {
     pub manage: bool,
     /// Since when the first of its jobs that were not begun waits there.
     pub first_queued: Option<Timestamp>,
+    /// Where it stands, where configured.
+    pub region: Option<Region>,
+    /// It got no workers: other pools go before it until then.
+    pub dry_until: Timestamp,
 }
 
 /// A live job and where it stands.
@@ -146,6 +152,12 @@ pub struct Standing {
     pub low_priority: bool,
     /// The cloud will not take it.
     pub local_only: bool,
+    /// Where its caller is, where known.
+    pub region: Option<Region>,
+    /// It must not leave that region.
+    pub is_resident: bool,
+    /// Why its cloud pool was chosen, for one that is there.
+    pub because: Option<Because>,
     /// A worker ended under it.
     pub is_suspect: bool,
     /// Attempts that vanished.
@@ -262,6 +274,9 @@ impl Core {
             input_bytes: job.input_bytes,
             low_priority: job.low_priority,
             local_only: job.local_only,
+            region: job.region,
+            is_resident: self.caller_of(job.endpoint, job).is_resident,
+            because: live.because,
             is_suspect: job.is_suspect(),
             lost: u32::from(job.lost),
             paused_until,
@@ -341,6 +356,8 @@ impl Core {
             changed: pool.cloud.changed,
             manage: runpod.manage,
             first_queued: None,
+            region: runpod.region,
+            dry_until: pool.cloud.dry_until,
         };
         let attempts = pool.outstanding.iter();
         for attempt in attempts.filter_map(|id| self.attempts.get(id)) {

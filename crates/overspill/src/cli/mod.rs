@@ -17,6 +17,7 @@ pub mod config;
 pub mod db;
 pub mod demo;
 pub mod doctor;
+pub mod drill;
 pub mod emulate;
 pub mod error;
 pub mod gpus;
@@ -130,6 +131,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Emulate(emulate::EmulateArgs),
     Demo(demo::DemoArgs),
+    Drill(drill::DrillArgs),
     /// What the keeper starts
     #[command(hide = true)]
     Serving(serve::ServeArgs),
@@ -229,7 +231,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Top(args) => block_on(top::run(&args, context)),
         Command::Why(args) => block_on(why::run(&args, context)),
         Command::Scale(args) => block_on(scale::run(&args, context)),
-        Command::Gpus(args) => gpus::run(&args, context),
+        Command::Gpus(args) => block_on(gpus::run(&args, context)),
         Command::Plan(args) => plan::run(&args, context),
         Command::Simulate(args) => simulate::run(&args, context),
         Command::Apply(args) => block_on(apply::run(&args, context)),
@@ -245,6 +247,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Serve(args) => crate::serving::process::keep(&args, context),
         Command::Emulate(args) => block_on(emulate::run(&args, context)),
         Command::Demo(args) => crate::demo::run(&args, context),
+        Command::Drill(args) => crate::drill::run(&args, context),
         Command::Serving(args) => crate::serving::process::serve(&args, context),
         Command::Version(args) => version::run(&args, context),
     }

@@ -8,7 +8,7 @@ use overspill_core::money::NanoUsd;
 use super::decode::Decoder;
 use super::endpoint::RESERVED_NAMES;
 use super::node::{Node, Value};
-use super::problem::{Place, did_you_mean, quoted};
+use super::problem::{Place, quoted};
 use super::settings::Config;
 use super::units::format_money;
 
@@ -20,14 +20,10 @@ pub(crate) fn whole(config: &mut Config, node: &Node, cx: &mut Decoder<'_, '_>) 
     origins(config, node, cx);
     database(config, node, cx);
     quota(config, node, cx);
-    regions(config, node, cx);
+    super::regions::with_endpoints(config, node, cx);
     loops(config, node, cx);
     if config.data_dir.is_relative() {
         config.data_dir = cx.folder.join(&config.data_dir);
-    }
-    if node.get("regions").is_some() {
-        cx.problems
-            .not_active(node.place_of("regions"), "choice of cloud pools by region");
     }
 }
 
@@ -173,34 +169,6 @@ fn quota(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
             place,
             "a cloud pool without [runpod]; add [runpod] with api_key = \"${RUNPOD_API_KEY}\"",
         );
-    }
-}
-
-/// Pools in regions that nobody is mapped to.
-fn regions(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
-    let Some(regions) = config
-        .regions
-        .as_ref()
-        .filter(|regions| !regions.map.is_empty())
-    else {
-        return;
-    };
-    let endpoints = node.get("endpoint").map_or(&[][..], Node::items);
-    for (endpoint, node) in config.endpoint.iter().zip(endpoints) {
-        let pools = node.get("cloud").map_or(&[][..], Node::items);
-        for (pool, node) in endpoint.cloud.iter().zip(pools) {
-            let Some(region) = &pool.region else { continue };
-            if !regions.map.contains_key(region) {
-                let known: Vec<&str> = regions.map.keys().map(String::as_str).collect();
-                let message = format!(
-                    "unknown region {}; known from [regions] map: {}{}",
-                    quoted(region),
-                    known.join(", "),
-                    did_you_mean(region, known.iter().copied())
-                );
-                cx.error(node.place_of("region"), message);
-            }
-        }
     }
 }
 

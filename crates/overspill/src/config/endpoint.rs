@@ -8,6 +8,7 @@ use super::decode::{Check, Decoder, choice, defaults, section};
 use super::local::LocalPool;
 use super::node::Node;
 use super::problem::{Place, quoted};
+use super::regions::RegionNames;
 use super::schedule::Schedule;
 
 /// Longest execution timeout and TTL that the compatible API knows: seven days.
@@ -62,6 +63,9 @@ section! {
         pub scaler: Scaler = defaults(),
         /// Caps on cloud spending of this endpoint, beside those for everything.
         pub budget: EndpointBudget = defaults(),
+        /// Regions whose callers' jobs run in cloud pools of that region only, or on own GPUs. Left out:
+        /// those of `[regions]`.
+        pub residency: Option<RegionNames> = None,
         /// Own GPUs, in the order that they are preferred.
         pub local: Vec<LocalPool> = Vec::new(),
         /// Rented GPUs, taken when the own ones would be late.

@@ -23,6 +23,7 @@ mod node;
 mod overlay;
 mod plain;
 mod problem;
+mod regions;
 mod schedule;
 mod settings;
 mod show;
@@ -42,10 +43,10 @@ pub use interpolate::Strictness;
 pub use local::{Devices, LocalPool};
 pub use locate::{LocateError, locate};
 pub use problem::{Problem, Severity};
+pub use regions::{RegionNames, Regions};
 pub use schedule::{DayRange, Schedule, TimeOfDay};
 pub use settings::{
-    Auth, Budget, Config, Journal, RateLimits, Regions, Runpod, RunpodAccess, TimeZone, Url,
-    Webhooks,
+    Auth, Budget, Config, Journal, RateLimits, Runpod, RunpodAccess, TimeZone, Url, Webhooks,
 };
 pub use show::key_docs;
 pub use units::MemorySize;

@@ -1,6 +1,5 @@
 //! The top of the configuration tree and the tables that hold for the whole installation.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -14,7 +13,8 @@ use super::decode::{Check, Decoder, choice, defaults, from_text, section};
 use super::endpoint::Endpoint;
 use super::env::{self, Environment};
 use super::node::Node;
-use super::problem::{did_you_mean, quoted};
+use super::problem::quoted;
+use super::regions::Regions;
 use super::units::MemorySize;
 
 /// A journal has four files of at least a million bytes.
@@ -112,20 +112,6 @@ section! {
         pub per_month: Option<NanoUsd> = None,
         /// Time zone whose hours, days and months count, as an IANA name.
         pub time_zone: TimeZone = TimeZone("UTC".to_owned()),
-    }
-}
-
-section! {
-    /// Where callers come from, and which cloud pools are near them.
-    pub struct Regions in "[regions]" {
-        /// Header with the caller's country or region, believed only from `trusted_proxies`.
-        pub header: Option<String> = None,
-        /// A GeoIP file in MMDB form, asked when the header says nothing.
-        pub geoip: Option<PathBuf> = None,
-        /// Region of callers that nothing is known about.
-        pub default: Option<String> = None,
-        /// Country codes of each region.
-        pub map: BTreeMap<String, Vec<String>> = BTreeMap::new(),
     }
 }
 
@@ -261,40 +247,6 @@ impl Budget {
 impl Check for Budget {
     fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
         super::check::caps(node, self.per_hour, self.per_day, self.per_month, cx);
-    }
-}
-
-impl Check for Regions {
-    fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
-        if let Some(default) = &self.default
-            && !self.map.is_empty()
-            && !self.map.contains_key(default)
-        {
-            let known = self.map.keys().map(String::as_str);
-            let listed = known.clone().collect::<Vec<_>>().join(", ");
-            let message = format!(
-                "unknown region {}; known: {listed}{}",
-                quoted(default),
-                did_you_mean(default, known)
-            );
-            cx.error(node.place_of("default"), message);
-        }
-        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-        for (region, countries) in &self.map {
-            for country in countries {
-                if country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()) {
-                    let message = format!(
-                        "{} is no country code; expected two capital letters such as \"DE\"",
-                        quoted(country)
-                    );
-                    cx.error(node.place_of("map"), message);
-                }
-                if let Some(other) = seen.insert(country, region) {
-                    let message = format!("{country} is in the regions {other} and {region}");
-                    cx.error(node.place_of("map"), message);
-                }
-            }
-        }
     }
 }
 

@@ -628,6 +628,68 @@ fn every_key_is_documented() {
     assert!(count > 80, "{count}");
 }
 
+#[test]
+fn regions_name_what_there_is() {
+    let regions = |lines: &str, endpoint: &str| {
+        format!(
+            "[runpod]\n[regions]\nmap = {{ eu = [\"DE\"], us = [\"US\"] }}\n{lines}\n[[endpoint]]\nname = \"a\"\n{endpoint}"
+        )
+    };
+    let pool = |region: &str| {
+        format!(
+            "[[endpoint.cloud]]\nprovider = \"runpod\"\nid = \"x\"\ngpu = \"A40\"\nregion = \"{region}\"\n"
+        )
+    };
+    let loaded = accepted(&regions(
+        "residency = \"eu\"\nheader = \"X-Region\"\ngeoip = \"geo.mmdb\"",
+        &pool("eu"),
+    ));
+    assert_eq!(
+        loaded.warnings().count(),
+        0,
+        "{:?}",
+        loaded.warnings().collect::<Vec<_>>()
+    );
+    assert_eq!(loaded.not_active().count(), 0);
+    let regions_of = loaded.config.regions.as_ref().unwrap();
+    assert_eq!(regions_of.residency.regions().len(), 1);
+    assert!(regions_of.geoip.as_ref().unwrap().is_absolute());
+    refused_with(
+        &regions("residency = [\"ue\"]", ""),
+        &["unknown region `ue`; known: eu, us"],
+    );
+    refused_with(
+        &regions("", &pool("uss")),
+        &["unknown region `uss`", "known from [regions] map: eu, us"],
+    );
+    refused_with(
+        &regions("", "residency = \"asia\"\n"),
+        &["unknown region `asia`; known: eu, us"],
+    );
+    refused_with(
+        &regions("header = \"a b\"", ""),
+        &["`a b` is no name of a header"],
+    );
+    refused_with(
+        "[regions]\nmap = { \"europe and africa\" = [\"DE\"] }\n",
+        &["is no name of a region; expected 1 to 15 letters"],
+    );
+    refused_with(
+        &in_endpoint("residency = \"eu\""),
+        &["`residency` without [regions]"],
+    );
+    // Without a map the header names the regions of the pools.
+    let loaded = accepted(&format!(
+        "[regions]\ndefault = \"eu\"\n[runpod]\n[[endpoint]]\nname = \"a\"\n{}",
+        pool("eu")
+    ));
+    assert_eq!(loaded.warnings().count(), 0);
+    // A region that nothing of the endpoint serves: said, not refused.
+    let loaded = accepted(&regions("residency = \"eu\"", &pool("us")));
+    let warnings: Vec<String> = loaded.warnings().map(ToString::to_string).collect();
+    assert!(warnings[0].contains("they are refused"), "{warnings:?}");
+}
+
 /// TOML-like text: pieces of the real grammar in any order, so that the walk reaches deep.
 fn toml_like() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use overspill_core::change::Site;
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, PayloadRef};
 use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, RequestId, WorkerId};
+use overspill_core::region::Region;
 use overspill_core::time::Timestamp;
 use overspill_core::topology::Limits;
 use overspill_core::webhook::{Webhook, WebhookId};
@@ -120,6 +122,8 @@ pub struct JobView {
     pub webhook: Option<String>,
     /// Where it stands in its caller's trace; not in lists.
     pub trace: Option<String>,
+    /// Where its caller is, where known.
+    pub region: Option<Region>,
     /// Whether it made chunks.
     pub is_stream: bool,
     /// SHA-256 of the result post that was recorded, hexadecimal.
@@ -189,6 +193,8 @@ pub struct AttemptView {
     pub ended_at: Option<Timestamp>,
     /// How: `running`, `completed`, `failed`, `worker_lost`, …
     pub outcome: String,
+    /// For one at RunPod: its GPU and region, and why its pool was chosen.
+    pub site: Option<Site>,
 }
 
 /// A job with everything that happened to it.

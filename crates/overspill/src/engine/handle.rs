@@ -335,10 +335,18 @@ impl Handle {
                 started_at: attempt.started_at,
                 ended_at: Some(attempt.ended_at),
                 outcome: attempt.outcome,
+                site: attempt.site.map(|site| *site),
             })
             .collect();
-        let live = self.query(move |core| core.live_job(id)).await?;
-        if let Some((live, attempt)) = live.and_then(|live| Some((live.clone(), live.attempt?))) {
+        let live = self.query(move |core| {
+            let live = core.live_job(id)?;
+            let site = core.site_of(live.attempt?);
+            Some((live, site))
+        });
+        let live = live.await?;
+        if let Some((live, site, attempt)) =
+            live.and_then(|(live, site)| Some((live.clone(), site, live.attempt?)))
+        {
             let is_running = live.started_at.is_some();
             attempts.push(AttemptView {
                 id: attempt,
@@ -348,6 +356,7 @@ impl Handle {
                 started_at: live.started_at,
                 ended_at: None,
                 outcome: if is_running { "running" } else { "submitted" }.into(),
+                site,
             });
         }
         Ok(Some(JobStory { job, attempts }))
@@ -383,6 +392,7 @@ impl Handle {
             low_priority: terms.as_ref().is_some_and(|terms| terms.low_priority),
             webhook: ended.webhook,
             class: terms.as_ref().map_or(0, |terms| terms.class),
+            region: ended.region,
             extras: terms.and_then(|terms| terms.extras),
             idempotency: None,
             trace: trace.or(ended.trace),

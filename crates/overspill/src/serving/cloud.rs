@@ -17,6 +17,7 @@ use crate::pool::runpod::account::Connection;
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::clock::{Clock, SystemClock};
 use crate::pool::runpod::driver::{BillAccess, CloudEvents, CloudPool, Driver, Managed};
+use crate::pool::runpod::management::Management;
 
 /// The running driver with the account that its pools share.
 pub struct Cloud {
@@ -60,6 +61,12 @@ impl Cloud {
             data_plane: self.connection.data_plane.clone(),
             installation: installation.to_owned(),
         }
+    }
+
+    /// The account's management API.
+    #[must_use]
+    pub const fn management(&self) -> &Management {
+        &self.connection.management
     }
 
     /// Tells the driver of all cloud pools.

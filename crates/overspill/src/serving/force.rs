@@ -12,6 +12,7 @@ use crate::engine::api::Engine as _;
 use crate::engine::handle::Handle;
 use crate::gpu;
 use crate::kept::record::Record;
+use crate::region::{Locator, SharedLocator};
 use crate::topology::{self, Installation};
 use crate::view::board::Board;
 
@@ -21,6 +22,7 @@ pub(super) struct Force {
     pub(super) board: Arc<Board>,
     pub(super) installation: Arc<RwLock<Installation>>,
     pub(super) data_dir: PathBuf,
+    pub(super) locator: SharedLocator,
 }
 
 impl Force {
@@ -38,6 +40,13 @@ impl Force {
         let mut installation = topology::install(loaded, &gpus, &kept);
         for warning in &installation.warnings {
             warn!("{warning}");
+        }
+        match Locator::new(&loaded.config) {
+            Ok(locator) => self.locator.set(locator),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, "callers are located as before");
+            }
         }
         let topology = Box::new(installation.topology.clone());
         self.handle.live().set_aliases(aliases(&loaded.config));

@@ -6,6 +6,7 @@
 pub mod cloud;
 mod descriptors;
 mod force;
+mod prices;
 mod private;
 pub(crate) use private::folder as private_folder;
 pub mod process;
@@ -48,6 +49,7 @@ use crate::otel::settings::Settings;
 use crate::otel::{Exporter, Tracer};
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::guard::{self, GuardError};
+use crate::region::{GeoIpError, Locator, SharedLocator};
 use crate::topology::{self, Installation};
 use crate::view::board::Board;
 use crate::webhook::{self, sign};
@@ -108,6 +110,9 @@ pub enum StartError {
     /// The cloud's account.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// The file that says where addresses are.
+    #[error(transparent)]
+    GeoIp(#[from] GeoIpError),
     /// The environment.
     #[error("{0}")]
     Environment(String),
@@ -132,6 +137,7 @@ impl StartError {
             | Self::Key(_)
             | Self::Loop(_)
             | Self::Account(_)
+            | Self::GeoIp(_)
             | Self::Environment(_) => 78,
             Self::KeeperGone => 69,
         }
@@ -174,6 +180,7 @@ impl Server {
         let config = &options.loaded.config;
         let address = options.listener.local_addr()?;
         let access = cloud_access(config, &options.environment, address)?;
+        let locator = SharedLocator::new(Locator::new(config)?);
         let data_dir = options.loaded.folder.join(&config.data_dir);
         let path = data_dir.join(DATABASE);
         let store_error = |source| StartError::Store {
@@ -230,6 +237,7 @@ impl Server {
         let account = cloud
             .as_ref()
             .map(|cloud| cloud.account(&options.installation));
+        let management = cloud.as_ref().map(|cloud| cloud.management().clone());
         let drivers = world::Drivers {
             inbox: inbox.clone(),
             live: Arc::clone(&live),
@@ -296,6 +304,7 @@ impl Server {
         let drain = CancellationToken::new();
         let gateway_options = GatewayOptions {
             sealer,
+            locator: locator.clone(),
             connections_max: descriptors::connections_max().min(CONNECTIONS_MAX),
             ..gateway_options(config, &options.installation)
         };
@@ -310,6 +319,7 @@ impl Server {
             board: Arc::clone(&board),
             installation,
             data_dir: data_dir.clone(),
+            locator,
         });
         let (configured, loaded) = watch::channel(Arc::new(options.loaded.clone()));
         if let Some(account) = account {
@@ -323,6 +333,18 @@ impl Server {
                     force.put_in(&loaded);
                 }),
             });
+        }
+        board.set_catalog(Arc::new(prices::at_start(access.as_ref(), &data_dir)));
+        if let (Some(management), Some((access, _))) = (management, &access) {
+            let told = Arc::clone(&board);
+            tokio::spawn(prices::follow(
+                management,
+                access.management_url.to_string(),
+                data_dir.clone(),
+                clock,
+                move |catalog| told.set_catalog(catalog),
+                drain.clone(),
+            ));
         }
         let gateway = Gateway::with_board(as_engine, gateway_options, Some(board));
         let serving = server::serve(gateway, options.listener, drain.clone());

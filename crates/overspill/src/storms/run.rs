@@ -126,6 +126,9 @@ impl Drawn {
                     manage: false,
                     idle_timeout: seconds(5),
                     init_timeout: seconds(60),
+                    region: None,
+                    gpu: None,
+                    list: 0,
                 }),
             },
         ];
@@ -141,6 +144,7 @@ impl Drawn {
             schedule: Vec::new(),
             caps: Caps::default(),
             scaler: ScalerSpec::CostAware,
+            residency: std::collections::BTreeSet::new(),
             pools: pools.clone(),
         };
         let mut endpoints = Vec::new();

@@ -229,6 +229,24 @@ fn about_workers(page: &mut Page, overview: &Overview) {
         }
     }
     page.family(
+        "pool_info",
+        Kind::Gauge,
+        "Where a cloud pool stands and what it runs on, as labels; the value is 1. Joins money and jobs by pool to \
+         regions and GPU types.",
+    );
+    for (endpoint, pool) in pools() {
+        if let Some(cloud) = &pool.cloud {
+            let region = cloud.region.as_ref().map_or("", |region| region.as_str());
+            let labels = [
+                ("endpoint", endpoint),
+                ("pool", pool.name.as_str()),
+                ("region", region),
+                ("gpu", cloud.gpu.as_deref().unwrap_or("")),
+            ];
+            page.value("", &labels, 1.0);
+        }
+    }
+    page.family(
         "pool_failures",
         Kind::Gauge,
         "Refusals and failures of a cloud pool in a row; above 0 it is left alone for a while.",

@@ -34,6 +34,9 @@ fn topology(max_wait: u64) -> Topology {
         manage: true,
         idle_timeout: secs(5),
         init_timeout: secs(420),
+        region: None,
+        gpu: None,
+        list: 0,
     };
     Topology {
         endpoints: vec![EndpointSpec {
@@ -48,6 +51,7 @@ fn topology(max_wait: u64) -> Topology {
             limits: Limits { min: 0, max: 3 },
             schedule: Vec::new(),
             scaler: ScalerSpec::CostAware,
+            residency: Default::default(),
             pools: vec![PoolSpec {
                 key: "runpod".into(),
                 slots: 1,
@@ -141,6 +145,7 @@ impl Scene {
             low_priority: false,
             webhook: Some(format!("https://hooks.example/{CANARY}")),
             class: 7,
+            region: Some("eu".parse().unwrap()),
             extras: Some(format!("{{\"s3Config\":\"{CANARY}\"}}")),
             idempotency: Some(Idempotency {
                 key: CANARY.into(),

@@ -242,6 +242,11 @@ impl CloudWorld {
                     ttl_ms: Some(ttl.as_millis()),
                     is_low_priority: false,
                 };
+                if !crate::workload::may_be_at(attempt.job, endpoint.as_str()) {
+                    let now = scene.now;
+                    let text = format!("{now}: {attempt} left its caller's region for {endpoint}");
+                    oracle.violations.push(text);
+                }
                 self.submit(scene, process, attempt, &endpoint, policy, load, oracle);
             }
             Cloud::Poll { process, attempt } if !is_gone(process) => {

@@ -264,6 +264,7 @@ fn live_row(conn: &Connection, job: &Job) -> Result<JobRow, StoreError> {
         error: None,
         error_code: None,
         expires_at: job.expires_at,
+        region: job.region,
     })
 }
 

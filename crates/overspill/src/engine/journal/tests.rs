@@ -58,6 +58,7 @@ impl Scene {
             low_priority: false,
             webhook: None,
             class: 0,
+            region: None,
             extras: None,
             idempotency: None,
             trace: None,

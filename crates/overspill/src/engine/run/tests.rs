@@ -34,6 +34,7 @@ pub(in crate::engine) fn topology(max: u32) -> Topology {
             limits: Limits { min: 0, max },
             schedule: Vec::new(),
             scaler: ScalerSpec::CostAware,
+            residency: Default::default(),
             pools: Vec::new(),
         }],
         devices: Vec::new(),
@@ -80,6 +81,7 @@ fn submission(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<An
         low_priority: false,
         webhook: None,
         class: 0,
+        region: None,
         extras: None,
         idempotency: Some(Idempotency {
             key: "once".into(),
@@ -361,6 +363,7 @@ fn a_second_retry_is_too_late_even_when_its_batch_ends_the_first() {
             low_priority: false,
             webhook: None,
             class: 0,
+            region: None,
             extras: None,
             idempotency: None,
             trace: None,

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, Idempotency, NewJob};
 use overspill_core::id::JobId;
+use overspill_core::region::Region;
 use overspill_core::time::DurationMs;
 use overspill_wire::job::{JobStatus, SubmitFault, SubmitRequest, WAIT_DEFAULT_MS};
 use overspill_wire::json::{self, Fault};
@@ -99,6 +100,7 @@ async fn submit(
         low_priority: request.low_priority,
         webhook: request.webhook.clone(),
         extras,
+        region: call.region(gateway),
         idempotency: named,
         caller: TraceContext::of_request(&call.headers),
     };
@@ -126,6 +128,7 @@ pub(super) struct NewSubmission {
     pub(super) low_priority: bool,
     pub(super) webhook: Option<String>,
     pub(super) extras: Option<String>,
+    pub(super) region: Option<Region>,
     pub(super) idempotency: Option<Idempotency>,
     /// Where its caller stands in a trace.
     pub(super) caller: Option<TraceContext>,
@@ -175,6 +178,7 @@ pub(super) async fn put(
         low_priority: new.low_priority,
         webhook: new.webhook,
         class: 0,
+        region: new.region,
         extras: new.extras.map(|text| sealer.seal(id, &text)),
         idempotency: new.idempotency,
         trace: entered.as_ref().map(|entered| entered.context.to_stored()),
@@ -207,7 +211,7 @@ pub(super) async fn put(
 }
 
 /// Why the core did not take a job.
-pub(super) fn submit_refused(refusal: SubmitRefusal) -> ApiError {
+pub(in crate::gateway) fn submit_refused(refusal: SubmitRefusal) -> ApiError {
     match refusal {
         SubmitRefusal::UnknownEndpoint => {
             ApiError::not_found("endpoint_not_found", "the endpoint was removed")
@@ -226,6 +230,18 @@ pub(super) fn submit_refused(refusal: SubmitRefusal) -> ApiError {
         )
         .hint("raise it with `overspill scale ENDPOINT --max N`, or give it a local pool"),
         SubmitRefusal::Draining => ApiError::draining(),
+        SubmitRefusal::Homeless { region } => ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "residency_unserved",
+            format!(
+                "the caller is in region {region}, whose jobs must not leave it, and the endpoint has \
+                 neither a cloud pool of that region nor own GPUs"
+            ),
+        )
+        .hint(format!(
+            "give the endpoint a [[endpoint.cloud]] with region = \"{region}\" or a local pool, or take \
+             {region} out of `residency`"
+        )),
     }
 }
 

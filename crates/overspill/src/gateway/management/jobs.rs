@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use overspill_core::placement::pool_order::Because;
 use serde_json::{Map, Value, json};
 
 use super::limit;
@@ -123,6 +124,7 @@ fn shape(job: &JobView, endpoint: &str) -> Map<String, Value> {
         "ended_at_ms": job.ended_at.map(|at| at.as_millis()),
         "pool": job.pool,
         "worker": job.worker,
+        "region": job.region,
         "attempt": job.attempt,
         "delay_ms": job.delay_ms,
         "execution_ms": job.execution_ms,
@@ -134,6 +136,8 @@ fn shape(job: &JobView, endpoint: &str) -> Map<String, Value> {
 }
 
 fn attempt_shape(attempt: &AttemptView) -> Value {
+    let site = attempt.site.as_ref();
+    let because = site.and_then(|site| site.because);
     json!({
         "generation": attempt.id.generation,
         "number": attempt.id.number,
@@ -143,5 +147,9 @@ fn attempt_shape(attempt: &AttemptView) -> Value {
         "started_at_ms": attempt.started_at.map(|at| at.as_millis()),
         "ended_at_ms": attempt.ended_at.map(|at| at.as_millis()),
         "outcome": attempt.outcome,
+        "gpu": site.and_then(|site| site.gpu.as_deref()),
+        "region": site.and_then(|site| site.region),
+        "because": because.map(Because::code),
+        "because_text": because.map(Because::words),
     })
 }

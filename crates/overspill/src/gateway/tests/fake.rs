@@ -1,6 +1,6 @@
 //! An engine in memory, around the real core: no store, no processes, commits at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future as _;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -90,6 +90,7 @@ impl Fake {
             limits: Limits { min: 0, max: 3 },
             schedule: Vec::new(),
             scaler: ScalerSpec::CostAware,
+            residency: BTreeSet::new(),
             pools: vec![PoolSpec {
                 key: "local-0".into(),
                 slots: 2,
@@ -330,6 +331,7 @@ impl State {
             error_code: None,
             webhook: None,
             trace: None,
+            region: None,
             is_stream: chunk_count > 0,
             result_sha256: None,
             version: JobVersion(version),
@@ -342,6 +344,7 @@ impl State {
             };
             return Some(JobView {
                 started_at: job.started_at,
+                region: job.region,
                 delay_ms: job
                     .started_at
                     .map(|at| at.since(job.submitted_at).as_millis()),
@@ -361,6 +364,7 @@ impl State {
         };
         Some(JobView {
             ended_at: Some(job.ended_at),
+            region: job.region,
             delay_ms: job.delay.map(DurationMs::as_millis),
             execution_ms: job.execution.map(DurationMs::as_millis),
             worker: job.worker.clone(),
@@ -580,6 +584,7 @@ impl Engine for Fake {
                 started_at: job.started_at,
                 ended_at: job.ended_at,
                 outcome: "running".into(),
+                site: None,
             }],
             job,
         });
@@ -612,6 +617,7 @@ impl Engine for Fake {
                 low_priority: false,
                 webhook: job.webhook,
                 class: 0,
+                region: job.region,
                 extras: None,
                 idempotency: None,
                 trace,

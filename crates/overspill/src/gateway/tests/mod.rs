@@ -8,6 +8,7 @@ mod fake;
 mod hook;
 mod inputs;
 mod management;
+mod regions;
 mod rig;
 mod session;
 mod workers;
