@@ -21,6 +21,9 @@ export interface WorkerStates {
 
 export interface CloudSide {
   runpod_endpoint: string;
+  region: string | null;
+  gpu: string | null;
+  passed_over_until_ms: number | null;
   wanted: number;
   max: number | null;
   price_nano_usd_per_hour: number | null;
@@ -186,6 +189,7 @@ export interface Job {
   ended_at_ms: number | null;
   pool: string | null;
   worker: string | null;
+  region: string | null;
   attempt: number;
   delay_ms: number | null;
   execution_ms: number | null;
@@ -200,6 +204,9 @@ export interface Attempt {
   started_at_ms: number | null;
   ended_at_ms: number | null;
   outcome: string;
+  gpu: string | null;
+  region: string | null;
+  because_text: string | null;
 }
 
 export interface Story extends Job {
