@@ -12,7 +12,7 @@ use crate::explain::Reason;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
 use crate::region::Region;
 use crate::time::DurationMs;
-use crate::topology::Limits;
+use crate::topology::{Limits, ScalerSpec};
 
 /// One job on its way to a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +149,13 @@ pub enum Effect {
         /// Workers at most: as many as are wanted now.
         max: u32,
     },
+    /// Set how long RunPod keeps an idle worker of a pool, where that is ours to set.
+    CloudIdle {
+        /// Where.
+        pool: PoolId,
+        /// From the end of its last job.
+        idle: DurationMs,
+    },
     /// A decision with its reason, for the time line and the log.
     Decided {
         /// Whose.
@@ -193,6 +200,18 @@ pub enum Answer {
     LimitsRefused {
         /// What was asked.
         limits: Limits,
+        /// In words.
+        reason: String,
+    },
+    /// The scaling rule in force now.
+    ScalerSet {
+        /// With its constants.
+        scaler: ScalerSpec,
+    },
+    /// The rule's constants make no sense.
+    ScalerRefused {
+        /// What was asked.
+        scaler: ScalerSpec,
         /// In words.
         reason: String,
     },

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::budget::{CapHit, CapsOverride};
 use crate::id::{EndpointId, PollId, PoolId};
 use crate::jobs::Slot;
-use crate::scaler::history::History;
+use crate::scaler::history::{History, Learned};
 use crate::schedule::{self, Scheduled};
 use crate::time::Timestamp;
-use crate::topology::{EndpointSpec, Limits};
+use crate::topology::{EndpointSpec, Limits, ScalerSpec};
 
 /// An endpoint as the running core holds it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,8 +27,14 @@ pub struct Endpoint {
     pub queue: BTreeMap<u64, Slot>,
     /// Held job-takes of its workers, oldest first.
     pub polls: BTreeSet<PollId>,
-    /// What was learned of its jobs.
+    /// What was learned of its jobs and its cloud workers.
     pub history: History,
+    /// When what was learned is stored next; `None` while nothing new was.
+    pub keep_learned_at: Option<Timestamp>,
+    /// When its workers were last weighed, and how many waiting jobs may still go to the cloud since.
+    pub weighed_at: Timestamp,
+    /// See there.
+    pub spill_left: u32,
     /// When it was last placed and scaled.
     pub scaled_at: Timestamp,
     /// When it is looked at next without an event.
@@ -46,12 +52,15 @@ impl Endpoint {
     #[must_use]
     pub fn new(record: EndpointRecord) -> Self {
         Self {
+            history: History::recalled(&record.learned),
+            keep_learned_at: None,
             record,
             spec: None,
             pools: Vec::new(),
             queue: BTreeMap::new(),
             polls: BTreeSet::new(),
-            history: History::default(),
+            weighed_at: Timestamp::from_millis(i64::MIN),
+            spill_left: 0,
             scaled_at: Timestamp::from_millis(i64::MIN),
             look_at: Timestamp::ZERO,
             last_reason: None,
@@ -96,6 +105,14 @@ impl Endpoint {
             ..limits
         }
     }
+
+    /// The scaling rule in force: the live override, else the file's.
+    #[must_use]
+    pub fn scaler(&self) -> Option<&ScalerSpec> {
+        let file = self.spec.as_ref().map(|spec| &spec.scaler);
+        let set = self.record.scaler_override.as_ref();
+        set.map(|set| &set.scaler).or(file)
+    }
 }
 
 /// What is durable of an endpoint.
@@ -110,6 +127,12 @@ pub struct EndpointRecord {
     /// A live change of its caps, likewise.
     #[serde(default)]
     pub caps_override: Option<CapsOverride>,
+    /// A live change of its scaling rule, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaler_override: Option<ScalerOverride>,
+    /// What its scaler has learned, as of at most a minute ago.
+    #[serde(default, skip_serializing_if = "Learned::is_empty")]
+    pub learned: Learned,
 }
 
 /// Limits set while the server ran.
@@ -119,6 +142,19 @@ pub struct LimitsOverride {
     pub limits: Limits,
     /// What the file said then.
     pub file: Limits,
+    /// Who set it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A scaling rule set while the server ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScalerOverride {
+    /// What was set.
+    pub scaler: ScalerSpec,
+    /// What the file said then.
+    pub file: ScalerSpec,
     /// Who set it.
     pub by: String,
     /// When.

@@ -14,7 +14,7 @@ use crate::money::RatePerHour;
 use crate::region::Region;
 use crate::scaler::slots::OUT_OF_MEMORY;
 use crate::time::{DurationMs, Timestamp};
-use crate::topology::{Limits, Topology};
+use crate::topology::{Limits, ScalerSpec, Topology};
 use crate::webhook::{Webhook, WebhookOutcome};
 
 /// Words that decisions look for in texts of others. Whoever leaves such a text out of a journal keeps
@@ -210,6 +210,17 @@ pub enum Event {
         endpoint: EndpointId,
         /// The new ones.
         limits: Limits,
+        /// Who did it, for the audit trail.
+        by: String,
+    },
+    /// Someone changed an endpoint's scaling rule or its constants.
+    ScalerSet {
+        /// Gets [`crate::effect::Answer::ScalerSet`], `ScalerRefused` or `NotFound`.
+        request: RequestId,
+        /// Whose.
+        endpoint: EndpointId,
+        /// The new rule; `None` goes back to the file's.
+        scaler: Option<ScalerSpec>,
         /// Who did it, for the audit trail.
         by: String,
     },

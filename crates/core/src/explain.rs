@@ -10,6 +10,7 @@ use crate::id::{JobId, PoolId};
 use crate::ledger::Cause;
 use crate::money::NanoUsd;
 use crate::scaler::slots::Why;
+use crate::scaler::weighed::Priced;
 use crate::time::{DurationMs, Timestamp};
 
 /// Why something was, or was not, done.
@@ -35,6 +36,9 @@ pub enum Reason {
         to: u32,
         /// Jobs that the local cards would start too late.
         late: u32,
+        /// What the policy weighed, where it weighs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weighed: Option<Priced>,
     },
     /// Fewer cloud workers are wanted.
     ScaledDown {
@@ -44,6 +48,9 @@ pub enum Reason {
         from: u32,
         /// Wanted now.
         to: u32,
+        /// What the policy weighed, where it weighs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weighed: Option<Priced>,
     },
     /// A schedule keeps workers on, or has them ordered ahead.
     ScheduleHolds {
@@ -236,14 +243,24 @@ impl fmt::Display for Reason {
                 f,
                 "local cards start all {waiting} waiting jobs within {latest} (promise {max_wait})"
             ),
-            Self::ScaledUp { from, to, late, .. } => {
+            Self::ScaledUp {
+                from,
+                to,
+                late,
+                weighed,
+                ..
+            } => {
                 write!(
                     f,
                     "cloud workers {from} → {to}: {late} jobs would start too late locally"
-                )
+                )?;
+                weighed.as_ref().map_or(Ok(()), |w| write!(f, "; {w}"))
             }
-            Self::ScaledDown { from, to, .. } => {
-                write!(f, "cloud workers {from} → {to}: fewer are needed")
+            Self::ScaledDown {
+                from, to, weighed, ..
+            } => {
+                write!(f, "cloud workers {from} → {to}: fewer are needed")?;
+                weighed.as_ref().map_or(Ok(()), |w| write!(f, "; {w}"))
             }
             Self::ScheduleHolds { min, opens, closes } => write!(
                 f,

@@ -18,6 +18,7 @@ use crate::device::Device;
 use crate::effect::Out;
 use crate::endpoint::Endpoint;
 use crate::event::Event;
+use crate::fleet::Fleet;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, WorkerId};
 use crate::job::{Job, JobState};
 use crate::jobs::Jobs;
@@ -104,6 +105,7 @@ impl Core {
                 endpoint.pools.push(id);
             }
             let mut pool = Pool::new(record);
+            pool.cloud.fleet = Fleet::assumed(now, pool.record.wanted);
             pool.cloud.resumed = pool.record.billed.total();
             pool.cloud.is_uncounted = true;
             core.pools.insert(id, pool);
@@ -184,6 +186,14 @@ impl Core {
                 by,
             } => {
                 self.on_limits_set(request, endpoint, limits, by, out);
+            }
+            Event::ScalerSet {
+                request,
+                endpoint,
+                scaler,
+                by,
+            } => {
+                self.on_scaler_set(request, endpoint, scaler, by, out);
             }
             Event::CapsSet {
                 request,
@@ -360,6 +370,7 @@ impl Core {
     /// Hands out what can be handed out, and lets each touched endpoint be scaled.
     fn settle(&mut self, out: &mut Out) {
         while let Some(endpoint) = self.dirty.pop_first() {
+            self.keep_learned(endpoint, out);
             self.close_retired(endpoint, out);
             self.place_local(endpoint, out);
             self.place_cloud(endpoint, out);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::bill::Bill;
 use crate::crash_loop::CrashLoop;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
+use crate::fleet::Fleet;
 use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
 use crate::money::NanoUsd;
@@ -55,12 +56,19 @@ pub struct Seat {
 pub struct CloudSide {
     /// Its workers by state, where known.
     pub workers: Option<CloudWorkerCounts>,
+    /// The same, one by one.
+    pub fleet: Fleet,
     /// Since when its workers only idle and nothing is outstanding.
     pub idle_since: Option<Timestamp>,
     /// Since when workers run or start there while none of our jobs is with RunPod.
     pub astray_since: Option<Timestamp>,
     /// Min and max as last asked for; `None` when it is unknown what holds.
     pub asked: Option<(u32, u32)>,
+    /// Starts that hang were given up: so many workers, and no more until RunPod confirms or so much time
+    /// has passed.
+    pub giving_up: Option<(u32, Timestamp)>,
+    /// How long RunPod was asked to keep an idle worker.
+    pub asked_idle: Option<DurationMs>,
     /// Max as last confirmed; `None` while a change of it is on its way.
     pub confirmed_max: Option<u32>,
     /// Max as last confirmed, whatever is on its way.

@@ -12,7 +12,7 @@ use crate::machine::Core;
 use crate::placement::pool_order::Because;
 use crate::region::Region;
 use crate::time::{DurationMs, Timestamp};
-use crate::topology::Limits;
+use crate::topology::{Limits, ScalerSpec};
 
 /// Where the keys of jobs of low priority begin in a queue ([`Job::queue_key`]).
 const LOW_PRIORITY: u64 = 1 << 63;
@@ -60,6 +60,8 @@ pub struct EndpointCounts {
     pub name: String,
     /// Limits in force.
     pub limits: Option<Limits>,
+    /// The scaling rule in force.
+    pub scaler: ScalerSpec,
     /// Jobs that wait here, or at RunPod.
     pub queued: u64,
     /// Jobs that run.
@@ -159,6 +161,7 @@ impl Core {
         let mut counts = EndpointCounts {
             name: endpoint.record.name.clone(),
             limits: Some(endpoint.limits()),
+            scaler: endpoint.scaler().cloned().unwrap_or_default(),
             queued: endpoint.queue.len() as u64,
             ..EndpointCounts::default()
         };

@@ -33,6 +33,11 @@ pub struct Rig {
 impl Rig {
     /// One endpoint, `local` cards with one slot each, one cloud pool with two slots, max 3.
     pub fn new(local: u32) -> Self {
+        Self::of(topology(local))
+    }
+
+    /// With this configuration.
+    pub fn of(topology: Topology) -> Self {
         let mut rig = Self {
             core: Core::new(),
             store: Snapshot::default(),
@@ -42,7 +47,7 @@ impl Rig {
             next: 0,
         };
         rig.event(Event::Configured {
-            topology: Box::new(topology(local)),
+            topology: Box::new(topology),
         });
         rig.event(Event::WorkersAlive {
             workers: Vec::new(),
@@ -76,10 +81,15 @@ impl Rig {
 
     /// Throws the core away and restores it, as the engine does after a failed commit or a crash.
     pub fn restart(&mut self, local: u32, alive: Vec<WorkerId>) {
+        self.restart_as(topology(local), alive);
+    }
+
+    /// The same, with this configuration.
+    pub fn restart_as(&mut self, topology: Topology, alive: Vec<WorkerId>) {
         self.core = Core::restore(self.store.clone(), self.now);
         self.effects.clear();
         self.event(Event::Configured {
-            topology: Box::new(topology(local)),
+            topology: Box::new(topology),
         });
         self.event(Event::WorkersAlive { workers: alive });
         let mut out = Out::default();

@@ -295,7 +295,7 @@ fn schedule(schedule: &Schedule, loaded: &Loaded) -> overspill_core::schedule::S
 fn scaler(endpoint: &Endpoint) -> ScalerSpec {
     let scaler = &endpoint.scaler;
     match scaler.policy {
-        Policy::CostAware => ScalerSpec::CostAware,
+        Policy::CostAware => ScalerSpec::CostAware(scaler.tuning()),
         Policy::QueueDelay => ScalerSpec::QueueDelay {
             delay: scaler.queue_delay(),
         },

@@ -237,6 +237,7 @@ impl Scene {
         let id = RequestId(self.number());
         match &mut event {
             Event::LimitsSet { request, .. }
+            | Event::ScalerSet { request, .. }
             | Event::Submitted { request, .. }
             | Event::CancelAsked { request, .. }
             | Event::PurgeAsked { request, .. }

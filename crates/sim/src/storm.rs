@@ -405,6 +405,7 @@ impl Storm {
             match &event {
                 Event::Submitted { request, .. }
                 | Event::RetryAsked { request, .. }
+                | Event::ScalerSet { request, .. }
                 | Event::LimitsSet { request, .. } => {
                     self.scene.askers.remove(request);
                 }
@@ -508,6 +509,7 @@ impl Storm {
             | Effect::CloudWatch { .. }
             | Effect::CloudCancel { .. }
             | Effect::CloudTtl { .. }
+            | Effect::CloudIdle { .. }
             | Effect::CloudScale { .. } => {
                 let wrong = self.cloud.carry_out(scene, &self.driver.store, effect);
                 self.oracle.violations.extend(wrong);

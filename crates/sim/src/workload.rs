@@ -11,7 +11,7 @@ use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::region::Region;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::{
-    DeviceSpec, EndpointSpec, Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec, Topology,
+    DeviceSpec, EndpointSpec, Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec, Topology, Tuning,
 };
 use rand::RngExt;
 
@@ -390,7 +390,7 @@ impl Workload {
                 },
                 1 => ScalerSpec::RequestCount { per_worker: 2 },
                 2 => ScalerSpec::Ladder,
-                _ => ScalerSpec::CostAware,
+                _ => ScalerSpec::CostAware(Tuning::default()),
             };
             let command = PoolSpec {
                 key: "local".into(),

@@ -9,7 +9,7 @@
 use overspill_core::attempt::{CloudPhase, Fence, Place};
 use overspill_core::budget::{BudgetRecord, Caps, CapsOverride};
 use overspill_core::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Snapshot, Terms};
-use overspill_core::endpoint::{EndpointRecord, LimitsOverride};
+use overspill_core::endpoint::{EndpointRecord, LimitsOverride, ScalerOverride};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{EndpointId, PoolId};
 use overspill_core::job::{Job, JobExtras};
@@ -19,9 +19,10 @@ use overspill_core::money::NanoUsd;
 use overspill_core::placement::pool_order::Because;
 use overspill_core::pool::PoolRecord;
 use overspill_core::region::Region;
+use overspill_core::scaler::history::Learned;
 use overspill_core::scaler::slots::Slots;
 use overspill_core::time::DurationMs;
-use overspill_core::topology::Limits;
+use overspill_core::topology::{Limits, ScalerSpec, Tuning};
 use overspill_core::webhook::{Webhook, WebhookOutcome, WebhookState};
 
 use crate::record::{
@@ -148,6 +149,22 @@ fn changes_of_all_kinds() -> Vec<Change> {
             at: at(5),
         }),
         caps_override: None,
+        scaler_override: Some(ScalerOverride {
+            scaler: ScalerSpec::CostAware(Tuning {
+                wait_share_milli: 900,
+                ..Tuning::default()
+            }),
+            file: ScalerSpec::Ladder,
+            by: "key:abc".to_owned(),
+            at: at(6),
+        }),
+        learned: Learned {
+            all: vec![DurationMs::from_secs(3)],
+            by_class: vec![(u32::MAX, vec![DurationMs::from_secs(3)])],
+            starts: vec![DurationMs::from_secs(40)],
+            begun_milli: 1_500,
+            late_milli: 500,
+        },
     };
     // Learned as a run learns it, with times by level and class.
     let mut learned = Slots::default();

@@ -113,7 +113,9 @@ impl Core {
         }
         match state {
             CloudJobState::Queued => self.on_cloud_queued_again(id, out),
-            CloudJobState::Running { worker, delay: _ } => self.on_cloud_running(id, worker, out),
+            CloudJobState::Running { worker, delay } => {
+                self.on_cloud_running(id, worker, delay, out);
+            }
             CloudJobState::Ended {
                 outcome,
                 worker,
@@ -154,7 +156,13 @@ impl Core {
         }
     }
 
-    fn on_cloud_running(&mut self, id: AttemptId, worker: Option<String>, out: &mut Out) {
+    fn on_cloud_running(
+        &mut self,
+        id: AttemptId,
+        worker: Option<String>,
+        delay: Option<DurationMs>,
+        out: &mut Out,
+    ) {
         let now = self.now;
         let timeout = self.jobs.get(id.job).map(|job| job.execution_timeout);
         let Some(attempt) = self.attempts.get_mut(&id) else {
@@ -167,8 +175,11 @@ impl Core {
             return;
         };
         let cloud_job = cloud_job.clone();
+        // RunPod says how long it waited there; what we see is a look later.
+        let began = delay.map_or(now, |delay| (attempt.leased_at + delay).min(now));
+        let name = worker.clone();
         attempt.place = Place::Cloud(CloudPhase::Running { cloud_job, worker });
-        attempt.started_at = Some(now);
+        attempt.started_at = Some(began);
         if attempt.fenced.is_none()
             && let Some(timeout) = timeout
         {
@@ -176,7 +187,10 @@ impl Core {
             self.timers.set(attempt.deadline, Timer::Attempt(id));
         }
         out.change(Change::AttemptPut(attempt.clone()));
-        self.dirty.insert(attempt.endpoint);
+        let (endpoint, pool) = (attempt.endpoint, attempt.pool);
+        self.dirty.insert(endpoint);
+        self.fleet_ran(pool, began, name.as_deref());
+        self.note_began(id, began);
     }
 
     /// A job that ran waits there again: RunPod has missed its worker.
@@ -217,12 +231,16 @@ impl Core {
         let Some(cloud_job) = attempt.cloud_job().map(str::to_owned) else {
             return;
         };
+        let name = worker.clone();
         attempt.place = Place::Cloud(CloudPhase::Running { cloud_job, worker });
-        let began = now - execution.unwrap_or_default();
-        let leased_at = attempt.leased_at;
-        attempt
-            .started_at
-            .get_or_insert_with(|| began.max(leased_at));
+        let began = (now - execution.unwrap_or_default()).max(attempt.leased_at);
+        let is_new = attempt.started_at.is_none();
+        attempt.started_at.get_or_insert(began);
+        let pool = attempt.pool;
+        self.fleet_ran(pool, began, name.as_deref());
+        if is_new {
+            self.note_began(id, began);
+        }
     }
 
     fn on_cloud_cancelled(&mut self, id: AttemptId, out: &mut Out) {
@@ -302,6 +320,7 @@ impl Core {
             pool.cloud.workers = Some(workers);
             self.dirty.insert(pool.record.endpoint);
         }
+        self.fleet_counted(id, workers);
         self.note_capacity(id);
     }
 

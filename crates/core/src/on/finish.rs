@@ -202,9 +202,9 @@ impl Core {
             && let Some(execution) = execution
         {
             let class = self.jobs.get(id.job).map_or(0, |job| job.class);
-            if let Some(endpoint) = self.endpoints.get_mut(&attempt.endpoint) {
-                endpoint.history.finished(class, execution);
-            }
+            self.learn(attempt.endpoint, |history| {
+                history.finished(class, execution);
+            });
             self.learn_slots(&attempt, class, execution, out);
             self.book_saving(&attempt, execution, out);
         }
@@ -329,6 +329,9 @@ impl Core {
                 if let Some(pool) = self.pools.get_mut(&attempt.pool) {
                     pool.outstanding.remove(&id);
                     pool.cloud.cancelling.remove(&id);
+                    if let Place::Cloud(CloudPhase::Running { worker, .. }) = &attempt.place {
+                        pool.cloud.fleet.freed(self.now, worker.as_deref());
+                    }
                     let because = pool.cloud.chosen.remove(&id);
                     let length =
                         execution.or_else(|| attempt.started_at.map(|at| self.now.since(at)));

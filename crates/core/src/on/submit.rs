@@ -72,6 +72,9 @@ impl Core {
         });
         out.answer(request, Answer::Submitted { job: new.id });
         self.dirty.insert(new.endpoint);
+        if let Some(endpoint) = self.endpoints.get_mut(&new.endpoint) {
+            endpoint.history.arrived(self.now);
+        }
         self.admit(job);
     }
 

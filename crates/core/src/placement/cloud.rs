@@ -12,14 +12,18 @@ use crate::id::{EndpointId, PoolId};
 use crate::jobs::Slot;
 use crate::machine::{Core, SCALE_PERIOD_MAX, SCALE_PERIOD_MIN};
 use crate::placement::pool_order::{Assignment, Because};
-use crate::placement::projection::{Picture, Projection, WAITING_MAX, Waiting};
-use crate::scaler::{self, Cloud, Wish};
+use crate::placement::projection::{Picture, WAITING_MAX, Waiting};
+use crate::scaler::{self, Cloud, Decision};
 use crate::time::{DurationMs, Timestamp};
 use crate::timers::Timer;
-use crate::topology::{EndpointSpec, PoolKind};
+use crate::topology::{EndpointSpec, PoolKind, ScalerSpec};
 
 /// A process of ours is thought to be ready this long after its start, until it says so.
 const LOCAL_START: DurationMs = DurationMs::from_secs(10);
+/// With more waiting jobs than this, `cost_aware` weighs at periods.
+const WEIGHED_MAX: usize = 50;
+/// How often it then does.
+const WEIGH_PERIOD: DurationMs = DurationMs::from_secs(2);
 /// What is overdue is thought to be ready this much later than now, at least.
 const OVERDUE: DurationMs = DurationMs::from_secs(5);
 /// A card whose workers ended badly this often in a row is not counted on.
@@ -44,18 +48,51 @@ impl Core {
         if self.now < next {
             return self.look_again(id, next);
         }
+        let is_asked = endpoint.scaled_at == Timestamp::from_millis(i64::MIN);
         endpoint.scaled_at = self.now;
         self.follow_schedule(id, out);
         self.fail_over(id, out);
-        let picture = self.picture(id, &spec);
-        let cloud = self.cloud_side(id);
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
         };
-        let max = endpoint.limits().max;
-        let (projection, wish) = scaler::decide(&spec, &picture, cloud, &endpoint.history, max);
-        self.scale(id, &wish, &projection, &picture, out);
-        self.submit_spill(id, wish.spill, out);
+        let again = endpoint.weighed_at + WEIGH_PERIOD;
+        let is_long = endpoint.queue.len() > WEIGHED_MAX
+            && matches!(endpoint.scaler(), Some(ScalerSpec::CostAware(_)));
+        if is_long && !is_asked && self.now < again {
+            // A long queue is weighed at periods, and between them handed out only.
+            let spill = endpoint.spill_left;
+            let left = self.submit_spill(id, spill, out);
+            if let Some(endpoint) = self.endpoints.get_mut(&id) {
+                endpoint.spill_left = left;
+            }
+            return self.look_again(id, again);
+        }
+        let picture = self.picture(id, &spec);
+        let cloud_picture = self.cloud_picture(id, &spec);
+        let cloud = cloud_picture.counts;
+        let max = self.workers_allowed(id);
+        let Some(endpoint) = self.endpoints.get(&id) else {
+            return;
+        };
+        let scaler = endpoint.scaler().unwrap_or(&spec.scaler);
+        let history = &endpoint.history;
+        let decision = scaler::decide(scaler, &spec, &picture, &cloud_picture, history, max);
+        // What more would help is asked when it is news, or the limit was left since.
+        let is_told = endpoint.last_reason.as_deref() == Some("max_reached");
+        let is_full = decision.weighed.is_some() && decision.wish.workers >= max;
+        let beyond = match (is_full && picture.waiting_total > 0, is_told) {
+            (true, true) => max.saturating_add(1),
+            (true, false) => {
+                scaler::wanted_beyond(scaler, &spec, &picture, &cloud_picture, history, max)
+            }
+            (false, _) => decision.wish.workers,
+        };
+        self.scale(id, &decision, beyond, &picture, out);
+        let left = self.submit_spill(id, decision.wish.spill, out);
+        if let Some(endpoint) = self.endpoints.get_mut(&id) {
+            endpoint.weighed_at = self.now;
+            endpoint.spill_left = left;
+        }
         self.submit_low_priority(id, picture.local.is_empty(), out);
         let is_active = picture.waiting_total > 0
             || cloud
@@ -215,19 +252,10 @@ impl Core {
         pools.iter().filter(is_cloud).copied().collect()
     }
 
-    /// Sets what each pool should have: the wish within the limits.
-    fn scale(
-        &mut self,
-        id: EndpointId,
-        wish: &Wish,
-        projection: &Projection,
-        picture: &Picture,
-        out: &mut Out,
-    ) {
-        let Some(endpoint) = self.endpoints.get(&id) else {
-            return;
-        };
-        let limits = endpoint.limits_at(self.now);
+    /// Cloud workers that an endpoint may have, over all its cloud pools: its own limit, and what
+    /// other endpoints leave of the account's.
+    pub(crate) fn workers_allowed(&self, id: EndpointId) -> u32 {
+        let max = self.endpoints.get(&id).map_or(0, |e| e.limits().max);
         let others: u32 = self
             .pools
             .values()
@@ -237,7 +265,25 @@ impl Core {
         let account = self
             .account_workers_max
             .map_or(u32::MAX, |max| max.saturating_sub(others));
-        let allowed = limits.max.min(account);
+        max.min(account)
+    }
+
+    /// Sets what each pool should have: the wish within the limits, in order of preference.
+    /// `beyond` is what would be wanted without them.
+    fn scale(
+        &mut self,
+        id: EndpointId,
+        decision: &Decision,
+        beyond: u32,
+        picture: &Picture,
+        out: &mut Out,
+    ) {
+        let (wish, projection) = (&decision.wish, &decision.projection);
+        let Some(endpoint) = self.endpoints.get(&id) else {
+            return;
+        };
+        let limits = endpoint.limits_at(self.now);
+        let allowed = self.workers_allowed(id);
         let mut rest = wish.workers.max(limits.min).min(allowed);
         let mut min_rest = limits.min.min(allowed);
         let wanted = rest;
@@ -251,6 +297,8 @@ impl Core {
         for (pool, planned) in pools.iter().zip(shares) {
             let pool_id = pool.id;
             let asked = (planned + carried).min(pool.most.max(planned)).min(rest);
+            let most = decision.weighed.and_then(|_| self.give_up_stuck(pool_id));
+            let asked = most.map_or(asked, |most| asked.min(most));
             let from = self
                 .pools
                 .get(&pool_id)
@@ -265,6 +313,9 @@ impl Core {
             rest = rest.saturating_sub(to);
             let min = min_rest.min(to);
             min_rest -= min;
+            if to > 0 {
+                self.order_idle(pool_id, wish.keep, out);
+            }
             self.order(pool_id, min, to, out);
             let crashes = self.pools.get(&pool_id).map(|pool| &pool.cloud.crash_loop);
             let is_paused = crashes.is_some_and(|crashes| crashes.most(self.now) == Some(0));
@@ -274,18 +325,23 @@ impl Core {
             sum += to;
             if to != from {
                 let late = u32::try_from(projection.spill).unwrap_or(u32::MAX);
+                let weighed = decision
+                    .weighed
+                    .map(|weighed| self.priced(pool_id, &weighed));
                 let reason = if to > from {
                     Reason::ScaledUp {
                         pool: pool_id,
                         from,
                         to,
                         late,
+                        weighed,
                     }
                 } else {
                     Reason::ScaledDown {
                         pool: pool_id,
                         from,
                         to,
+                        weighed,
                     }
                 };
                 out.effect(Effect::Decided {
@@ -301,10 +357,10 @@ impl Core {
                 wanted,
                 granted: sum,
             })
-        } else if wish.workers > allowed {
+        } else if beyond > allowed {
             Some(Reason::MaxReached {
                 max: allowed,
-                wanted: wish.workers,
+                wanted: beyond,
             })
         } else if picture.waiting_total > 0 && projection.spill == 0 {
             Some(Reason::LocalSuffices {
@@ -372,7 +428,11 @@ impl Core {
         if pool.record.wanted != max {
             pool.record.wanted = max;
             out.change(crate::change::Change::PoolPut(pool.record.clone()));
+            self.fleet_ordered(id, max);
         }
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
         let is_news = match pool.cloud.asked {
             Some(asked) => asked != (min, max),
             // Nothing is known to hold: ask, but leave a pool that fails its pause.
@@ -387,12 +447,16 @@ impl Core {
     }
 
     /// Submits the first waiting jobs that may go, as far as wanted workers have slots.
-    fn submit_spill(&mut self, id: EndpointId, spill: u32, out: &mut Out) {
+    /// Returns how many more may.
+    fn submit_spill(&mut self, id: EndpointId, spill: u32, out: &mut Out) -> u32 {
+        let mut left = spill;
         let pools = self.candidates(id);
         let mut assignment = Assignment::with_room(&pools, |pool| self.submission_room(pool));
         for (slot, pool, because) in self.assign(id, &mut assignment, spill, false) {
             self.submit_to_cloud(slot, pool, because, out);
+            left = left.saturating_sub(u32::from(left != u32::MAX));
         }
+        left
     }
 
     /// Low-priority jobs cause no worker, but they use those that there are: without local cards any

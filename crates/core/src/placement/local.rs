@@ -127,6 +127,7 @@ impl Core {
         if let Some(device) = self.devices.get_mut(&worker.record.device) {
             device.enter(worker_id, vram);
         }
+        self.note_began(attempt, self.now);
         let extras = self.jobs.get(attempt.job)?.extras.as_deref();
         Some(Delivery {
             attempt,

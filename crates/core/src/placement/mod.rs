@@ -6,4 +6,5 @@ pub mod projection;
 
 mod cloud;
 mod failover;
+mod fleet;
 mod local;

@@ -8,7 +8,9 @@ use crate::budget::CapHit;
 use crate::event::CloudRefusal;
 use crate::placement::pool_order::Because;
 use crate::region::Region;
+use crate::scaler::weighed::Priced;
 use crate::time::DurationMs;
+use crate::topology::Tuning;
 
 /// One link of the chain. Durations are in milliseconds, `*_in` counts from now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,8 @@ pub enum Cause {
         workers: u32,
         late: u32,
     },
+    /// What the policy weighs now, in workers and money, and the user's constants that it does so with.
+    Weighed { priced: Priced, tuning: Tuning },
     /// The endpoint may have no cloud worker: max is 0.
     MaxZero { wanted: u32 },
     /// The endpoint's limit is reached.
@@ -183,6 +187,7 @@ impl Cause {
             Self::LocalOnly { .. } => "local_only",
             Self::LocalSuffices { .. } => "local_suffices",
             Self::RuleWants { .. } => "rule_wants",
+            Self::Weighed { .. } => "weighed",
             Self::MaxZero { .. } => "max_zero",
             Self::MaxReached { .. } => "max_reached",
             Self::AccountLimit { .. } => "account_limit",
@@ -303,6 +308,11 @@ impl fmt::Display for Cause {
                 f,
                 "the policy {policy} wants {workers} cloud workers: {late} jobs would start too \
                  late locally"
+            ),
+            Self::Weighed { priced, tuning } => write!(
+                f,
+                "weighed: {priced}; {tuning}; an idle worker is kept {}",
+                priced.weighed.keep
             ),
             Self::MaxZero { wanted } => write!(
                 f,

@@ -2,6 +2,7 @@
 
 use super::cause::Cause;
 use super::situation::{CloudFacts, SeatState, Situation, Stand, Standing};
+use crate::scaler::weighed::Priced;
 use crate::time::DurationMs;
 use crate::topology::ScalerSpec;
 
@@ -133,12 +134,7 @@ impl Situation {
     /// Which policy scales it.
     #[must_use]
     pub const fn policy(&self) -> &'static str {
-        match self.spec.scaler {
-            ScalerSpec::QueueDelay { .. } => "queue_delay",
-            ScalerSpec::RequestCount { .. } => "request_count",
-            ScalerSpec::Ladder => "ladder",
-            ScalerSpec::CostAware => "cost_aware",
-        }
+        self.scaler.policy()
     }
 
     fn server(&self, chain: &mut Vec<Cause>) {
@@ -211,6 +207,13 @@ impl Situation {
                 policy: self.policy().to_owned(),
                 workers: wanted,
                 late: u32::try_from(base.projection.spill).unwrap_or(u32::MAX),
+            });
+        }
+        if let (Some(weighed), ScalerSpec::CostAware(tuning)) = (base.weighed, &self.scaler) {
+            let price = self.pools.iter().find_map(|pool| pool.price);
+            chain.push(Cause::Weighed {
+                priced: Priced::new(weighed, price),
+                tuning: *tuning,
             });
         }
         let max = self.limits.max;

@@ -12,11 +12,11 @@ use crate::placement::pool_order::Because;
 use crate::placement::projection::{Picture, WAITING_MAX};
 use crate::pool::{LearnedQuota, LimitsChanged, Pool};
 use crate::region::Region;
-use crate::scaler::Cloud;
 use crate::scaler::history::History;
+use crate::scaler::{Cloud, CloudPicture};
 use crate::schedule::Scheduled;
 use crate::time::{DurationMs, Timestamp};
-use crate::topology::{EndpointSpec, Limits};
+use crate::topology::{EndpointSpec, Limits, ScalerSpec};
 
 /// A worker that neither holds a job nor asks for one is silent after this long.
 const SILENT: DurationMs = DurationMs::from_secs(15);
@@ -42,8 +42,12 @@ pub struct Situation {
     pub jobs: Vec<JobId>,
     /// Since when the job that waits longest does.
     pub oldest: Option<Timestamp>,
+    /// The scaling rule in force.
+    pub scaler: ScalerSpec,
     /// The cloud side in counts.
     pub cloud: Cloud,
+    /// The same, worker by worker.
+    pub fleet: CloudPicture,
     /// What was learned.
     pub history: History,
     /// Local places for workers.
@@ -209,7 +213,9 @@ impl Core {
             .values()
             .filter(|pool| pool.record.endpoint != id);
         let cloud_pools = self.cloud_pools(id).into_iter();
+        let fleet = self.cloud_picture(id, &spec);
         Some(Situation {
+            scaler: endpoint.scaler().unwrap_or(&spec.scaler).clone(),
             limits: endpoint.limits_at(self.now),
             scheduled: endpoint.scheduled(self.now),
             account: self.account_workers_max,
@@ -218,7 +224,8 @@ impl Core {
             picture: self.picture(id, &spec),
             jobs: waiting.take(WAITING_MAX).map(|job| job.id).collect(),
             oldest: self.oldest_waiting(endpoint),
-            cloud: self.cloud_side(id),
+            cloud: fleet.counts,
+            fleet,
             history: endpoint.history.clone(),
             seats: self.seats_of(id),
             pools: cloud_pools

@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 pub use cloud::{CloudPool, Flashboot, GpuTypes, Manage, Provider, Slots};
 pub use decode::KeyDoc;
+pub(crate) use endpoint::milli;
 pub use endpoint::{Endpoint, EndpointBudget, Policy, Scaler, Workers};
 pub use env::Environment;
 pub use http_pool::{

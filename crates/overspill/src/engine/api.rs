@@ -15,7 +15,7 @@ use overspill_core::event::{Event, PayloadRef};
 use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, RequestId, WorkerId};
 use overspill_core::region::Region;
 use overspill_core::time::Timestamp;
-use overspill_core::topology::Limits;
+use overspill_core::topology::{Limits, ScalerSpec};
 use overspill_core::webhook::{Webhook, WebhookId};
 use overspill_store::WebhookFilter;
 
@@ -362,6 +362,8 @@ pub struct EndpointView {
     pub name: String,
     /// Limits in force.
     pub limits: Limits,
+    /// The scaling rule in force.
+    pub scaler: ScalerSpec,
     /// Jobs that wait.
     pub queued: u64,
     /// Jobs that run.

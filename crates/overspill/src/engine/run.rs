@@ -416,6 +416,7 @@ impl Engine {
                     | Event::RetryAsked { .. }
                     | Event::TtlSet { .. }
                     | Event::LimitsSet { .. }
+                    | Event::ScalerSet { .. }
                     | Event::CapsSet { .. }
             );
             if is_submission {

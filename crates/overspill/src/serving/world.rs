@@ -88,6 +88,7 @@ impl World for Drivers {
             | Effect::CloudWatch { pool, .. }
             | Effect::CloudCancel { pool, .. }
             | Effect::CloudTtl { pool, .. }
+            | Effect::CloudIdle { pool, .. }
             | Effect::CloudScale { pool, .. } => {
                 let effect = self.opened(effect);
                 let (webhook, traceparent) = match &effect {

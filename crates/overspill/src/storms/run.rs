@@ -143,7 +143,7 @@ impl Drawn {
             limits: Limits { min: 0, max: 0 },
             schedule: Vec::new(),
             caps: Caps::default(),
-            scaler: ScalerSpec::CostAware,
+            scaler: ScalerSpec::default(),
             residency: std::collections::BTreeSet::new(),
             pools: pools.clone(),
         };

@@ -58,12 +58,7 @@ impl Look {
                 limits: endpoint.limits(),
                 scheduled: endpoint.scheduled(now),
                 changed: endpoint.record.limits_override.clone(),
-                policy: match spec.scaler {
-                    ScalerSpec::QueueDelay { .. } => "queue_delay",
-                    ScalerSpec::RequestCount { .. } => "request_count",
-                    ScalerSpec::Ladder => "ladder",
-                    ScalerSpec::CostAware => "cost_aware",
-                },
+                policy: endpoint.scaler().map_or("", ScalerSpec::policy),
                 max_wait_ms: spec.max_wait.as_millis(),
                 queued: endpoint.queue.len() as u64,
                 oldest: core.oldest_waiting(endpoint),

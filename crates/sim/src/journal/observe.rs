@@ -12,7 +12,7 @@ use overspill_core::ledger::EntryKind;
 use overspill_core::machine::Core;
 use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
-use overspill_core::topology::{EndpointSpec, Limits, PoolKind, ScalerSpec};
+use overspill_core::topology::{EndpointSpec, Limits, PoolKind, ScalerSpec, Tuning};
 
 use super::record::Cause;
 use super::verify::Watch;
@@ -314,7 +314,7 @@ impl Lane {
         let ms = |length: DurationMs| format!("{}ms", length.as_millis());
         let mut constants: Vec<_> = idle.map(|t| ("idle_timeout", ms(t))).into_iter().collect();
         let name = match &spec.scaler {
-            ScalerSpec::CostAware => return ("cost_aware", Vec::new()),
+            ScalerSpec::CostAware(tuning) => return ("cost_aware", constants_of(*tuning)),
             ScalerSpec::Ladder => "ladder",
             ScalerSpec::QueueDelay { delay } => {
                 constants.push(("delay", ms(*delay)));
@@ -390,4 +390,22 @@ impl Lane {
             cost_usd: self.spent.as_nanos() as f64 / 1e9,
         }
     }
+}
+
+/// The constants of `cost_aware` that are not its defaults, as the simulator names them.
+fn constants_of(tuning: Tuning) -> Vec<(&'static str, String)> {
+    let default = Tuning::default();
+    let milli = |value: u32| format!("{}.{:03}", value / 1_000, value % 1_000);
+    let mut constants = Vec::new();
+    if tuning.wait_share_milli != default.wait_share_milli {
+        constants.push(("wait_share", milli(tuning.wait_share_milli)));
+    }
+    if tuning.lateness_price_milli != default.lateness_price_milli {
+        constants.push(("lateness_price", milli(tuning.lateness_price_milli)));
+    }
+    if tuning.min_idle != default.min_idle {
+        let ms = format!("{}ms", tuning.min_idle.as_millis());
+        constants.push(("min_idle", ms));
+    }
+    constants
 }

@@ -50,7 +50,7 @@ fn topology(max_wait: u64) -> Topology {
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
             schedule: Vec::new(),
-            scaler: ScalerSpec::CostAware,
+            scaler: ScalerSpec::default(),
             residency: Default::default(),
             pools: vec![PoolSpec {
                 key: "runpod".into(),

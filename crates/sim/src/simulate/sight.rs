@@ -53,9 +53,11 @@ impl Engine<'_> {
                 wanted: alive,
             },
             fleet: Some(&fleet),
+            submitted: &[],
             history: &self.history,
             expected: self.settings.expected_execution,
             max: self.settings.max,
+            idle_max: DurationMs::from_millis(u64::MAX),
         };
         let wish = policy.decide(&view);
         self.spill = if self.settings.local_slots_total() == 0 {

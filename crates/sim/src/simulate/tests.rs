@@ -56,6 +56,43 @@ fn every_run_adds_up_and_ends_at_zero_workers() {
 }
 
 #[test]
+fn more_lateness_price_never_means_more_lateness_on_the_same_trace() {
+    let prices = ["1", "2", "4", "8", "16", "64"];
+    for (local_workers, slots, burst) in [(0, 1, 7), (1, 1, 12), (0, 4, 30), (2, 2, 25)] {
+        let settings = Settings {
+            local_workers,
+            slots,
+            max: 8,
+            ..Settings::default()
+        };
+        let trace = arrivals(400, 6_000, 25_000, burst);
+        let mut before: Option<(&str, f64)> = None;
+        for price in prices {
+            let mut policy = named("cost_aware", slots).unwrap();
+            // Without forgiveness, which spends what a better share on time leaves.
+            for (key, value) in [
+                ("lateness_price", price),
+                ("late_share", "0"),
+                ("forgiven_max", "0"),
+            ] {
+                assert_eq!(policy.set(key, value), Ok(true));
+            }
+            let run = simulate(&trace, &settings, policy.as_mut()).unwrap();
+            let promise = settings.max_wait.as_secs_f64();
+            let over = run.waits(&trace).map(|wait| wait.as_secs_f64() - promise);
+            let late: f64 = over.map(|over| over.max(0.0)).sum();
+            if let Some((cheaper, more)) = before {
+                assert!(
+                    late <= more + 1e-6,
+                    "{late} s late at {price}, {more} s at {cheaper}: {local_workers} local, {slots} slots"
+                );
+            }
+            before = Some((price, late));
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let trace = arrivals(200, 5_000, 15_000, 10);
     let settings = Settings::default();

@@ -212,6 +212,19 @@ impl CloudWorld {
                     scene.after(wait, Action::Cloud(Cloud::Scale { process, pool }));
                 }
             }
+            Effect::CloudIdle { pool, idle } => {
+                let endpoint = endpoint_of(store, pool)?;
+                let now = scene.now.as_millis();
+                let Ok((settings, _)) = self.model.endpoint_settings(now, &endpoint) else {
+                    return None;
+                };
+                let settings = EndpointSettings {
+                    idle_timeout_ms: idle.as_millis(),
+                    ..settings
+                };
+                // Limits stay as they are, so that no quota can refuse it.
+                let _ = self.model.update_endpoint(now, &endpoint, settings);
+            }
             _ => {}
         }
         None

@@ -33,7 +33,7 @@ pub(in crate::engine) fn topology(max: u32) -> Topology {
             caps: Caps::default(),
             limits: Limits { min: 0, max },
             schedule: Vec::new(),
-            scaler: ScalerSpec::CostAware,
+            scaler: ScalerSpec::default(),
             residency: Default::default(),
             pools: Vec::new(),
         }],

@@ -89,7 +89,7 @@ impl Fake {
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
             schedule: Vec::new(),
-            scaler: ScalerSpec::CostAware,
+            scaler: ScalerSpec::default(),
             residency: BTreeSet::new(),
             pools: vec![PoolSpec {
                 key: "local-0".into(),
@@ -656,6 +656,7 @@ impl Engine for Fake {
             id,
             name: counts.name,
             limits: counts.limits.unwrap_or(Limits { min: 0, max: 0 }),
+            scaler: counts.scaler,
             queued: counts.queued,
             running: counts.running,
             completed: ended(FinalState::Completed),

@@ -167,6 +167,11 @@ impl Runner {
                     state.health_due_ms = state.health_due_ms.min(now_ms + HEALTH_BUSY_MS);
                 }
             }
+            Order::Idle { pool, idle } => {
+                if let Some(state) = self.pools.get_mut(&pool) {
+                    state.want_idle(idle);
+                }
+            }
             Order::Hint {
                 attempt,
                 pool,

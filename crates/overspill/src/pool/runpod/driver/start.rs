@@ -190,11 +190,12 @@ impl Runner {
         };
         let endpoint_id = state.access.endpoint_id.clone();
         let is_ours = state.access.managed == Managed::Everything;
+        let idle_s = state.take_idle_s();
         let change = UpdateEndpoint {
             workers: Some(WorkerLimits {
                 min: Some(sent.min),
                 max: Some(sent.max),
-                idle_timeout: is_ours.then_some(state.access.idle_timeout_s.clamp(1, 3_600)),
+                idle_timeout: is_ours.then_some(idle_s),
             }),
             // The fastest rule there is: how many workers there may be is decided here, by `max`.
             scaling: is_ours.then_some(Scaling::QueueDelay { queue_delay: 0.5 }),

@@ -139,6 +139,7 @@ impl Runner {
         match outcome {
             Ok(limits) => {
                 state.lane.on_confirmed(sent);
+                state.look_at_idle();
                 let max = limits.max.unwrap_or(sent.max);
                 if max != sent.max {
                     tracing::warn!(%pool, asked = sent.max, max, "the cloud set another number of workers than asked");
