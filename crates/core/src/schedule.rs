@@ -294,7 +294,7 @@ mod tests {
             let mut at = now;
             while at < next {
                 assert_eq!(min(at), min(now), "between {now} and {next}");
-                at = at + DurationMs::from_secs(300);
+                at += DurationMs::from_secs(300);
             }
             seen.push(min(now));
             now = next;

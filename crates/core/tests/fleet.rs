@@ -208,9 +208,7 @@ fn a_constant_changes_live_and_why_shows_it() {
     let scaler = ScalerSpec::CostAware(tuning);
     assert_eq!(
         set(&mut town, Some(scaler.clone())),
-        Answer::ScalerSet {
-            scaler: scaler.clone()
-        }
+        Answer::ScalerSet { scaler }
     );
     let why = |town: &Town| {
         let situation = town.rig.core.situation(TTS).expect("it is there");

@@ -111,9 +111,8 @@ impl World {
         });
         self.steps.extend(steps);
         self.rig.effects.retain(|effect| {
-            let reason = match effect {
-                Effect::Decided { reason, .. } => reason,
-                _ => return true,
+            let Effect::Decided { reason, .. } = effect else {
+                return true;
             };
             !matches!(reason, Reason::SlotsLearned { .. })
         });

@@ -272,7 +272,7 @@ mod tests {
         fn run(&mut self, slots: &mut Slots, jobs: u32) -> Vec<Step> {
             let mut steps = Vec::new();
             for n in 0..jobs {
-                self.now = self.now + DurationMs::from_secs(5);
+                self.now += DurationMs::from_secs(5);
                 let beside = slots.now;
                 let step = if beside > self.fits {
                     slots.out_of_memory(beside, self.now)
@@ -323,7 +323,7 @@ mod tests {
         // Within the hour no job fails again; after it, the ceiling is tried once.
         let calm = worker.run(&mut slots, 300);
         assert_eq!(calm.iter().filter(full).count(), 0, "{calm:?}");
-        worker.now = worker.now + CEILING_KEPT;
+        worker.now += CEILING_KEPT;
         let later = worker.run(&mut slots, 1_000);
         assert!(later.iter().filter(full).count() <= 2, "{later:?}");
         assert_eq!(slots.now, 5);
@@ -352,7 +352,7 @@ mod tests {
         let mut slots = Slots::default();
         let mut now = Timestamp::ZERO;
         for n in 0..200_u32 {
-            now = now + DurationMs::from_secs(1);
+            now += DurationMs::from_secs(1);
             // Short jobs while it runs one at a time, mostly long ones with two.
             let class = u32::from(slots.now > 1 && !n.is_multiple_of(4));
             let length = DurationMs::from_secs(if class == 0 { 5 } else { 50 });

@@ -85,17 +85,14 @@ impl DayRange {
         let number = |name: &str| {
             let name = name.trim().to_ascii_lowercase();
             let is_it = |known: &&str| name == **known;
-            Days::NAMES
-                .iter()
-                .position(|known| is_it(&known))
-                .ok_or_else(|| {
-                    format!(
-                        "{} is no day; expected {}, or a range such as \"mon-fri\"{}",
-                        quoted(text),
-                        Days::NAMES.join(", "),
-                        did_you_mean(&name, Days::NAMES.iter().copied())
-                    )
-                })
+            Days::NAMES.iter().position(is_it).ok_or_else(|| {
+                format!(
+                    "{} is no day; expected {}, or a range such as \"mon-fri\"{}",
+                    quoted(text),
+                    Days::NAMES.join(", "),
+                    did_you_mean(&name, Days::NAMES.iter().copied())
+                )
+            })
         };
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let (mut day, last) = (number(first)?, number(last)?);

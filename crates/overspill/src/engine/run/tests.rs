@@ -226,11 +226,11 @@ impl Carded {
 
     fn minted(&self) -> Event {
         let notes = self.notes.0.lock().unwrap();
-        let orders = notes.iter().filter_map(|effect| match effect {
+        let mut orders = notes.iter().filter_map(|effect| match effect {
             Effect::MintWorker { pool, device } => Some((*pool, *device)),
             _ => None,
         });
-        let (pool, device) = orders.last().expect("a worker is wanted");
+        let (pool, device) = orders.next_back().expect("a worker is wanted");
         Event::WorkerMinted {
             worker: WorkerId::new(7),
             pool,
