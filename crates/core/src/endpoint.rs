@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::allowance::Allowances;
 use crate::budget::{CapHit, CapsOverride};
 use crate::id::{EndpointId, PollId, PoolId};
 use crate::jobs::Slot;
@@ -36,6 +37,10 @@ pub struct Endpoint {
     pub last_reason: Option<Cow<'static, str>>,
     /// The cap that allows fewer cloud workers than are wanted.
     pub cap_hit: Option<CapHit>,
+    /// What the caps of keys leave for their jobs here, when it was last looked at.
+    pub allowances: Allowances,
+    /// The key's cap that kept waiting jobs from the cloud then.
+    pub key_hit: Option<CapHit>,
 }
 
 impl Endpoint {
@@ -53,6 +58,8 @@ impl Endpoint {
             look_at: Timestamp::ZERO,
             last_reason: None,
             cap_hit: None,
+            allowances: Allowances::new(),
+            key_hit: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EndpointId, JobId};
+use crate::id::{EndpointId, JobId, KeyId};
 use crate::time::{DurationMs, Timestamp};
 
 /// A job from its submission to its final state.
@@ -41,6 +41,9 @@ pub struct Job {
     pub low_priority: bool,
     /// The cloud will not take it: its input is too large, or RunPod called it bad.
     pub local_only: bool,
+    /// The API key that submitted or retried it.
+    #[serde(default)]
+    pub key: Option<KeyId>,
     /// Where it is.
     pub state: JobState,
 }

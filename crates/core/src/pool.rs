@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::{Bearer, Halves};
 use crate::event::{CloudRefusal, CloudWorkerCounts};
-use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
+use crate::id::{AttemptId, DeviceId, EndpointId, KeyId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
 use crate::money::NanoUsd;
 use crate::time::{DurationMs, Timestamp};
@@ -82,6 +83,21 @@ pub struct CloudSide {
     pub unseen: u32,
     /// What its workers cost.
     pub meter: Meter,
+    /// For whose jobs they do.
+    pub bearing: Bearing,
+}
+
+/// For whose jobs a pool's workers cost what the ledger does not say yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bearing {
+    /// By the key that bears it.
+    pub owed: BTreeMap<KeyId, Halves>,
+    /// Cold starts and idle time of jobs, until their lines are written.
+    #[serde(with = "crate::change::as_list")]
+    pub borne: BTreeMap<AttemptId, Halves>,
+    /// Attempts that are over and bear an idle worker yet.
+    #[serde(with = "crate::change::as_list")]
+    pub tails: BTreeMap<AttemptId, Bearer>,
 }
 
 /// How many workers RunPod's quota leaves a pool. No call tells it: it is found between what was
@@ -178,6 +194,28 @@ impl Pool {
                 .meter
                 .pending(now, price, self.record.reserved_workers)
         })
+    }
+
+    /// What of that the jobs of a key bear.
+    #[must_use]
+    pub fn owed_by(&self, key: KeyId) -> NanoUsd {
+        let price = self.runpod().and_then(|spec| spec.price);
+        let owed = self.cloud.bearing.owed.get(&key);
+        match (price, owed) {
+            (Some(price), Some(halves)) => {
+                let ms = halves.iter().sum::<u64>().div_ceil(2);
+                price.over(DurationMs::from_millis(ms))
+            }
+            _ => NanoUsd::ZERO,
+        }
+    }
+
+    /// The type of GPU of its workers, and its region, for a line of the ledger.
+    #[must_use]
+    pub fn labels(&self) -> (Option<Box<str>>, Option<Box<str>>) {
+        let label = |text: &Option<String>| text.as_deref().map(Box::from);
+        self.runpod()
+            .map_or((None, None), |spec| (label(&spec.gpu), label(&spec.region)))
     }
 
     /// Jobs at once on one worker, at least 1.

@@ -26,6 +26,12 @@ pub struct Topology {
     pub caps: Caps,
     /// Whose hours, days and months the caps hold for.
     pub calendar: Calendar,
+    /// Price of a kilowatt-hour for the cards here, where given.
+    #[serde(default)]
+    pub electricity: Option<NanoUsd>,
+    /// Where alerts of caps are sent.
+    #[serde(default)]
+    pub alert: Option<String>,
 }
 
 /// One endpoint.
@@ -125,6 +131,12 @@ pub struct RunPodSpec {
     pub idle_timeout: DurationMs,
     /// How long a worker may take to become ready.
     pub init_timeout: DurationMs,
+    /// The type of GPU it runs on, for the ledger; several types it may get are one text.
+    #[serde(default)]
+    pub gpu: Option<String>,
+    /// Its region, for the ledger.
+    #[serde(default)]
+    pub region: Option<String>,
 }
 
 /// A card of this host.
@@ -136,6 +148,9 @@ pub struct DeviceSpec {
     pub name: String,
     /// Its memory in bytes; zero when nominal.
     pub memory_bytes: u64,
+    /// Watts that it takes while it runs jobs, for where nobody measures them.
+    #[serde(default)]
+    pub watts: Option<u32>,
 }
 
 /// The largest input that a RunPod queue endpoint takes: 10 MB less the envelope around it.

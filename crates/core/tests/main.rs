@@ -1,10 +1,12 @@
 //! Rig tests of the core: events in, changes and effects out.
 #![expect(unreachable_pub, reason = "tests")]
 
+mod alerts;
 mod budget;
 mod clients;
 mod cloud;
 mod draining;
+mod key_caps;
 mod local;
 mod property;
 mod quota;

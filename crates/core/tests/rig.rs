@@ -236,6 +236,7 @@ pub fn new_job(id: JobId) -> NewJob {
         extras: None,
         idempotency: None,
         trace: None,
+        key: None,
     }
 }
 
@@ -249,6 +250,7 @@ pub fn topology(local: u32) -> Topology {
             id: DeviceId(index),
             name: format!("nominal {index}"),
             memory_bytes: 0,
+            watts: None,
         })
         .collect();
     let command = PoolSpec {
@@ -269,6 +271,8 @@ pub fn topology(local: u32) -> Topology {
             manage: true,
             idle_timeout: DurationMs::from_secs(5),
             init_timeout: DurationMs::from_secs(420),
+            gpu: Some("RTX 4090".into()),
+            region: Some("eu".into()),
         }),
     };
     Topology {
@@ -292,5 +296,7 @@ pub fn topology(local: u32) -> Topology {
         cancel_grace: DurationMs::from_secs(5),
         caps: Caps::default(),
         calendar: Calendar::default(),
+        electricity: None,
+        alert: None,
     }
 }

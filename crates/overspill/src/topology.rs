@@ -36,6 +36,8 @@ pub struct Installation {
     pub topology: Topology,
     /// Every device of the topology, by its id there.
     pub devices: BTreeMap<DeviceId, SelectedDevice>,
+    /// Watts of devices that pools name some for; of several, the most.
+    pub watts: BTreeMap<DeviceId, u32>,
     /// Every local pool of kind `command`.
     pub commands: Vec<CommandPool>,
     /// Sentences for the log: devices that are not there, prices that nobody knows.
@@ -79,7 +81,7 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
         devices: installation
             .devices
             .iter()
-            .map(|(id, device)| device_spec(*id, device))
+            .map(|(id, device)| device_spec(*id, device, installation.watts.get(id).copied()))
             .collect(),
         account_workers_max: account_workers_max(config),
         cancel_grace: CANCEL_GRACE,
@@ -89,6 +91,12 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
             per_month: config.budget.per_month,
         },
         calendar: config.budget.time_zone.calendar(),
+        electricity: config.budget.electricity.map(|price| price.0),
+        alert: config
+            .budget
+            .alert
+            .as_ref()
+            .map(|url| url.as_str().to_owned()),
     };
     installation
 }
@@ -151,6 +159,12 @@ impl Installation {
             .into_iter()
             .map(|device| self.device(device))
             .collect();
+        if let Some(watts) = pool.watts {
+            for &device in &devices {
+                let most = self.watts.entry(device).or_default();
+                *most = watts.max(*most);
+            }
+        }
         self.commands.push(CommandPool {
             endpoint: endpoint.name.clone(),
             pool: pool.name.clone(),
@@ -176,8 +190,7 @@ impl Installation {
             return None;
         }
         let id = pool.id.clone()?;
-        let price = price(pool, &pool.gpu.0);
-        Some(self.runpod(endpoint, pool, pool.name.clone(), id, price))
+        Some(self.runpod(endpoint, pool, pool.name.clone(), id, &pool.gpu.0))
     }
 
     /// One pool for each type of GPU, in the order of the list: RunPod has an endpoint for each.
@@ -192,8 +205,8 @@ impl Installation {
                 self.warn(endpoint, &key, warning);
                 continue;
             };
-            let price = price(pool, std::slice::from_ref(gpu));
-            pools.push(self.runpod(endpoint, pool, key, id.to_owned(), price));
+            let types = std::slice::from_ref(gpu);
+            pools.push(self.runpod(endpoint, pool, key, id.to_owned(), types));
         }
         pools
     }
@@ -204,8 +217,9 @@ impl Installation {
         pool: &CloudPool,
         key: String,
         id: String,
-        price: Option<RatePerHour>,
+        types: &[String],
     ) -> PoolSpec {
+        let price = price(pool, types);
         if price.is_none() {
             let warning = "its price is not known, so nothing is sent there; give `price` or `gpu`";
             self.warn(endpoint, &key, warning);
@@ -220,6 +234,8 @@ impl Installation {
                 manage: pool.manage() != Manage::Nothing,
                 idle_timeout: endpoint.workers.idle_timeout,
                 init_timeout: INIT_TIMEOUT,
+                gpu: gpu_label(types),
+                region: pool.region.clone(),
             }),
         }
     }
@@ -244,11 +260,12 @@ fn account_workers_max(config: &Config) -> Option<u32> {
     config.runpod.as_ref()?.max_workers
 }
 
-fn device_spec(id: DeviceId, device: &SelectedDevice) -> DeviceSpec {
+fn device_spec(id: DeviceId, device: &SelectedDevice, watts: Option<u32>) -> DeviceSpec {
     DeviceSpec {
         id,
         name: device.name.clone(),
         memory_bytes: device.memory_bytes.unwrap_or(0),
+        watts,
     }
 }
 
@@ -264,6 +281,15 @@ fn scaler(endpoint: &Endpoint) -> ScalerSpec {
         },
         Policy::Ladder => ScalerSpec::Ladder,
     }
+}
+
+/// The types of GPU that a pool's workers may get, by their short names.
+fn gpu_label(types: &[String]) -> Option<String> {
+    let names: Vec<&str> = types
+        .iter()
+        .map(|name| known::gpu(name).map_or(name.as_str(), |gpu| gpu.name))
+        .collect();
+    (!names.is_empty()).then(|| names.join(" or "))
 }
 
 /// The price of one worker: as configured, else that of the dearest of the types it may get. One type

@@ -6,7 +6,7 @@ use overspill_core::budget::Caps;
 use overspill_core::calendar::Calendar;
 use overspill_core::change::FinalState;
 use overspill_core::event::{Event, NewJob, PayloadRef};
-use overspill_core::id::{DeviceId, EndpointId, JobId, RequestId};
+use overspill_core::id::{DeviceId, EndpointId, JobId, KeyId, RequestId};
 use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::time::DurationMs;
 use overspill_core::topology::{
@@ -41,6 +41,8 @@ pub(crate) struct Workload {
     longest_ms: u64,
     endpoints: u32,
     cards: u32,
+    /// Keys that submit in turn.
+    keys: Vec<KeyId>,
     /// Start-up times of cloud workers, where the clients depend on them.
     pub(crate) cold_start: Option<MsRange>,
     base: Topology,
@@ -65,6 +67,7 @@ impl Workload {
             longest_ms: 1,
             endpoints: rng.random_range(1..=2),
             cards: rng.random_range(0..4),
+            keys: Vec::new(),
             cold_start: None,
             base: Topology::default(),
         };
@@ -87,6 +90,7 @@ impl Workload {
             longest_ms: rng.random_range(1_000..3_000),
             endpoints: 1,
             cards: 0,
+            keys: Vec::new(),
             cold_start: Some(MsRange::new(1_000, 20_000)),
             base: Topology::default(),
         };
@@ -104,6 +108,19 @@ impl Workload {
             }
         }
         load
+    }
+
+    /// Lets jobs come in under these keys, and some under none.
+    pub(crate) fn with_keys(mut self, keys: &[KeyId]) -> Self {
+        self.keys = keys.to_vec();
+        self
+    }
+
+    /// The key that submits a job.
+    fn key_of(&self, id: JobId) -> Option<KeyId> {
+        let turns = self.keys.len() as u128 + 1;
+        let turn = usize::try_from(id.uuid() % turns).unwrap_or(0);
+        self.keys.get(turn).copied()
     }
 
     /// The next wave, and nothing else; when to call again, unless all came.
@@ -219,6 +236,7 @@ impl Workload {
             extras: None,
             idempotency: None,
             trace: None,
+            key: self.key_of(id),
         };
         self.plans.insert(id, plan);
         scene.arrive(
@@ -263,6 +281,7 @@ impl Workload {
                     extras: None,
                     idempotency: None,
                     trace: None,
+                    key: self.key_of(id),
                 };
                 scene.arrive(
                     Event::RetryAsked {
@@ -321,6 +340,7 @@ impl Workload {
                 id: DeviceId(index),
                 name: format!("nominal {index}"),
                 memory_bytes: 24 << 30,
+                watts: None,
             })
             .collect();
         let vram_bytes = scene.chance(0.3).then_some(10 << 30);
@@ -354,6 +374,8 @@ impl Workload {
                         manage: true,
                         idle_timeout: DurationMs::from_secs(5),
                         init_timeout: DurationMs::from_secs(420),
+                        gpu: Some("RTX 4090".into()),
+                        region: None,
                     }),
                 });
             }
@@ -382,6 +404,8 @@ impl Workload {
             cancel_grace: DurationMs::from_secs(5),
             caps: Caps::default(),
             calendar: Calendar::default(),
+            electricity: None,
+            alert: None,
         }
     }
 

@@ -61,6 +61,7 @@ impl Core {
             no_result: 0,
             low_priority: new.low_priority,
             local_only: new.input.bytes > CLOUD_INPUT_BYTES_MAX,
+            key: new.key,
             state: JobState::Queued,
         };
         self.next_seq += 1;

@@ -1,9 +1,10 @@
 //! The copy: one endpoint as placement and scaler see it, and where one job stands.
 
+use crate::allowance::Allowances;
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
-use crate::id::{EndpointId, JobId};
+use crate::id::{EndpointId, JobId, KeyId};
 use crate::job::JobState;
 use crate::machine::Core;
 use crate::money::RatePerHour;
@@ -28,6 +29,10 @@ pub struct Situation {
     pub account: Option<u32>,
     /// The cap on spending that kept cloud workers away when it was last looked at.
     pub cap_hit: Option<CapHit>,
+    /// The cap of a key that kept waiting jobs from the cloud then.
+    pub key_hit: Option<CapHit>,
+    /// What the caps of keys left for their jobs.
+    pub allowances: Allowances,
     /// Cloud workers that other endpoints want.
     pub others: u32,
     /// The queue and the local slots.
@@ -132,6 +137,8 @@ pub struct Standing {
     pub low_priority: bool,
     /// The cloud will not take it.
     pub local_only: bool,
+    /// Whose it is.
+    pub key: Option<KeyId>,
     /// A worker ended under it.
     pub is_suspect: bool,
     /// Attempts that vanished.
@@ -187,6 +194,8 @@ impl Core {
             limits: endpoint.limits(),
             account: self.account_workers_max,
             cap_hit: self.cap_hit(id),
+            key_hit: endpoint.key_hit,
+            allowances: endpoint.allowances.clone(),
             others: others.map(|pool| pool.record.wanted).sum(),
             picture: self.picture(id, &spec),
             jobs: waiting.take(WAITING_MAX).map(|job| job.id).collect(),
@@ -247,6 +256,7 @@ impl Core {
             input_bytes: job.input_bytes,
             low_priority: job.low_priority,
             local_only: job.local_only,
+            key: job.key,
             is_suspect: job.is_suspect(),
             lost: u32::from(job.lost),
             paused_until,

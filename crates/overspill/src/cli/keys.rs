@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::Context;
+use super::budget::BudgetCapArgs;
 use crate::auth::scope::Scope;
 
 use super::client::segment;
@@ -45,6 +46,8 @@ struct CreateArgs {
     /// Endpoint that the key may reach; give it several times; left out: all
     #[arg(long = "endpoint", value_name = "NAME")]
     endpoints: Vec<String>,
+    #[command(flatten)]
+    budget: BudgetCapArgs,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,7 +83,7 @@ pub async fn run(args: &KeysArgs, context: &Context) -> Result<(), CommandError>
             let endpoints = (!create.endpoints.is_empty()).then_some(&create.endpoints);
             let body = json!({
                 "name": create.name, "kind": "user", "scopes": create.scopes,
-                "endpoints": endpoints,
+                "endpoints": endpoints, "budget": create.budget.body(),
             });
             let answer = client.post("/api/v1/keys", &body).await?;
             if context.output.is_json() {

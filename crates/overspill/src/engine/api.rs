@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, PayloadRef};
-use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, RequestId, WorkerId};
+use overspill_core::id::{AttemptId, EndpointId, JobId, KeyId, PoolId, RequestId, WorkerId};
 use overspill_core::time::Timestamp;
 use overspill_core::topology::Limits;
 use overspill_core::webhook::{Webhook, WebhookId};
@@ -19,6 +19,7 @@ use overspill_store::WebhookFilter;
 
 use crate::auth::keys::KeyRecord;
 use crate::otel::Tracer;
+use crate::view::cost::Sums;
 
 /// Bytes of an input, output or chunk, kept by the engine until the change that stores them.
 #[derive(Debug, Clone)]
@@ -198,6 +199,8 @@ pub struct JobStory {
     pub job: JobView,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
+    /// What it cost and saved, as far as the ledger says yet.
+    pub cost: Sums,
 }
 
 /// What became of a wish to run a job again.
@@ -451,6 +454,7 @@ pub trait Engine: Send + Sync + 'static {
         &self,
         id: JobId,
         trace: Option<String>,
+        key: Option<KeyId>,
     ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>>;
 
     /// What was submitted under this key before, while that is kept.

@@ -635,6 +635,14 @@ impl Engine {
                     let at = self.core.now();
                     self.live.decided(at, endpoint, reason);
                 }
+                Effect::BudgetAlert(alert) => {
+                    let (threshold, period) = (alert.threshold, alert.period);
+                    let whose = crate::webhook::whose(&alert);
+                    let (spent, cap) = (alert.spent, alert.cap);
+                    warn!(
+                        %spent, %cap, "{threshold} % of the cap on {whose} of this {period} is spent"
+                    );
+                }
                 Effect::CloudSubmit { attempt, .. } => {
                     self.spans.submitting(attempt, self.core.now());
                     let input = self.input(attempt.job);

@@ -34,6 +34,8 @@ fn topology(max_wait: u64) -> Topology {
         manage: true,
         idle_timeout: secs(5),
         init_timeout: secs(420),
+        gpu: None,
+        region: None,
     };
     Topology {
         endpoints: vec![EndpointSpec {
@@ -58,6 +60,8 @@ fn topology(max_wait: u64) -> Topology {
         cancel_grace: secs(5),
         caps: Caps::default(),
         calendar: Calendar::default(),
+        electricity: None,
+        alert: None,
     }
 }
 
@@ -146,6 +150,7 @@ impl Scene {
                 body_sha256: "0".repeat(64),
             }),
             trace: None,
+            key: None,
         };
         let request = RequestId(1);
         self.feed(vec![Event::Submitted { request, job }]);

@@ -3,9 +3,10 @@
 use overspill_core::attempt::{Attempt, CloudPhase, Fence, Place};
 use overspill_core::change::{EndedAttempt, EndedJob, FinalState, Terms};
 use overspill_core::event::PayloadRef;
-use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
+use overspill_core::id::{AttemptId, EndpointId, JobId, KeyId, PoolId, WorkerId};
 use overspill_core::job::{Job, JobExtras, JobState};
 use overspill_core::ledger::{Entry, EntryKind};
+use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::webhook::{Webhook, WebhookState};
 use rusqlite::Row;
@@ -147,6 +148,13 @@ impl<'r, 's> Checked<'r, 's> {
         parse_job_key(self.blob(column)?).ok_or_else(|| self.damaged())
     }
 
+    pub(super) fn opt_job_id(&self, column: usize) -> Result<Option<JobId>, StoreError> {
+        match self.values[column] {
+            ValueRef::Null => Ok(None),
+            _ => self.job_id(column).map(Some),
+        }
+    }
+
     pub(super) fn attempt_id(&self, column: usize) -> Result<AttemptId, StoreError> {
         parse_attempt_key(self.blob(column)?).ok_or_else(|| self.damaged())
     }
@@ -159,6 +167,22 @@ impl<'r, 's> Checked<'r, 's> {
         Ok(PoolId(self.small(column)?))
     }
 
+    /// A key; NULL and 0 are none.
+    pub(super) fn key(&self, column: usize) -> Result<Option<KeyId>, StoreError> {
+        match self.opt_int(column)?.unwrap_or(0) {
+            0 => Ok(None),
+            bits => KeyId::from_bits(bits.cast_unsigned())
+                .map(Some)
+                .ok_or_else(|| self.damaged()),
+        }
+    }
+
+    /// A text; NULL and the empty one are none.
+    pub(super) fn label(&self, column: usize) -> Result<Option<Box<str>>, StoreError> {
+        let text = self.opt_text(column)?;
+        Ok(text.filter(|text| !text.is_empty()).map(Into::into))
+    }
+
     pub(super) fn kind(&self, column: usize) -> Result<EntryKind, StoreError> {
         Ok(match self.int(column)? {
             0 => EntryKind::ColdStart,
@@ -168,6 +192,9 @@ impl<'r, 's> Checked<'r, 's> {
             4 => EntryKind::Unsettled,
             5 => EntryKind::Share,
             6 => EntryKind::Drift,
+            7 => EntryKind::ColdShare,
+            8 => EntryKind::IdleShare,
+            9 => EntryKind::Electricity,
             _ => return Err(self.damaged()),
         })
     }
@@ -191,6 +218,9 @@ pub(super) const fn kind_number(kind: EntryKind) -> i64 {
         EntryKind::Unsettled => 4,
         EntryKind::Share => 5,
         EntryKind::Drift => 6,
+        EntryKind::ColdShare => 7,
+        EntryKind::IdleShare => 8,
+        EntryKind::Electricity => 9,
     }
 }
 
@@ -230,7 +260,13 @@ pub(super) fn put_job(put: &mut Put<'_>, job: &Job, input: Option<i64>) -> Resul
     }
     put.opt_text(extras.and_then(|extras| extras.worker.as_deref()))?;
     put.int(extras.is_some().into())?;
-    put.opt_int(input)
+    put.opt_int(input)?;
+    put.opt_int(job.key.map(key_number))
+}
+
+/// A key's column.
+pub(super) const fn key_number(key: KeyId) -> i64 {
+    key.bits().cast_signed()
 }
 
 /// The column of `jobs` with the row of its input.
@@ -268,6 +304,7 @@ pub(super) fn get_job(row: &Checked<'_, '_>) -> Result<Job, StoreError> {
         } else {
             None
         },
+        key: row.key(19)?,
     })
 }
 
@@ -301,7 +338,8 @@ pub(super) fn put_attempt(put: &mut Put<'_>, attempt: &Attempt) -> Result<(), St
         Fence::Expired => 2,
         Fence::Lost => 3,
         Fence::Superseded => 4,
-    }))
+    }))?;
+    put.opt_int(attempt.key.map(key_number))
 }
 
 pub(super) fn get_attempt(row: &Checked<'_, '_>) -> Result<Attempt, StoreError> {
@@ -342,6 +380,7 @@ pub(super) fn get_attempt(row: &Checked<'_, '_>) -> Result<Attempt, StoreError> 
             Some(4) => Some(Fence::Superseded),
             Some(_) => return Err(row.damaged()),
         },
+        key: row.key(12)?,
     })
 }
 
@@ -486,7 +525,25 @@ pub(super) fn put_entry(put: &mut Put<'_>, row: i64, entry: &Entry) -> Result<()
     }
     put.int(kind_number(entry.kind))?;
     put.word(entry.worker_time.as_millis())?;
-    put.int(entry.amount.as_nanos())
+    put.int(entry.amount.as_nanos())?;
+    put.opt_text(entry.gpu.as_deref())?;
+    put.opt_text(entry.region.as_deref())?;
+    put.opt_int(entry.key.map(key_number))
+}
+
+pub(super) fn get_entry(row: &Checked<'_, '_>) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        at: row.time(1)?,
+        endpoint: row.endpoint(2)?,
+        pool: row.pool(3)?,
+        job: row.opt_job_id(4)?,
+        kind: row.kind(5)?,
+        worker_time: row.length(6)?,
+        amount: NanoUsd::from_nanos(row.int(7)?),
+        gpu: row.label(8)?,
+        region: row.label(9)?,
+        key: row.key(10)?,
+    })
 }
 
 pub(super) const fn webhook_state_number(state: WebhookState) -> i64 {

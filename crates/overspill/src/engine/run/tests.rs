@@ -36,6 +36,8 @@ pub(in crate::engine) fn topology(max: u32) -> Topology {
         cancel_grace: hour,
         caps: Caps::default(),
         calendar: Calendar::default(),
+        electricity: None,
+        alert: None,
     }
 }
 
@@ -81,6 +83,7 @@ fn submission(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<An
             body_sha256: "0".repeat(64),
         }),
         trace: None,
+        key: None,
     };
     let message = Message::Ask {
         make: Box::new(move |request| Event::Submitted { request, job }),
@@ -177,6 +180,7 @@ fn a_second_retry_is_too_late_even_when_its_batch_ends_the_first() {
             extras: None,
             idempotency: None,
             trace: None,
+            key: None,
         };
         asked(move |request| Event::RetryAsked {
             request,

@@ -57,6 +57,7 @@ pub(crate) async fn openai(gateway: &Arc<Gateway>, mut call: Call) -> Result<Rep
     let new = NewSubmission {
         input,
         caller: TraceContext::of_request(&call.headers),
+        key: call.key(),
         ..NewSubmission::default()
     };
     let (job, _) = submit::put(gateway, &endpoint, new, true).await?;
