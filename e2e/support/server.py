@@ -59,6 +59,7 @@ class Server:
         program=None,
         budget="$50",
         variables=None,
+        runpod="",
     ):
         self.program = program or binary()
         self.folder = folder
@@ -68,14 +69,14 @@ class Server:
         self.executions_file = folder / "executions"
         self.data_dir = folder / "data"
         self.config = folder / "overspill.toml"
-        runpod = ""
+        section = ""
         if cloud is not None:
-            runpod = (
+            section = (
                 f'[runpod]\napi_key = "rpa_e2e_0123456789abcdef"\n'
-                f'base_url = "{cloud.base}/v2"\nmanagement_url = "{cloud.base}/v2"\n'
+                f'base_url = "{cloud.base}/v2"\nmanagement_url = "{cloud.base}/v2"\n{runpod}'
                 f'[budget]\nper_day = "{budget}"\n'
             )
-        self.head = f'data_dir = "{self.data_dir}"\n{top}{runpod}'
+        self.head = f'data_dir = "{self.data_dir}"\n{top}{section}'
         self.configure(*endpoints)
         self.env = environment(
             folder / "home",

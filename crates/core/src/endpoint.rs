@@ -36,6 +36,8 @@ pub struct Endpoint {
     pub last_reason: Option<Cow<'static, str>>,
     /// The cap that allows fewer cloud workers than are wanted.
     pub cap_hit: Option<CapHit>,
+    /// `min` is held at 0: nobody could end workers that are kept on.
+    pub is_min_held: bool,
 }
 
 impl Endpoint {
@@ -53,6 +55,7 @@ impl Endpoint {
             look_at: Timestamp::ZERO,
             last_reason: None,
             cap_hit: None,
+            is_min_held: false,
         }
     }
 

@@ -10,12 +10,13 @@
 //!
 //! **Map.** [`machine`] dispatches to `on/`, one file per family of facts; [`placement`] says which
 //! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`budget`] sets
-//! money aside within the caps, [`meter`] says what the workers cost; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
+//! money aside within the caps, [`meter`] says what the workers cost, [`bound`] what they could cost without us, [`guard`] who ends them then; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
 //! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
 //! [`ledger`], [`spent`], [`webhook`].
 //! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`].
 
 pub mod attempt;
+pub mod bound;
 pub mod budget;
 pub mod calendar;
 pub mod change;
@@ -24,6 +25,7 @@ pub mod effect;
 pub mod endpoint;
 pub mod event;
 pub mod explain;
+pub mod guard;
 pub mod id;
 pub mod invariants;
 pub mod job;

@@ -17,6 +17,7 @@ use crate::device::Device;
 use crate::effect::Out;
 use crate::endpoint::Endpoint;
 use crate::event::Event;
+use crate::guard::GuardSpec;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, WorkerId};
 use crate::job::{Job, JobState};
 use crate::jobs::Jobs;
@@ -63,6 +64,9 @@ pub struct Core {
     pub(crate) caps_file: Caps,
     pub(crate) calendar: Calendar,
     pub(crate) spending: Spending,
+    pub(crate) guard: GuardSpec,
+    /// When a guard asked last; `None` since the restore.
+    pub(crate) guard_seen_at: Option<Timestamp>,
     /// When this value was restored; zero for one that never was.
     pub(crate) restored_at: Timestamp,
     /// Endpoints to be placed and scaled before the event's handling ends.
@@ -277,7 +281,7 @@ impl Core {
             }
             Event::CloudHealth { pool, workers } => self.on_cloud_health(pool, workers, out),
             Event::CloudJobsCounted { pool, live } => self.on_cloud_jobs_counted(pool, live, out),
-            Event::CloudScaled { pool, max } => self.on_cloud_scaled(pool, max, out),
+            Event::CloudScaled { pool, min, max } => self.on_cloud_scaled(pool, min, max, out),
             Event::CloudFailed {
                 pool,
                 refusal,
@@ -299,6 +303,7 @@ impl Core {
             } => {
                 self.on_webhook_replay_asked(request, *webhook, &by, out);
             }
+            Event::GuardSeen { request } => self.on_guard_seen(request, out),
             Event::TimePassed => {}
             Event::DrainAsked => self.on_drain_asked(out),
         }
@@ -343,6 +348,7 @@ impl Core {
                 Timer::Endpoint(endpoint) => {
                     self.dirty.insert(endpoint);
                 }
+                Timer::Guard => self.on_guard_due(out),
             }
         }
     }

@@ -217,6 +217,9 @@ pub struct PoolRecord {
     pub reserved_workers: u32,
     /// Money set aside for each of them.
     pub reserved_each: NanoUsd,
+    /// Workers that RunPod may keep on for us: the most asked for since it last confirmed.
+    #[serde(default)]
+    pub kept_on: u32,
     /// Until when the ledger has what its workers cost.
     #[serde(default)]
     pub charged_until: Timestamp,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Caps;
 use crate::calendar::Calendar;
+use crate::guard::GuardSpec;
 use crate::id::DeviceId;
 use crate::money::{NanoUsd, RatePerHour};
 use crate::time::DurationMs;
@@ -26,6 +27,9 @@ pub struct Topology {
     pub caps: Caps,
     /// Whose hours, days and months the caps hold for.
     pub calendar: Calendar,
+    /// Who ends workers that are kept on when we cannot.
+    #[serde(default)]
+    pub guard: GuardSpec,
 }
 
 /// One endpoint.

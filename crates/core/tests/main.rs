@@ -5,6 +5,7 @@ mod budget;
 mod clients;
 mod cloud;
 mod draining;
+mod guard;
 mod local;
 mod property;
 mod quota;

@@ -6,6 +6,7 @@ use overspill_core::calendar::Calendar;
 use overspill_core::change::{Change, Snapshot};
 use overspill_core::effect::{Answer, Delivery, Effect, Out};
 use overspill_core::event::{Event, NewJob, Outcome, PayloadRef};
+use overspill_core::guard::GuardSpec;
 use overspill_core::id::{
     AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, RequestId, WorkerId,
 };
@@ -74,10 +75,15 @@ impl Rig {
 
     /// Throws the core away and restores it, as the engine does after a failed commit or a crash.
     pub fn restart(&mut self, local: u32, alive: Vec<WorkerId>) {
+        self.restart_with(topology(local), alive);
+    }
+
+    /// The same under another configuration.
+    pub fn restart_with(&mut self, topology: Topology, alive: Vec<WorkerId>) {
         self.core = Core::restore(self.store.clone(), self.now);
         self.effects.clear();
         self.event(Event::Configured {
-            topology: Box::new(topology(local)),
+            topology: Box::new(topology),
         });
         self.event(Event::WorkersAlive { workers: alive });
         let mut out = Out::default();
@@ -292,5 +298,6 @@ pub fn topology(local: u32) -> Topology {
         cancel_grace: DurationMs::from_secs(5),
         caps: Caps::default(),
         calendar: Calendar::default(),
+        guard: GuardSpec::default(),
     }
 }

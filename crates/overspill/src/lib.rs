@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod engine;
 pub mod gateway;
 pub mod gpu;
+pub mod guard;
 pub mod keeper;
 pub mod kept;
 pub mod otel;

@@ -151,6 +151,7 @@ fn changes_of_all_kinds() -> Vec<Change> {
         wanted: 1,
         reserved_workers,
         reserved_each: NanoUsd::from_nanos(7),
+        kept_on: 1,
         charged_until: at(3),
         billed: Billed {
             cold: 1,
@@ -213,6 +214,7 @@ fn changes_of_all_kinds() -> Vec<Change> {
                 by: "ann".to_owned(),
                 at: at(2),
             }),
+            is_guarded: true,
         }),
         Change::Audited {
             at: at(1),

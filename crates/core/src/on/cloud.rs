@@ -23,7 +23,7 @@ const TIMEOUT_SLACK: DurationMs = DurationMs::from_secs(30);
 /// The longest execution time-out there is.
 const EXECUTION_MAX: DurationMs = DurationMs::from_secs(7 * 24 * 3_600);
 /// How long a submission may wait at RunPod before its worker runs it.
-const CLOUD_QUEUE_MAX: DurationMs = DurationMs::from_secs(1_800);
+pub(crate) const CLOUD_QUEUE_MAX: DurationMs = DurationMs::from_secs(1_800);
 /// RunPod keeps a job for so much longer than we do: it lets a job run on, and bills it, when its time
 /// to live ends there, so our cancel has to come before.
 pub(crate) const CANCEL_MARGIN: DurationMs = DurationMs::from_secs(30);
@@ -283,7 +283,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, max: u32, out: &mut Out) {
+    pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, min: u32, max: u32, out: &mut Out) {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
@@ -291,6 +291,10 @@ impl Core {
         // the money for it stays set aside.
         if pool.cloud.asked.is_some_and(|(_, asked)| asked == max) {
             pool.cloud.confirmed_max = Some(max);
+        }
+        if pool.cloud.asked == Some((min, max)) && pool.record.kept_on != min {
+            pool.record.kept_on = min;
+            out.change(Change::PoolPut(pool.record.clone()));
         }
         pool.cloud.accepted_max = max;
         pool.cloud.failures = 0;
@@ -552,9 +556,13 @@ impl Core {
         for (id, max) in wanted {
             let min = self.pools.get(&id).and_then(|pool| {
                 let endpoint = self.endpoints.get(&pool.record.endpoint)?;
-                Some(endpoint.limits().min.min(max))
+                Some(endpoint.kept_on().min(max))
             });
             if let Some(pool) = self.pools.get_mut(&id) {
+                if pool.record.kept_on < min.unwrap_or(0) {
+                    pool.record.kept_on = min.unwrap_or(0);
+                    out.change(Change::PoolPut(pool.record.clone()));
+                }
                 pool.cloud.asked = Some((min.unwrap_or(0), max));
             }
             out.effect(Effect::CloudScale {

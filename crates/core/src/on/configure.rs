@@ -37,6 +37,7 @@ impl Core {
             self.configure_endpoint(spec, out);
         }
         self.retire_pools(out);
+        self.configure_guard(topology.guard, out);
         self.seat_on_devices();
         self.dirty.extend(self.endpoints.keys().copied());
         let pools: Vec<PoolId> = self.pools.keys().copied().collect();
@@ -136,6 +137,7 @@ impl Core {
                 wanted: 0,
                 reserved_workers: 0,
                 reserved_each: NanoUsd::ZERO,
+                kept_on: 0,
                 charged_until: self.now,
                 billed: Billed::default(),
             };
@@ -255,6 +257,7 @@ impl Core {
             detail,
         });
         out.answer(request, Answer::LimitsSet { limits });
+        self.keep_on_or_hold(out);
         self.dirty.insert(id);
     }
 }

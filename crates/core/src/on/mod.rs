@@ -1,7 +1,7 @@
 //! What each fact means: one file per family of facts.
 
 mod cancel;
-mod cloud;
+pub(crate) mod cloud;
 mod configure;
 pub(crate) mod finish;
 mod meter;

@@ -195,6 +195,7 @@ impl Core {
             return;
         };
         let limits = endpoint.limits();
+        let kept_on = endpoint.kept_on();
         let others: u32 = self
             .pools
             .values()
@@ -205,8 +206,8 @@ impl Core {
             .account_workers_max
             .map_or(u32::MAX, |max| max.saturating_sub(others));
         let allowed = limits.max.min(account);
-        let mut rest = wish.workers.max(limits.min).min(allowed);
-        let mut min_rest = limits.min.min(allowed);
+        let mut rest = wish.workers.max(kept_on).min(allowed);
+        let mut min_rest = kept_on.min(allowed);
         let wanted = rest;
         let (mut hit, mut sum) = (None, 0);
         for pool_id in self.cloud_pools(id) {
@@ -332,6 +333,10 @@ impl Core {
             None => (min, max) != (0, 0) || pool.was_scaled(),
         };
         if manage && is_news {
+            if pool.record.kept_on < min {
+                pool.record.kept_on = min;
+                out.change(crate::change::Change::PoolPut(pool.record.clone()));
+            }
             pool.cloud.asked = Some((min, max));
             pool.cloud.confirmed_max = None;
             out.effect(Effect::CloudScale { pool: id, min, max });
@@ -356,7 +361,7 @@ impl Core {
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
         };
-        let min = endpoint.limits().min;
+        let min = endpoint.kept_on();
         if !self.spill_candidates(id, 1, false).is_empty() {
             return;
         }

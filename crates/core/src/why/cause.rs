@@ -126,6 +126,8 @@ pub enum Cause {
     },
     /// The minimum keeps workers on.
     MinHolds { min: u32 },
+    /// The minimum is held at 0, for there is no guard.
+    MinHeld { min: u32 },
     /// What the endpoint has in the end.
     Wanted { workers: u32, alive: u32 },
 }
@@ -171,6 +173,7 @@ impl Cause {
             Self::CloudUnhealthy { .. } => "cloud_unhealthy",
             Self::CloudBusy { .. } => "cloud_busy",
             Self::MinHolds { .. } => "min_holds",
+            Self::MinHeld { .. } => "min_held",
             Self::Wanted { .. } => "wanted",
         }
     }
@@ -356,6 +359,10 @@ impl fmt::Display for Cause {
             Self::MinHolds { min } => {
                 write!(f, "min keeps {min} workers on whether there is work or not")
             }
+            Self::MinHeld { min } => write!(
+                f,
+                "min = {min} is held at 0: no guard would end these workers if Overspill died"
+            ),
             Self::Wanted { workers, alive } => {
                 write!(
                     f,

@@ -85,8 +85,11 @@ impl Situation {
         self.local(&mut chain);
         self.cloud(&mut chain);
         if self.limits.min > 0 && !self.pools.is_empty() {
-            chain.push(Cause::MinHolds {
-                min: self.limits.min,
+            let min = self.limits.min;
+            chain.push(if self.is_min_held {
+                Cause::MinHeld { min }
+            } else {
+                Cause::MinHolds { min }
             });
         }
         if !self.pools.is_empty() {

@@ -101,7 +101,8 @@ impl Situation {
         let now = self.picture.now;
         let mean = self.history.start_mean();
         let allowed = self.allowed(change.max);
-        let mut rest = wish.workers.max(self.limits.min).min(allowed);
+        let kept_on = if self.is_min_held { 0 } else { self.limits.min };
+        let mut rest = wish.workers.max(kept_on).min(allowed);
         let mut warm = change.warm;
         let mut fleet = Fleet::default();
         let typical = self.history.typical(self.spec.expected_execution);

@@ -24,6 +24,8 @@ pub struct Situation {
     pub spec: EndpointSpec,
     /// The limits in force.
     pub limits: Limits,
+    /// Its minimum is held at 0, for there is no guard.
+    pub is_min_held: bool,
     /// The most cloud workers of the account, where known.
     pub account: Option<u32>,
     /// The cap on spending that kept cloud workers away when it was last looked at.
@@ -185,6 +187,7 @@ impl Core {
         let cloud_pools = self.cloud_pools(id).into_iter();
         Some(Situation {
             limits: endpoint.limits(),
+            is_min_held: endpoint.is_min_held,
             account: self.account_workers_max,
             cap_hit: self.cap_hit(id),
             others: others.map(|pool| pool.record.wanted).sum(),

@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod emulate;
 pub mod error;
 pub mod gpus;
+pub mod guard;
 pub mod init;
 pub mod jobs;
 pub mod keys;
@@ -119,6 +120,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Apply(apply::ApplyArgs),
     Reap(reap::ReapArgs),
+    Guard(guard::GuardArgs),
     Keys(keys::KeysArgs),
     Webhooks(webhooks::WebhooksArgs),
     Config(config::ConfigArgs),
@@ -234,6 +236,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Simulate(args) => simulate::run(&args, context),
         Command::Apply(args) => block_on(apply::run(&args, context)),
         Command::Reap(args) => block_on(reap::run(&args, context)),
+        Command::Guard(args) => block_on(guard::run(&args, context)),
         Command::Keys(args) => block_on(keys::run(&args, context)),
         Command::Webhooks(args) => block_on(webhooks::run(&args, context)),
         Command::Config(args) => config::run(&args, context),

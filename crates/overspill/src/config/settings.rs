@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use overspill_core::calendar::Calendar;
+use overspill_core::guard::{AFTER_MAX, AFTER_MIN};
 use overspill_core::money::NanoUsd;
-use overspill_core::time::Timestamp;
+use overspill_core::time::{DurationMs, Timestamp};
 use secrecy::SecretString;
 
 use super::decode::{Check, Decoder, choice, defaults, from_text, section};
@@ -95,6 +96,13 @@ section! {
         pub management_url: Option<Url> = None,
         /// The account's worker quota over all endpoints. Left out: learned from refusals.
         pub max_workers: Option<u32> = None,
+        /// Silence of the server after which `overspill guard` sets all limits of workers to 0, 10 s
+        /// to 1 h. A guard that the server has not heard of for as long counts as gone.
+        pub guard_after: DurationMs = DurationMs::from_secs(60),
+        /// Your word that workers may be kept on (`min` above 0) without a guard: if every process
+        /// of Overspill dies, they then cost money until somebody notices. Without it, and without a
+        /// guard, `min` is held at 0.
+        pub unguarded_min: bool = false,
     }
 }
 
@@ -142,6 +150,13 @@ section! {
         pub file: Option<PathBuf> = None,
         /// The size of all its files together; the oldest goes when it is reached.
         pub max_size: MemorySize = MemorySize::from_bytes(256_000_000),
+    }
+}
+
+impl Default for Runpod {
+    /// What the environment alone says.
+    fn default() -> Self {
+        defaults()
     }
 }
 
@@ -233,6 +248,14 @@ impl Check for Runpod {
                 node.place_of("max_workers"),
                 "max_workers = 0 would start nothing; leave [runpod] out to use local GPUs only",
             );
+        }
+        if !(AFTER_MIN..=AFTER_MAX).contains(&self.guard_after) {
+            let message = format!(
+                "guard_after = \"{}\"; expected 10s to 1h: a restart must not count as a death, nor a \
+                 death go unnoticed",
+                super::units::format_duration(self.guard_after)
+            );
+            cx.error(node.place_of("guard_after"), message);
         }
     }
 }

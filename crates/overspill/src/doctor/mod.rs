@@ -43,7 +43,7 @@ pub const CODES: &[(&str, &[&str])] = &[
         "high_cost",
         &["idle_share", "min_unused", "gpu_dear", "leak"],
     ),
-    ("slow", &["cold_starts", "slow_gpu", "timeouts"]),
+    ("slow", &["cold_starts", "min_held", "slow_gpu", "timeouts"]),
     (
         "idle_but_queued",
         &[

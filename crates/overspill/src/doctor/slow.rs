@@ -16,6 +16,29 @@ pub(super) fn examine(facts: &EndpointFacts, found: &mut Vec<Finding>) {
     timeouts(facts, found);
     cold_starts(facts, found);
     slow_gpu(facts, found);
+    min_held(facts, found);
+}
+
+/// Workers that should be kept on are not: nobody could end them if every process of ours died.
+fn min_held(facts: &EndpointFacts, found: &mut Vec<Finding>) {
+    let situation = &facts.situation;
+    if !situation.is_min_held {
+        return;
+    }
+    let min = situation.limits.min;
+    found.push(Finding::new(
+        "min_held",
+        facts,
+        None,
+        format!(
+            "min is {min} and held at 0: no guard watches this server, and nobody would end these \
+             workers if every process of Overspill died"
+        ),
+        json!({ "min": min }),
+        "run `overspill guard` as a service of its own; or set `unguarded_min = true` under [runpod], \
+         which is your word that they may then cost money until somebody notices",
+        Some("overspill guard".to_owned()),
+    ));
 }
 
 /// Jobs fail because their execution time is over.

@@ -64,6 +64,7 @@ pub fn step(k: u64) -> Work {
             wanted: 1,
             reserved_workers: (k % 7) as u32,
             reserved_each: NanoUsd::from_nanos(5),
+            kept_on: 0,
             charged_until: Timestamp::ZERO,
             billed: Billed::default(),
         }));
