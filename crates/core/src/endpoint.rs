@@ -9,6 +9,7 @@ use crate::budget::{CapHit, CapsOverride};
 use crate::id::{EndpointId, PollId, PoolId};
 use crate::jobs::Slot;
 use crate::scaler::history::History;
+use crate::schedule::{self, Scheduled};
 use crate::time::Timestamp;
 use crate::topology::{EndpointSpec, Limits};
 
@@ -34,6 +35,8 @@ pub struct Endpoint {
     pub look_at: Timestamp,
     /// What the scaler last said, so that only news is told.
     pub last_reason: Option<Cow<'static, str>>,
+    /// What the schedules asked for when it was last scaled, so that only news is told.
+    pub last_scheduled: Option<Scheduled>,
     /// The cap that allows fewer cloud workers than are wanted.
     pub cap_hit: Option<CapHit>,
 }
@@ -52,6 +55,7 @@ impl Endpoint {
             scaled_at: Timestamp::from_millis(i64::MIN),
             look_at: Timestamp::ZERO,
             last_reason: None,
+            last_scheduled: None,
             cap_hit: None,
         }
     }
@@ -65,6 +69,32 @@ impl Endpoint {
             .limits_override
             .as_ref()
             .map_or(file, |set| set.limits)
+    }
+
+    /// What the schedules ask for now.
+    #[must_use]
+    pub fn scheduled(&self, now: Timestamp) -> Option<Scheduled> {
+        let spec = self.spec.as_ref()?;
+        schedule::asked(&spec.schedule, now, self.history.start_longest())
+    }
+
+    /// When what the schedules ask for may change next.
+    #[must_use]
+    pub fn schedule_changes(&self, now: Timestamp) -> Option<Timestamp> {
+        let spec = self.spec.as_ref()?;
+        schedule::next_change(&spec.schedule, now, self.history.start_longest())
+    }
+
+    /// The limits as they count now: those in force, with the min of the schedules where that is more,
+    /// never above max.
+    #[must_use]
+    pub fn limits_at(&self, now: Timestamp) -> Limits {
+        let limits = self.limits();
+        let scheduled = self.scheduled(now).map_or(0, |asked| asked.min);
+        Limits {
+            min: limits.min.max(scheduled.min(limits.max)),
+            ..limits
+        }
     }
 }
 

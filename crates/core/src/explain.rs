@@ -8,7 +8,7 @@ use crate::budget::CapHit;
 use crate::event::CloudRefusal;
 use crate::id::{JobId, PoolId};
 use crate::money::NanoUsd;
-use crate::time::DurationMs;
+use crate::time::{DurationMs, Timestamp};
 
 /// Why something was, or was not, done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,20 @@ pub enum Reason {
         from: u32,
         /// Wanted now.
         to: u32,
+    },
+    /// A schedule keeps workers on, or has them ordered ahead.
+    ScheduleHolds {
+        /// How many.
+        min: u32,
+        /// When its window opens, or opened.
+        opens: Timestamp,
+        /// When it closes.
+        closes: Timestamp,
+    },
+    /// No schedule keeps workers on any more.
+    ScheduleOver {
+        /// How many it kept.
+        min: u32,
     },
     /// More would be wanted, but the limit is reached: jobs wait.
     MaxReached {
@@ -124,6 +138,8 @@ impl Reason {
             Self::LocalSuffices { .. } => "local_suffices",
             Self::ScaledUp { .. } => "scaled_up",
             Self::ScaledDown { .. } => "scaled_down",
+            Self::ScheduleHolds { .. } => "schedule_holds",
+            Self::ScheduleOver { .. } => "schedule_over",
             Self::MaxReached { .. } => "max_reached",
             Self::BudgetReached { .. } => "budget_reached",
             Self::PriceUnknown { .. } => "price_unknown",
@@ -156,6 +172,14 @@ impl fmt::Display for Reason {
             }
             Self::ScaledDown { from, to, .. } => {
                 write!(f, "cloud workers {from} → {to}: fewer are needed")
+            }
+            Self::ScheduleHolds { min, opens, closes } => write!(
+                f,
+                "a schedule keeps {min} cloud workers on for {}",
+                closes.since(*opens)
+            ),
+            Self::ScheduleOver { min } => {
+                write!(f, "no schedule keeps workers on any more: there were {min}")
             }
             Self::MaxReached { max, wanted } => {
                 write!(

@@ -9,7 +9,7 @@
 //! 3. only then carry out its effects; every outcome comes back as an event.
 //!
 //! **Map.** [`machine`] dispatches to `on/`, one file per family of facts; [`placement`] says which
-//! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`budget`] sets
+//! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`schedule`] how many are kept on at which hours, [`budget`] sets
 //! money aside within the caps, [`meter`] says what the workers cost; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
 //! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
 //! [`ledger`], [`spent`], [`webhook`].
@@ -36,6 +36,7 @@ mod on;
 pub mod placement;
 pub mod pool;
 pub mod scaler;
+pub mod schedule;
 pub mod spent;
 pub mod time;
 pub mod timers;

@@ -9,6 +9,7 @@ use crate::budget::Caps;
 use crate::calendar::Calendar;
 use crate::id::DeviceId;
 use crate::money::{NanoUsd, RatePerHour};
+use crate::schedule::Schedule;
 use crate::time::DurationMs;
 
 /// Everything that is configured.
@@ -47,6 +48,9 @@ pub struct EndpointSpec {
     pub expected_execution: DurationMs,
     /// Limits over all cloud pools.
     pub limits: Limits,
+    /// A higher min at certain hours.
+    #[serde(default)]
+    pub schedule: Vec<Schedule>,
     /// Caps on its cloud spending, beside those for everything.
     pub caps: Caps,
     /// Which rule says how many cloud workers are wanted.

@@ -9,6 +9,7 @@ mod local;
 mod property;
 mod quota;
 mod rig;
+mod schedule;
 mod semantics;
 mod storms;
 mod why;

@@ -282,6 +282,7 @@ pub fn topology(local: u32) -> Topology {
             expected_execution: DurationMs::from_secs(30),
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
+            schedule: Vec::new(),
             scaler: ScalerSpec::QueueDelay {
                 delay: DurationMs::ZERO,
             },

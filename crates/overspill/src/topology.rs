@@ -16,7 +16,7 @@ use overspill_core::topology::{
 };
 
 use crate::config::{
-    CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, known,
+    CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, Schedule, known,
 };
 use crate::gpu::{Gpu, SelectedDevice, select};
 use crate::kept::desired::{is_kept, pool_key};
@@ -129,6 +129,11 @@ impl Installation {
                 per_day: endpoint.budget.per_day,
                 per_month: endpoint.budget.per_month,
             },
+            schedule: endpoint
+                .schedule
+                .iter()
+                .map(|s| schedule(s, loaded))
+                .collect(),
             scaler: scaler(endpoint),
             pools,
         }
@@ -249,6 +254,19 @@ fn device_spec(id: DeviceId, device: &SelectedDevice) -> DeviceSpec {
         id,
         name: device.name.clone(),
         memory_bytes: device.memory_bytes.unwrap_or(0),
+    }
+}
+
+fn schedule(schedule: &Schedule, loaded: &Loaded) -> overspill_core::schedule::Schedule {
+    let zone = schedule.time_zone.as_ref();
+    let (from, to) = schedule.minutes();
+    overspill_core::schedule::Schedule {
+        days: schedule.days(),
+        from,
+        to,
+        min: schedule.min,
+        lead: schedule.lead,
+        calendar: zone.unwrap_or(&loaded.config.budget.time_zone).calendar(),
     }
 }
 

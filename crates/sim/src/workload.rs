@@ -370,6 +370,7 @@ impl Workload {
                     min: 0,
                     max: scene.rng.random_range(1..5),
                 },
+                schedule: Vec::new(),
                 scaler,
                 pools,
             }

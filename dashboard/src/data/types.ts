@@ -61,6 +61,7 @@ export interface Endpoint {
   name: string;
   min: number;
   max: number;
+  schedule: { min: number; opens_at_ms: number; closes_at_ms: number } | null;
   limits_changed: { by: string; at_ms: number; file_min: number; file_max: number } | null;
   policy: string;
   max_wait_ms: number;

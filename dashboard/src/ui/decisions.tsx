@@ -18,6 +18,8 @@ const TONES: Record<string, string> = {
   scaled_down: "idle",
   local_suffices: "running",
   max_reached: "late",
+  schedule_holds: "cloud",
+  schedule_over: "idle",
   price_unknown: "failed",
   cloud_unavailable: "failed",
   worker_back_off: "failed",

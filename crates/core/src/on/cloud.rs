@@ -552,7 +552,7 @@ impl Core {
         for (id, max) in wanted {
             let min = self.pools.get(&id).and_then(|pool| {
                 let endpoint = self.endpoints.get(&pool.record.endpoint)?;
-                Some(endpoint.limits().min.min(max))
+                Some(endpoint.limits_at(self.now).min.min(max))
             });
             if let Some(pool) = self.pools.get_mut(&id) {
                 pool.cloud.asked = Some((min.unwrap_or(0), max));

@@ -122,7 +122,7 @@ impl Core {
                 continue;
             }
             let endpoint = self.endpoints.get(&record.endpoint);
-            let min = endpoint.map_or(0, |endpoint| endpoint.limits().min);
+            let min = endpoint.map_or(0, |endpoint| endpoint.limits_at(self.now).min);
             let on = min.min(record.wanted).min(record.reserved_workers);
             let (longest, most) = longest_absence(pool, away, on, price.over(away));
             let stays = longest.max(if on > 0 { away } else { DurationMs::ZERO });

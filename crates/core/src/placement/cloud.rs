@@ -43,6 +43,7 @@ impl Core {
             return self.look_again(id, next);
         }
         endpoint.scaled_at = self.now;
+        self.follow_schedule(id, out);
         let picture = self.picture(id, &spec);
         let cloud = self.cloud_side(id);
         let Some(endpoint) = self.endpoints.get(&id) else {
@@ -61,6 +62,35 @@ impl Core {
                 };
         if is_active {
             self.look_again(id, self.now + SCALE_PERIOD_MAX);
+        }
+    }
+
+    /// Tells when a schedule begins or ends to keep workers on, and looks again when the next does.
+    fn follow_schedule(&mut self, id: EndpointId, out: &mut Out) {
+        let now = self.now;
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        let asked = endpoint.scheduled(now);
+        let before = std::mem::replace(&mut endpoint.last_scheduled, asked);
+        let reason = match (before, asked) {
+            (_, Some(asked)) if before != Some(asked) => Some(Reason::ScheduleHolds {
+                min: asked.min,
+                opens: asked.opens,
+                closes: asked.closes,
+            }),
+            (Some(before), None) => Some(Reason::ScheduleOver { min: before.min }),
+            _ => None,
+        };
+        let next = endpoint.schedule_changes(now);
+        if let Some(reason) = reason {
+            out.effect(Effect::Decided {
+                endpoint: id,
+                reason,
+            });
+        }
+        if let Some(at) = next {
+            self.look_again(id, at);
         }
     }
 
@@ -194,7 +224,7 @@ impl Core {
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
         };
-        let limits = endpoint.limits();
+        let limits = endpoint.limits_at(self.now);
         let others: u32 = self
             .pools
             .values()
@@ -356,7 +386,7 @@ impl Core {
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
         };
-        let min = endpoint.limits().min;
+        let min = endpoint.limits_at(self.now).min;
         if !self.spill_candidates(id, 1, false).is_empty() {
             return;
         }

@@ -126,6 +126,12 @@ pub enum Cause {
     },
     /// The minimum keeps workers on.
     MinHolds { min: u32 },
+    /// A schedule keeps workers on, or has them ordered for a window that opens in `opens_in`.
+    ScheduleHolds {
+        min: u32,
+        opens_in: DurationMs,
+        closes_in: DurationMs,
+    },
     /// What the endpoint has in the end.
     Wanted { workers: u32, alive: u32 },
 }
@@ -171,6 +177,7 @@ impl Cause {
             Self::CloudUnhealthy { .. } => "cloud_unhealthy",
             Self::CloudBusy { .. } => "cloud_busy",
             Self::MinHolds { .. } => "min_holds",
+            Self::ScheduleHolds { .. } => "schedule_holds",
             Self::Wanted { .. } => "wanted",
         }
     }
@@ -352,6 +359,18 @@ impl fmt::Display for Cause {
             } => write!(
                 f,
                 "all {slots} slots of the {workers} workers of {pool} are taken"
+            ),
+            Self::ScheduleHolds {
+                min,
+                opens_in: DurationMs::ZERO,
+                closes_in,
+            } => write!(
+                f,
+                "a schedule keeps {min} workers on for another {closes_in}"
+            ),
+            Self::ScheduleHolds { min, opens_in, .. } => write!(
+                f,
+                "a schedule wants {min} workers ready in {opens_in}: they are ordered ahead"
             ),
             Self::MinHolds { min } => {
                 write!(f, "min keeps {min} workers on whether there is work or not")

@@ -84,6 +84,13 @@ impl Situation {
         self.server(&mut chain);
         self.local(&mut chain);
         self.cloud(&mut chain);
+        if let Some(asked) = self.scheduled.filter(|_| !self.pools.is_empty()) {
+            chain.push(Cause::ScheduleHolds {
+                min: asked.min,
+                opens_in: asked.opens.since(now),
+                closes_in: asked.closes.since(now),
+            });
+        }
         if self.limits.min > 0 && !self.pools.is_empty() {
             chain.push(Cause::MinHolds {
                 min: self.limits.min,

@@ -11,6 +11,7 @@ use crate::placement::projection::{Picture, WAITING_MAX};
 use crate::pool::{LearnedQuota, Pool};
 use crate::scaler::Cloud;
 use crate::scaler::history::History;
+use crate::schedule::Scheduled;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{EndpointSpec, Limits};
 
@@ -22,8 +23,10 @@ const SILENT: DurationMs = DurationMs::from_secs(15);
 pub struct Situation {
     /// What the configuration asks for.
     pub spec: EndpointSpec,
-    /// The limits in force.
+    /// The limits in force, the min of the schedules included.
     pub limits: Limits,
+    /// What the schedules ask for.
+    pub scheduled: Option<Scheduled>,
     /// The most cloud workers of the account, where known.
     pub account: Option<u32>,
     /// The cap on spending that kept cloud workers away when it was last looked at.
@@ -184,7 +187,8 @@ impl Core {
             .filter(|pool| pool.record.endpoint != id);
         let cloud_pools = self.cloud_pools(id).into_iter();
         Some(Situation {
-            limits: endpoint.limits(),
+            limits: endpoint.limits_at(self.now),
+            scheduled: endpoint.scheduled(self.now),
             account: self.account_workers_max,
             cap_hit: self.cap_hit(id),
             others: others.map(|pool| pool.record.wanted).sum(),

@@ -8,6 +8,7 @@ use super::decode::{Check, Decoder, choice, defaults, section};
 use super::local::LocalPool;
 use super::node::Node;
 use super::problem::{Place, quoted};
+use super::schedule::Schedule;
 
 /// Longest execution timeout and TTL that the compatible API knows: seven days.
 const WEEK: DurationMs = DurationMs::from_secs(7 * 24 * 3_600);
@@ -55,6 +56,8 @@ section! {
         pub retention: DurationMs = DurationMs::from_secs(24 * 3_600),
         /// Limits of cloud workers over all cloud pools.
         pub workers: Workers = defaults(),
+        /// More workers kept on at certain hours, ordered ahead so that they are ready.
+        pub schedule: Vec<Schedule> = Vec::new(),
         /// How many cloud workers are wanted at a moment.
         pub scaler: Scaler = defaults(),
         /// Caps on cloud spending of this endpoint, beside those for everything.
@@ -194,6 +197,22 @@ impl Check for Endpoint {
                 let message = format!(
                     "max = {max} of this pool is above workers.max = {} of endpoint {}; \
                      lower the one or raise the other",
+                    self.workers.max,
+                    quoted(&self.name)
+                );
+                cx.error(place, message);
+            }
+        }
+        for (index, schedule) in self.schedule.iter().enumerate() {
+            let place = node
+                .get("schedule")
+                .and_then(|list| list.items().get(index));
+            let place = place.map_or(&node.place, |schedule| schedule.place_of("min"));
+            if schedule.min > self.workers.max {
+                let message = format!(
+                    "min = {} of this schedule is above workers.max = {} of endpoint {}; lower the one or \
+                     raise the other",
+                    schedule.min,
                     self.workers.max,
                     quoted(&self.name)
                 );

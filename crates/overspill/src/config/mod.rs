@@ -23,6 +23,7 @@ mod node;
 mod overlay;
 mod plain;
 mod problem;
+mod schedule;
 mod settings;
 mod show;
 pub mod units;
@@ -41,6 +42,7 @@ pub use interpolate::Strictness;
 pub use local::{Devices, LocalPool};
 pub use locate::{LocateError, locate};
 pub use problem::{Problem, Severity};
+pub use schedule::{DayRange, Schedule, TimeOfDay};
 pub use settings::{
     Auth, Budget, Config, Journal, RateLimits, Regions, Runpod, RunpodAccess, TimeZone, Url,
     Webhooks,

@@ -531,6 +531,53 @@ fn flags_win_over_variables_and_are_named() {
 }
 
 #[test]
+fn schedules_are_read_and_impossible_ones_refused() {
+    let endpoint = "[[endpoint]]\nname = \"tts\"\nworkers = { max = 3 }\n[[endpoint.schedule]]\n";
+    let loaded = accepted(&format!(
+        "{endpoint}days = [\"mon-fri\", \"sun\"]\nfrom = \"22:00\"\nto = \"6:00\"\nmin = 2\n\
+         time_zone = \"Europe/Berlin\"\nlead = \"2m\"\n"
+    ));
+    let schedule = &loaded.config.endpoint[0].schedule[0];
+    assert_eq!(schedule.days().to_string(), "mon-fri, sun");
+    assert_eq!(schedule.minutes(), (22 * 60, 30 * 60));
+    let shown = loaded.config.to_toml();
+    assert!(shown.contains("from = \"22:00\""), "{shown}");
+    for (keys, reason) in [
+        (
+            "from = \"8:00\"\nto = \"8:00\"\nmin = 1",
+            "from and to are the same",
+        ),
+        (
+            "from = \"24:00\"\nto = \"8:00\"\nmin = 1",
+            "the end of the day",
+        ),
+        (
+            "from = \"8:00\"\nto = \"18:00\"\nmin = 0",
+            "keeps no worker on",
+        ),
+        (
+            "from = \"8:00\"\nto = \"18:00\"\nmin = 4",
+            "above workers.max = 3",
+        ),
+        (
+            "from = \"8:00\"\nto = \"18h\"\nmin = 1",
+            "is no time of day",
+        ),
+        (
+            "days = [\"mondy\"]\nfrom = \"8:00\"\nto = \"9:00\"\nmin = 1",
+            "is no day",
+        ),
+        (
+            "from = \"8:00\"\nto = \"9:00\"\nmin = 1\nlead = \"2h\"",
+            "out of range",
+        ),
+        ("from = \"8:00\"\nto = \"9:00\"", "lacks `min`"),
+    ] {
+        refused_with(&format!("{endpoint}{keys}\n"), &[reason]);
+    }
+}
+
+#[test]
 fn runpod_access_comes_from_the_file_then_the_environment() {
     let environment = Environment::from_pairs([
         (env::RUNPOD_API_KEY, "rpa_env"),

@@ -448,6 +448,7 @@ mod tests {
             min: 0,
             max: 3,
             limits_changed: None,
+            schedule: None,
             policy: "ladder",
             max_wait_ms: 90_000,
             queued: 3,

@@ -46,6 +46,7 @@ fn topology(max_wait: u64) -> Topology {
             expected_execution: secs(30),
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
+            schedule: Vec::new(),
             scaler: ScalerSpec::CostAware,
             pools: vec![PoolSpec {
                 key: "runpod".into(),

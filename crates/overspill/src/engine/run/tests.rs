@@ -28,6 +28,7 @@ pub(in crate::engine) fn topology(max: u32) -> Topology {
             expected_execution: hour,
             caps: Caps::default(),
             limits: Limits { min: 0, max },
+            schedule: Vec::new(),
             scaler: ScalerSpec::CostAware,
             pools: Vec::new(),
         }],

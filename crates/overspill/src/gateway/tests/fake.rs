@@ -88,6 +88,7 @@ impl Fake {
             expected_execution: secs(30),
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
+            schedule: Vec::new(),
             scaler: ScalerSpec::CostAware,
             pools: vec![PoolSpec {
                 key: "local-0".into(),
