@@ -7,15 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Caps;
 use crate::id::{EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
+use crate::scaler::slots::OUT_OF_MEMORY;
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{Limits, Topology};
 use crate::webhook::{Webhook, WebhookOutcome};
 
 /// Words that decisions look for in texts of others. Whoever leaves such a text out of a journal keeps
 /// them, or the replay would decide otherwise.
-pub const TELLING: [&str; 1] = [
+pub const TELLING: [&str; 5] = [
     // A platform's own time-out, not the handler's.
     PLATFORM_TIMED_OUT,
+    OUT_OF_MEMORY[0],
+    OUT_OF_MEMORY[1],
+    OUT_OF_MEMORY[2],
+    OUT_OF_MEMORY[3],
 ];
 /// RunPod says so of an attempt that it gave up on.
 pub const PLATFORM_TIMED_OUT: &str = "timed out after";

@@ -8,6 +8,7 @@ use crate::budget::CapHit;
 use crate::event::CloudRefusal;
 use crate::id::{JobId, PoolId};
 use crate::money::NanoUsd;
+use crate::scaler::slots::Why;
 use crate::time::{DurationMs, Timestamp};
 
 /// Why something was, or was not, done.
@@ -114,6 +115,17 @@ pub enum Reason {
         /// More is asked for again after so long.
         retry_in: DurationMs,
     },
+    /// A pool's workers get more or fewer jobs at once: what was measured says so.
+    SlotsLearned {
+        /// Which pool.
+        pool: PoolId,
+        /// Slots before.
+        from: u32,
+        /// Slots from now on.
+        to: u32,
+        /// Why.
+        why: Why,
+    },
     /// A job that still waits at RunPod is taken back: a local card is free first.
     TakenBack {
         /// Which.
@@ -147,6 +159,7 @@ impl Reason {
             Self::InputTooLargeForCloud { .. } => "input_too_large_for_cloud",
             Self::CloudUnavailable { .. } => "cloud_unavailable",
             Self::QuotaLearned { .. } => "quota_learned",
+            Self::SlotsLearned { .. } => "slots_learned",
             Self::TakenBack { .. } => "taken_back",
             Self::WorkerBackOff { .. } => "worker_back_off",
         }
@@ -240,6 +253,9 @@ impl fmt::Display for Reason {
                     f,
                     "the cloud pool is left alone for {retry_in}: {refusal:?}"
                 )
+            }
+            Self::SlotsLearned { from, to, why, .. } => {
+                write!(f, "jobs at once on a worker {from} → {to}: {why}")
             }
             Self::TakenBack { job } => write!(f, "{job} is taken back: a local card is free first"),
             Self::WorkerBackOff {

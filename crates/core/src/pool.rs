@@ -8,6 +8,7 @@ use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
 use crate::money::NanoUsd;
+use crate::scaler::slots::{SLOTS_MAX, Slots};
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{PoolKind, PoolSpec, RunPodSpec};
 
@@ -27,6 +28,10 @@ pub struct Pool {
     pub outstanding: BTreeSet<AttemptId>,
     /// For a cloud pool: what is known of its workers.
     pub cloud: CloudSide,
+    /// How many jobs at once its workers carry, where that is learned.
+    pub learned: Slots,
+    /// The most slots that were in force while its outstanding submissions were made.
+    pub slots_high: u32,
 }
 
 /// A local pool's place for one worker on one card.
@@ -106,6 +111,8 @@ impl Pool {
             seats: BTreeMap::new(),
             outstanding: BTreeSet::new(),
             cloud: CloudSide::default(),
+            learned: Slots::default(),
+            slots_high: SLOTS_MAX,
         }
     }
 
@@ -183,15 +190,29 @@ impl Pool {
     /// Jobs at once on one worker, at least 1.
     #[must_use]
     pub fn slots(&self) -> u32 {
-        self.spec.as_ref().map_or(1, |spec| spec.slots.max(1))
+        match self.spec.as_ref().map(|spec| spec.slots) {
+            Some(0) => self.learned.now.max(1),
+            Some(slots) => slots,
+            None => 1,
+        }
+    }
+
+    /// Whether its slots are learned.
+    #[must_use]
+    pub fn learns_slots(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.slots == 0)
     }
 
     /// Workers that the outstanding submissions can cause.
     #[must_use]
     pub fn workers_caused(&self) -> u32 {
-        u32::try_from(self.outstanding.len())
-            .unwrap_or(u32::MAX)
-            .div_ceil(self.slots())
+        let jobs = u32::try_from(self.outstanding.len()).unwrap_or(u32::MAX);
+        let caused = jobs.div_ceil(self.slots());
+        if caused > self.record.reserved_workers && self.learns_slots() {
+            // Slots have become fewer since: what was submitted runs on the workers that it was meant for.
+            return caused.min(jobs.div_ceil(self.slots_high.max(1)));
+        }
+        caused
     }
 
     /// The pause after so many failures in a row: 1 s, doubling, at most a minute.

@@ -93,7 +93,7 @@ pub enum ScalerSpec {
 pub struct PoolSpec {
     /// Unique within the endpoint, and the identity over reloads.
     pub key: String,
-    /// Jobs at once on one worker.
+    /// Jobs at once on one worker; 0: as many as are learned.
     pub slots: u32,
     /// Where the workers run.
     pub kind: PoolKind,

@@ -11,5 +11,6 @@ mod quota;
 mod rig;
 mod schedule;
 mod semantics;
+mod slots;
 mod storms;
 mod why;

@@ -20,6 +20,7 @@ const TONES: Record<string, string> = {
   max_reached: "late",
   schedule_holds: "cloud",
   schedule_over: "idle",
+  slots_learned: "cloud",
   price_unknown: "failed",
   cloud_unavailable: "failed",
   worker_back_off: "failed",

@@ -124,7 +124,9 @@ impl Core {
                     self.charge_unseen(&attempt, execution.unwrap_or_default(), out);
                 }
                 self.note_worker(id, worker, execution);
-                if self.counts(id) {
+                if self.counts(id) && self.out_of_memory(id, &outcome, out) {
+                    // It waits again.
+                } else if self.counts(id) {
                     let mut ending = Ending::reported(outcome, None);
                     ending.execution = execution;
                     self.end_job(id, ending, out);

@@ -91,7 +91,9 @@ impl Core {
         if let Some(seat) = self.seat_of(worker) {
             seat.failures = 0;
         }
-        if self.counts(held) {
+        if self.counts(held) && self.out_of_memory(held, &outcome, out) {
+            out.answer(request, Answer::Recorded);
+        } else if self.counts(held) {
             self.end_job(held, Ending::reported(outcome, Some(body_sha256)), out);
             out.answer(request, Answer::Recorded);
         } else {
@@ -203,6 +205,7 @@ impl Core {
             if let Some(endpoint) = self.endpoints.get_mut(&attempt.endpoint) {
                 endpoint.history.finished(class, execution);
             }
+            self.learn_slots(&attempt, class, execution, out);
             self.book_saving(&attempt, execution, out);
         }
         self.end_attempt_after(id, ending.outcome, execution, out);

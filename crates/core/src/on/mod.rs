@@ -5,6 +5,7 @@ mod cloud;
 mod configure;
 pub(crate) mod finish;
 mod meter;
+mod slots;
 mod submit;
 mod take;
 mod timer;

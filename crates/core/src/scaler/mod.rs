@@ -10,6 +10,7 @@ pub mod history;
 pub mod ladder;
 pub mod queue_delay;
 pub mod request_count;
+pub mod slots;
 
 pub use fleet::{CloudWorker, Phase};
 

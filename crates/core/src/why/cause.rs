@@ -132,6 +132,15 @@ pub enum Cause {
         opens_in: DurationMs,
         closes_in: DurationMs,
     },
+    /// How many jobs at once a pool's workers carry, as far as it is learned.
+    SlotsLearned {
+        pool: String,
+        slots: u32,
+        /// The most that was worth it.
+        knee: u32,
+        /// The most that memory allows, where that was met.
+        ceiling: Option<u32>,
+    },
     /// What the endpoint has in the end.
     Wanted { workers: u32, alive: u32 },
 }
@@ -178,6 +187,7 @@ impl Cause {
             Self::CloudBusy { .. } => "cloud_busy",
             Self::MinHolds { .. } => "min_holds",
             Self::ScheduleHolds { .. } => "schedule_holds",
+            Self::SlotsLearned { .. } => "slots_learned",
             Self::Wanted { .. } => "wanted",
         }
     }
@@ -374,6 +384,18 @@ impl fmt::Display for Cause {
             ),
             Self::MinHolds { min } => {
                 write!(f, "min keeps {min} workers on whether there is work or not")
+            }
+            Self::SlotsLearned {
+                pool,
+                slots,
+                knee,
+                ceiling,
+            } => {
+                write!(
+                    f,
+                    "workers of {pool} get {slots} jobs at once: {knee} were found worth it"
+                )?;
+                ceiling.map_or(Ok(()), |most| write!(f, ", and memory allows {most}"))
             }
             Self::Wanted { workers, alive } => {
                 write!(

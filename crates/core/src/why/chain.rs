@@ -96,6 +96,16 @@ impl Situation {
                 min: self.limits.min,
             });
         }
+        for pool in &self.pools {
+            if let Some((knee, ceiling)) = pool.learned {
+                chain.push(Cause::SlotsLearned {
+                    pool: pool.name.clone(),
+                    slots: pool.slots,
+                    knee,
+                    ceiling,
+                });
+            }
+        }
         if !self.pools.is_empty() {
             chain.push(Cause::Wanted {
                 workers: self.cloud.wanted,

@@ -92,6 +92,8 @@ pub struct CloudFacts {
     pub price: Option<RatePerHour>,
     /// Jobs at once on one worker.
     pub slots: u32,
+    /// What was learned of that, where it is learned: the knee, and what memory allows.
+    pub learned: Option<(u32, Option<u32>)>,
     /// A ceiling of its own.
     pub max: Option<u32>,
     /// Upper bound of a worker's idle time.
@@ -305,6 +307,10 @@ impl Core {
             name: pool.record.key.clone(),
             price: runpod.price,
             slots: pool.slots(),
+            learned: pool.learns_slots().then(|| {
+                let ceiling = pool.learned.ceiling.map(|(slots, _)| slots);
+                (pool.learned.knee, ceiling)
+            }),
             max: runpod.max,
             idle_timeout: runpod.idle_timeout,
             wanted: pool.record.wanted,

@@ -49,7 +49,9 @@ section! {
         pub flashboot: Option<Flashboot> = None,
         /// Region that this pool is near to, one of `[regions] map`.
         pub region: Option<String> = None,
-        /// Jobs at once per worker, or `"learn"` to measure it.
+        /// Jobs at once per worker, or `"learn"`: from 1 on as many as pay, found from how long jobs take
+        /// beside each other, and fewer at once when a job says that its GPU's memory was full. The worker
+        /// must take as many as are handed to it (`concurrency_modifier`).
         pub slots: Slots = Slots::Fixed(1),
         /// Price of a worker. Left out: the provider's own price list.
         pub price: Option<RatePerHour> = None,
@@ -132,12 +134,12 @@ impl CloudPool {
 }
 
 impl Slots {
-    /// The fixed number, or 1 while it is being learned.
+    /// The fixed number; 0 where it is learned, as the topology has it.
     #[must_use]
     pub const fn initial(self) -> u32 {
         match self {
             Self::Fixed(count) => count,
-            Self::Learn => 1,
+            Self::Learn => 0,
         }
     }
 }
@@ -214,10 +216,6 @@ impl Check for CloudPool {
                     .not_active(of("provider"), "cloud pools of provider `runpod-lb`");
             }
             Provider::Runpod => {}
-        }
-        if self.slots == Slots::Learn {
-            cx.problems
-                .not_active(of("slots"), "slots = \"learn\" (1 until then)");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use overspill_core::change::{Change, EndedJob};
 use overspill_core::effect::Effect;
 use overspill_core::event::Event;
+use overspill_core::explain::Reason;
 use overspill_core::id::{EndpointId, JobId, PoolId};
 use overspill_core::ledger::EntryKind;
 use overspill_core::machine::Core;
@@ -37,6 +38,8 @@ pub struct Lane {
     pub name: String,
     spec: Option<EndpointSpec>,
     limits: Option<Limits>,
+    /// Where slots are learned: as many as there were in the end.
+    slots_learned: Option<u32>,
     jobs: BTreeMap<(JobId, u32), JobSeen>,
     /// Start-ups of cloud workers, from order to readiness as it was seen.
     starts: Vec<DurationMs>,
@@ -88,7 +91,7 @@ impl Watch for Observer {
         at: Timestamp,
         event: Option<&Event>,
         changes: &[Change],
-        _effects: &[Effect],
+        effects: &[Effect],
     ) {
         let is_structural = matches!(
             event,
@@ -99,6 +102,16 @@ impl Watch for Observer {
         }
         for change in changes {
             self.changed(change, at);
+        }
+        for effect in effects {
+            if let Effect::Decided {
+                endpoint,
+                reason: Reason::SlotsLearned { to, .. },
+            } = effect
+            {
+                let lane = self.lanes.entry(*endpoint).or_default();
+                lane.slots_learned = Some(*to);
+            }
         }
         if let Some(Event::CloudHealth { pool, workers }) = event {
             self.counted(*pool, workers.idle + workers.running, at);
@@ -249,7 +262,12 @@ impl Lane {
                 }
                 PoolKind::RunPod(runpod) => {
                     let most = slots.unwrap_or(u32::MAX);
-                    slots = Some(most.min(pool.slots.max(1)));
+                    // A worker's slots that are learned are what they came to.
+                    let own = match pool.slots {
+                        0 => self.slots_learned.unwrap_or(1),
+                        fixed => fixed,
+                    };
+                    slots = Some(most.min(own));
                     settings.start_timeout = runpod.init_timeout;
                     if let Some(rate) = runpod.price {
                         offers.push(Offer {
@@ -367,6 +385,7 @@ impl Lane {
             local_share: share(ran().filter(|job| job.is_local).count(), ran().count()),
             workers_max: self.workers_max as usize,
             failed_attempts: 0,
+            slots: self.settings().slots,
             bound_worker_seconds: None,
             cost_usd: self.spent.as_nanos() as f64 / 1e9,
         }

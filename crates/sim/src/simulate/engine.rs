@@ -16,6 +16,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 
 use overspill_core::scaler::history::History;
+use overspill_core::scaler::slots::{Slots, Step};
 use overspill_core::time::{DurationMs, Timestamp};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -33,6 +34,8 @@ const ATTEMPTS_MAX: u8 = 3;
 const AVOIDED: DurationMs = DurationMs::from_secs(60);
 /// How many jobs end between two calls of the watcher.
 const WATCHED_EVERY: usize = 256;
+/// A job that finds its worker's memory full fails after this long.
+const FULL_AFTER: DurationMs = DurationMs::from_secs(1);
 
 /// Replays `trace` under `policy`.
 ///
@@ -114,6 +117,10 @@ pub(super) struct Engine<'a> {
     open: BTreeSet<(Reverse<usize>, usize)>,
     pub(super) workers: Vec<Option<Worker>>,
     pub(super) spill: u32,
+    /// Jobs at once on a cloud worker, now.
+    pub(super) slots: u32,
+    learned: Slots,
+    slots_max: u32,
     is_ticking: bool,
     pub(super) arrived: usize,
     left: usize,
@@ -154,6 +161,9 @@ impl<'a> Engine<'a> {
             open: BTreeSet::new(),
             workers: Vec::new(),
             spill,
+            slots: settings.slots,
+            learned: Slots::default(),
+            slots_max: settings.slots,
             is_ticking: false,
             arrived: 0,
             left: trace.jobs.len(),
@@ -258,15 +268,16 @@ impl<'a> Engine<'a> {
             return;
         }
         self.done(attempt);
+        self.learn(worker, attempt);
         let now = self.now;
-        let slots = self.settings.slots as usize;
+        let slots = self.slots as usize;
         let state = self.workers[worker].as_mut().expect("a busy worker lives");
         let busy = state.running.len();
         state.running.retain(|&other| other != attempt);
-        if busy < slots {
-            self.open.remove(&(Reverse(busy), worker));
+        self.open.remove(&(Reverse(busy), worker));
+        if busy - 1 < slots {
+            self.open.insert((Reverse(busy - 1), worker));
         }
-        self.open.insert((Reverse(busy - 1), worker));
         if state.running.is_empty() {
             state.idle_since = now;
             self.idle.insert(worker);
@@ -336,9 +347,13 @@ impl<'a> Engine<'a> {
             job,
             started_at,
             is_failed,
+            is_full,
             ..
         } = self.attempts[attempt];
-        if !is_failed {
+        if is_full {
+            // That says nothing against the job.
+            self.queue_of(job).push_front(job);
+        } else if !is_failed {
             let length = self.now.since(started_at);
             self.history.finished(self.trace.jobs[job].class, length);
             self.left -= 1;
@@ -347,6 +362,37 @@ impl<'a> Engine<'a> {
         } else {
             self.queue_of(job).push_front(job);
         }
+    }
+
+    /// Tells the learner of slots how a job on `worker` ended, and follows it.
+    fn learn(&mut self, worker: usize, attempt: usize) {
+        if !self.settings.learns_slots {
+            return;
+        }
+        let beside = self.workers[worker].as_ref().map_or(1, |w| w.running.len());
+        let beside = u32::try_from(beside).unwrap_or(u32::MAX);
+        let record = self.attempts[attempt];
+        let step: Option<Step> = if record.is_full {
+            self.learned.out_of_memory(beside, self.now)
+        } else if record.is_failed {
+            None
+        } else {
+            let class = self.trace.jobs[record.job].class;
+            let length = self.now.since(record.started_at);
+            self.learned.finished(class, beside, length, self.now)
+        };
+        let Some(step) = step else {
+            return;
+        };
+        self.slots = step.to;
+        self.slots_max = self.slots_max.max(step.to);
+        let open = self.alive.iter().filter_map(|&worker| {
+            let state = self.workers[worker].as_ref()?;
+            let busy = state.running.len();
+            let is_open = state.ready_at.is_some() && busy < step.to as usize;
+            is_open.then_some((Reverse(busy), worker))
+        });
+        self.open = open.collect();
     }
 
     fn queue_of(&mut self, job: usize) -> &mut VecDeque<usize> {
@@ -397,15 +443,29 @@ impl<'a> Engine<'a> {
             return false;
         };
         let offer = self.workers[worker].as_ref().map_or(0, |w| w.offer);
-        let speed = self.offers[offer].speed;
+        // As slow as beside those that it starts with.
+        let beside = f64::from(u32::try_from(busy + 1).unwrap_or(u32::MAX));
+        let knee = f64::from(self.settings.knee);
+        let shared = if knee > 0.0 {
+            (knee / beside).min(1.0)
+        } else {
+            1.0
+        };
+        let speed = self.offers[offer].speed * shared;
         let attempt = self.note_start(job, Some(worker), speed);
+        let fits = self.settings.fits as usize;
+        if fits > 0 && busy + 1 > fits {
+            let record = &mut self.attempts[attempt];
+            (record.is_failed, record.is_full) = (true, true);
+            record.ended_at = self.now + FULL_AFTER;
+        }
         let state = self.workers[worker]
             .as_mut()
             .expect("chosen among the living");
         state.running.push(attempt);
         self.idle.remove(&worker);
         self.open.remove(&(Reverse(busy), worker));
-        if busy + 1 < self.settings.slots as usize {
+        if busy + 1 < self.slots as usize {
             self.open.insert((Reverse(busy + 1), worker));
         }
         let end = self.attempts[attempt].ended_at;
@@ -442,6 +502,7 @@ impl<'a> Engine<'a> {
             worker,
             is_failed,
             is_lost: false,
+            is_full: false,
         });
         self.attempts.len() - 1
     }
@@ -570,6 +631,8 @@ impl<'a> Engine<'a> {
             attempts: self.attempts,
             workers: self.records,
             decisions: self.decisions,
+            slots: self.slots,
+            slots_max: self.slots_max,
         }
     }
 }

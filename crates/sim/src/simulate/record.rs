@@ -17,6 +17,10 @@ pub struct Run {
     pub workers: Vec<WorkerRecord>,
     /// How often the policy was asked.
     pub decisions: u64,
+    /// Jobs at once on a cloud worker, in the end.
+    pub slots: u32,
+    /// The most that there were on the way.
+    pub slots_max: u32,
 }
 
 /// When and where a job ran.
@@ -36,6 +40,8 @@ pub struct AttemptRecord {
     pub is_failed: bool,
     /// It failed because its worker was lost.
     pub is_lost: bool,
+    /// It failed because its worker's memory was full.
+    pub is_full: bool,
 }
 
 /// A cloud worker's life.
@@ -85,6 +91,8 @@ pub struct Summary {
     pub workers_max: usize,
     /// Attempts that failed, and were tried again.
     pub failed_attempts: usize,
+    /// Jobs at once on a cloud worker, in the end: as many as were learned, where they are.
+    pub slots: u32,
     /// The least worker-seconds that any schedule with all jobs on time bills, where it was asked
     /// for and such a schedule exists.
     pub bound_worker_seconds: Option<f64>,
@@ -190,6 +198,7 @@ impl Run {
             local_share: share(local),
             workers_max: self.workers_max(),
             failed_attempts: self.attempts.iter().filter(|a| a.is_failed).count(),
+            slots: self.slots.max(1),
             bound_worker_seconds: None,
             cost_usd: self.cost(settings).as_nanos() as f64 / 1e9,
         }
@@ -290,7 +299,7 @@ impl Run {
         }
         for (worker, spans) in self.spans().into_iter().enumerate() {
             let seen = most_at_once(spans.iter().copied());
-            if seen > settings.slots as usize {
+            if seen > self.slots_max.max(settings.slots) as usize {
                 return Err(Broken::Slots { worker, seen });
             }
         }

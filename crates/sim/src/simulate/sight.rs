@@ -46,7 +46,7 @@ impl Engine<'_> {
                 Projection::default()
             },
             cloud: Cloud {
-                slots: self.settings.slots,
+                slots: self.slots,
                 outstanding: running,
                 running,
                 alive,

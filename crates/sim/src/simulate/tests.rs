@@ -170,3 +170,59 @@ fn few_jobs_of_uneven_length_are_on_time_too() {
     }
     assert!(late / all < 0.03, "{late}");
 }
+
+#[test]
+fn slots_are_learned_up_to_the_knee_and_below_full_memory() {
+    let trace = arrivals(2_500, 1_400, 10_000, 1);
+    let one = Settings {
+        max: 1,
+        knee: 6,
+        ..Settings::default()
+    };
+    let (_, alone) = run("cost_aware", &trace, &one);
+    let learned = Settings {
+        learns_slots: true,
+        ..one.clone()
+    };
+    let (_, learned) = run("cost_aware", &trace, &learned);
+    assert!((5..=7).contains(&learned.slots), "{learned:?}");
+    assert!(learned.billed_worker_seconds * 3 < alone.billed_worker_seconds);
+    let full = Settings {
+        learns_slots: true,
+        fits: 4,
+        ..one
+    };
+    let (seen, full) = run("cost_aware", &trace, &full);
+    assert_eq!(full.slots, 4, "{full:?}");
+    assert_eq!(full.jobs, 2_500, "every job ran in the end");
+    let failed = seen.attempts.iter().filter(|attempt| attempt.is_full);
+    assert!((1..20).contains(&failed.count()), "{full:?}");
+}
+
+#[test]
+fn jobs_of_low_priority_start_nothing_and_go_last() {
+    let mut trace = arrivals(120, 20_000, 15_000, 1);
+    for (n, job) in trace.jobs.iter_mut().enumerate() {
+        job.is_low_priority = n % 3 == 0;
+    }
+    let settings = Settings {
+        local_workers: 1,
+        ..Settings::default()
+    };
+    for name in SHIPPED {
+        let (run, summary) = run(name, &trace, &settings);
+        assert_eq!(summary.jobs, 120, "{name}");
+        let low = run
+            .attempts
+            .iter()
+            .filter(|a| trace.jobs[a.job].is_low_priority);
+        assert!(low.clone().all(|a| a.worker.is_none()), "{name}");
+    }
+    // Nobody to run them: they wait for ever, and nothing starts.
+    for job in &mut trace.jobs {
+        job.is_low_priority = true;
+    }
+    let (nobody, summary) = run("cost_aware", &trace, &Settings::default());
+    assert_eq!((summary.jobs, summary.starts), (0, 0));
+    assert!(nobody.attempts.is_empty());
+}

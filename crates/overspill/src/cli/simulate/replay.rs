@@ -146,6 +146,7 @@ pub(super) fn replay(
         local_share: of(|run| run.local_share),
         workers_max: index(|run| run.workers_max as f64),
         failed_attempts: index(|run| run.failed_attempts as f64),
+        slots: runs.first().map_or(1, |run| run.slots),
         bound_worker_seconds: None,
         cost_usd: of(|run| run.cost_usd),
     };
