@@ -106,12 +106,12 @@ impl Pool {
     #[must_use]
     pub fn new(record: PoolRecord) -> Self {
         Self {
+            learned: record.learned.as_deref().cloned().unwrap_or_default(),
             record,
             spec: None,
             seats: BTreeMap::new(),
             outstanding: BTreeSet::new(),
             cloud: CloudSide::default(),
-            learned: Slots::default(),
             slots_high: SLOTS_MAX,
         }
     }
@@ -244,6 +244,9 @@ pub struct PoolRecord {
     /// The workers that cost money then.
     #[serde(default)]
     pub billed: Billed,
+    /// How many jobs at once its workers carry, where that is learned; as of the last change of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Box<Slots>>,
 }
 
 impl PoolRecord {

@@ -24,21 +24,25 @@ struct World {
 
 impl World {
     fn new(knee: usize, fits: usize) -> Self {
-        let mut topology = topology(0);
-        topology.endpoints[0].pools[1].slots = 0;
-        topology.endpoints[0].limits.max = 1;
-        let mut rig = Rig::new(0);
-        rig.event(Event::Configured {
-            topology: Box::new(topology),
-        });
-        Self {
-            rig,
+        let mut world = Self {
+            rig: Rig::new(0),
             knee,
             fits,
             running: VecDeque::new(),
             steps: Vec::new(),
             failed: 0,
-        }
+        };
+        world.configure();
+        world
+    }
+
+    fn configure(&mut self) {
+        let mut topology = topology(0);
+        topology.endpoints[0].pools[1].slots = 0;
+        topology.endpoints[0].limits.max = 1;
+        self.rig.event(Event::Configured {
+            topology: Box::new(topology),
+        });
     }
 
     /// Runs so many jobs to their end, always as many at once as there are slots for.
@@ -149,6 +153,10 @@ fn the_knee_is_found_and_told() {
         submitted += 1;
     }
     assert_eq!(submitted, 4);
+    // A restart does not forget it.
+    world.rig.restart(0, Vec::new());
+    world.configure();
+    assert_eq!(world.learned(), (4, 4, None));
 }
 
 #[test]

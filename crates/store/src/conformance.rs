@@ -17,6 +17,7 @@ use overspill_core::ledger::EntryKind;
 use overspill_core::meter::Billed;
 use overspill_core::money::NanoUsd;
 use overspill_core::pool::PoolRecord;
+use overspill_core::scaler::slots::Slots;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::Limits;
 use overspill_core::webhook::{Webhook, WebhookOutcome, WebhookState};
@@ -144,6 +145,12 @@ fn changes_of_all_kinds() -> Vec<Change> {
         }),
         caps_override: None,
     };
+    // Learned as a run learns it, with times by level and class.
+    let mut learned = Slots::default();
+    for _ in 0..30 {
+        learned.finished(7, learned.now, DurationMs::from_secs(3), at(3));
+    }
+    learned.out_of_memory(2, at(4));
     let pool = |reserved_workers| PoolRecord {
         id: POOL,
         endpoint: ENDPOINT,
@@ -157,6 +164,7 @@ fn changes_of_all_kinds() -> Vec<Change> {
             run: 2,
             idle: 3,
         },
+        learned: Some(Box::new(learned.clone())),
     };
     vec![
         Change::EndpointPut(endpoint("tts")),

@@ -138,6 +138,7 @@ impl Core {
                 reserved_each: NanoUsd::ZERO,
                 charged_until: self.now,
                 billed: Billed::default(),
+                learned: None,
             };
             out.change(Change::PoolPut(record.clone()));
             self.pools.insert(id, Pool::new(record));

@@ -1,6 +1,7 @@
 //! Learned slots: what jobs that end say of how many their worker carries.
 
 use crate::attempt::{Attempt, CloudPhase, Place};
+use crate::change::Change;
 use crate::effect::{Effect, Out};
 use crate::event::Outcome;
 use crate::explain::Reason;
@@ -66,6 +67,8 @@ impl Core {
             return;
         };
         pool.slots_high = before.max(step.to);
+        pool.record.learned = Some(Box::new(pool.learned.clone()));
+        out.change(Change::PoolPut(pool.record.clone()));
         let endpoint = pool.record.endpoint;
         let (pool, Step { from, to, why }) = (id, step);
         out.effect(Effect::Decided {

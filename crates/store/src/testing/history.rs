@@ -66,6 +66,7 @@ pub fn step(k: u64) -> Work {
             reserved_each: NanoUsd::from_nanos(5),
             charged_until: Timestamp::ZERO,
             billed: Billed::default(),
+            learned: None,
         }));
     }
     work
