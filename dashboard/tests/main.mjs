@@ -6,6 +6,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { CHECKS, PAGES } from "./checks.mjs";
+import { STATES } from "./states.mjs";
 import { assertEqual, axe, openPage, overflow, signIn, startBrowser, startDemo, visit } from "./support.mjs";
 
 const [binary, filter = ""] = process.argv.slice(2);
@@ -52,7 +53,7 @@ demo = await startDemo(binary, 30);
 const { browser, stop } = await startBrowser();
 try {
   const world = { demo, browser, picture };
-  for (const [name, run] of Object.entries(CHECKS.first)) await check(name, () => run(world));
+  for (const [name, run] of Object.entries({ ...CHECKS.first, ...STATES })) await check(name, () => run(world));
   for (const look of LOOKS) {
     const { context, page, faults, tolerated } = await openPage(browser, look);
     await signIn(page, demo.origin);

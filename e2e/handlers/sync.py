@@ -15,6 +15,10 @@ def keys(job):
     return {"keys": sorted(job)}
 
 
+def trace(job):
+    return {"traceparent": job.get("traceparent"), "tracestate": job.get("tracestate")}
+
+
 def whole(job):
     """The job as it came, a secret shown only as seen."""
     config = job.get("s3Config") or {}
@@ -82,6 +86,7 @@ RETURNS = {
 DOES = {
     "echo": echo,
     "keys": keys,
+    "trace": trace,
     "whole": whole,
     "hold": hold_until_gate,
     "progress": progress,

@@ -34,6 +34,13 @@ class Emulator:
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
+    def call_delete(self, path):
+        """DELETEs; what the answer says, if anything."""
+        headers = {"Authorization": "Bearer rpa_e2e_0123456789abcdef"}
+        answer = requests.delete(self.base + path, headers=headers, timeout=10)
+        assert answer.ok, f"DELETE {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
     def create(self, name, workers_max=3, idle_timeout_s=2, queue_delay_s=1):
         """Makes a queue endpoint; returns its id."""
         body = {

@@ -49,7 +49,17 @@ class Server:
     """`overspill serve` in a folder of its own. `start()` may be called again after a kill."""
 
     def __init__(
-        self, folder, endpoints, cloud=None, top="", key=KEY, name="server", program=None, budget="$50"
+        self,
+        folder,
+        endpoints,
+        cloud=None,
+        top="",
+        key=KEY,
+        name="server",
+        program=None,
+        budget="$50",
+        variables=None,
+        runpod="",
     ):
         self.program = program or binary()
         self.folder = folder
@@ -59,17 +69,20 @@ class Server:
         self.executions_file = folder / "executions"
         self.data_dir = folder / "data"
         self.config = folder / "overspill.toml"
-        runpod = ""
+        account = ""
         if cloud is not None:
-            runpod = (
+            account = (
                 f'[runpod]\napi_key = "rpa_e2e_0123456789abcdef"\n'
-                f'base_url = "{cloud.base}/v2"\nmanagement_url = "{cloud.base}/v2"\n'
+                f'base_url = "{cloud.base}/v2"\nmanagement_url = "{cloud.base}/v2"\n{runpod}'
                 f'[budget]\nper_day = "{budget}"\n'
             )
-        self.head = f'data_dir = "{self.data_dir}"\n{top}{runpod}'
+        self.head = f'data_dir = "{self.data_dir}"\n{top}{account}'
         self.configure(*endpoints)
         self.env = environment(
-            folder / "home", OVERSPILL_API_KEY=key, EXECUTIONS=str(self.executions_file)
+            folder / "home",
+            OVERSPILL_API_KEY=key,
+            EXECUTIONS=str(self.executions_file),
+            **(variables or {}),
         )
         self.child = None
         self.base = None

@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// Walks through every page; returns the closing line. The binary must be built.
 pub(crate) fn suite() -> Result<String> {
-    install()?;
+    chromium()?;
     let mut walk = workspace::command("node");
     walk.current_dir(dashboard::folder())
         .arg("tests/main.mjs")
@@ -28,7 +28,8 @@ pub(crate) fn suite() -> Result<String> {
     step::watch(walk, &["browser:"])
 }
 
-fn install() -> Result<()> {
+/// Installs the browser where it is missing.
+pub(crate) fn chromium() -> Result<()> {
     if Path::new(CHROMIUM).exists() {
         return Ok(());
     }

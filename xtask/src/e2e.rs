@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use clap::Args;
 
-use crate::{debian, javascript, python, workspace};
+use crate::{browser, debian, javascript, python, workspace};
 
 /// Arguments of `cargo xtask e2e`.
 #[derive(Args)]
@@ -21,6 +21,7 @@ pub(crate) fn run(args: &E2eArgs) -> Result<()> {
     python::install_all()?;
     javascript::install()?;
     debian::prometheus()?;
+    browser::chromium()?;
     workspace::built_binary()?;
     let mut extra: Vec<&str> = Vec::new();
     if let Some(filter) = &args.filter {

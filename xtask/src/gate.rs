@@ -115,6 +115,7 @@ fn run_step(name: &str) -> Result<String> {
         "setup" => {
             let packages = javascript::install()?;
             debian::prometheus()?;
+            browser::chromium()?;
             Ok(format!("{}; {packages}", python::install_all()?))
         }
         "e2e" => {

@@ -10,9 +10,14 @@ use anyhow::{Context as _, Result};
 
 use crate::{python, step, workspace};
 
-/// Installs the clients of the end-to-end suite.
+/// Installs the clients of the end-to-end suite, and what the example app that it walks through is made of.
 pub(crate) fn install() -> Result<String> {
-    install_in(&python::suite_dir(), "e2e")
+    let example = workspace::root().join("examples/nextjs");
+    let example = install_in(&example, "examples/nextjs")?;
+    Ok(format!(
+        "{}; {example}",
+        install_in(&python::suite_dir(), "e2e")?
+    ))
 }
 
 /// Installs a folder's packages if they are missing or older than its `package-lock.json`.

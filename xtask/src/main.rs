@@ -8,6 +8,7 @@
     reason = "a program for people: its report is its output"
 )]
 
+mod agree;
 mod browser;
 mod crash;
 mod dashboard;
@@ -77,6 +78,8 @@ enum Task {
     Browser,
     /// Build and run `overspill demo`; what follows is passed on to it
     Demo(demo::DemoArgs),
+    /// Replay a trace in the simulator and against the running server: both must bill the same
+    Agree(agree::AgreeArgs),
     /// Print what every scaling policy costs against the least possible, over recorded traces
     Score(score::ScoreArgs),
 }
@@ -109,6 +112,7 @@ fn run(task: Task) -> Result<()> {
         Task::Dashboard => dashboard::run(),
         Task::Browser => browser::run(),
         Task::Demo(args) => demo::run(&args),
+        Task::Agree(args) => agree::run(&args),
         Task::Score(args) => score::run(&args),
     }
 }

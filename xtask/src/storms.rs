@@ -6,7 +6,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::ops::Range;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
@@ -25,6 +25,12 @@ const LONG_FAULTS: u64 = 1_000;
 const LONG_DAYS: u64 = 365;
 /// The runs that once failed.
 const KEPT: &str = "scenarios/storms.seeds";
+/// Those of whole storms.
+const KEPT_WHOLE: &str = "scenarios/whole.seeds";
+/// Names the seeds, and the words of the weather, of whole storms: a test of the binary's library.
+pub(crate) const WHOLE_SEEDS: &str = "OVERSPILL_WHOLE_STORMS";
+/// That test.
+pub(crate) const WHOLE_TEST: &str = "storms::whole_storms_lose_nothing";
 
 #[derive(Args)]
 pub(crate) struct StormsArgs {
@@ -32,16 +38,23 @@ pub(crate) struct StormsArgs {
     /// must pass
     #[arg(long, value_name = "A..B", default_value = "0..200", value_parser = range)]
     seeds: Range<u64>,
+    /// Engine and gateway too, between clients and workers that speak HTTP over a network that loses,
+    /// cuts, delays and doubles
+    #[arg(
+        long,
+        conflicts_with_all = ["short", "storms", "jobs", "minutes", "require_faults", "require_days"]
+    )]
+    whole: bool,
     /// One storm a seed: minutes of virtual time, as in the gate. Without it storms and calm weather
     /// take turns for hours to days
     #[arg(long)]
     short: bool,
     /// These faults, in every seed, and no others
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 0.., value_parser = fault)]
-    only_faults: Option<Vec<Fault>>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 0..)]
+    only_faults: Option<Vec<String>>,
     /// Every seed without these faults; all others strike as they would
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = fault)]
-    without: Vec<Fault>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    without: Vec<String>,
     /// So many storms a seed at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     storms: Option<u32>,
@@ -69,15 +82,37 @@ pub(crate) struct StormsArgs {
 }
 
 impl StormsArgs {
-    fn weather(&self) -> Weather {
-        Weather {
-            only: self.only_faults.clone(),
-            without: self.without.clone(),
+    fn weather(&self) -> Result<Weather> {
+        let faults = |names: &[String]| {
+            let named = |name: &String| fault(name).map_err(anyhow::Error::msg);
+            names
+                .iter()
+                .filter(|name| !name.is_empty())
+                .map(named)
+                .collect::<Result<Vec<_>>>()
+        };
+        Ok(Weather {
+            only: self.only_faults.as_deref().map(faults).transpose()?,
+            without: faults(&self.without)?,
             is_short: self.short,
             storms_max: self.storms,
             jobs_max: self.jobs,
             minutes_max: self.minutes,
+        })
+    }
+
+    /// Seeds and weather of whole storms, as their test reads them.
+    fn whole(&self) -> String {
+        let mut words = vec![format!("{}..{}", self.seeds.start, self.seeds.end)];
+        words.extend(
+            self.only_faults
+                .as_ref()
+                .map(|only| format!("--only-faults={}", only.join(","))),
+        );
+        if !self.without.is_empty() {
+            words.push(format!("--without={}", self.without.join(",")));
         }
+        words.join(" ")
     }
 }
 
@@ -109,8 +144,15 @@ pub(crate) fn run(args: &StormsArgs) -> Result<()> {
         }
         return Ok(());
     }
+    if args.whole {
+        let mut test = workspace::cargo();
+        test.args(["test", "--package", "overspill", "--lib", "--", WHOLE_TEST])
+            .args(["--exact", "--nocapture"])
+            .env(WHOLE_SEEDS, args.whole());
+        return pass_on(test, KEPT_WHOLE);
+    }
+    let weather = args.weather()?;
     kept()?;
-    let weather = args.weather();
     let is_long = weather == Weather::default() && args.seeds.end - args.seeds.start >= LONG;
     let least = |asked: Option<u64>, long| asked.unwrap_or(if is_long { long } else { 0 });
     let mut storms = workspace::cargo();
@@ -128,9 +170,16 @@ pub(crate) fn run(args: &StormsArgs) -> Result<()> {
             "--require-days={}",
             least(args.require_days, LONG_DAYS)
         ))
-        .args((!args.no_shrink).then_some("--shrink"))
-        .stdout(Stdio::piped());
-    let mut child = storms.spawn().context("starting the storms")?;
+        .args((!args.no_shrink).then_some("--shrink"));
+    pass_on(storms, KEPT)
+}
+
+/// Runs storms, passes on what they print, and keeps the runs that they say are to be kept.
+fn pass_on(mut storms: Command, kept: &str) -> Result<()> {
+    let mut child = storms
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the storms")?;
     let mut lines = Vec::new();
     for line in BufReader::new(child.stdout.take().context("it is piped")?).lines() {
         let line = line?;
@@ -141,8 +190,8 @@ pub(crate) fn run(args: &StormsArgs) -> Result<()> {
     }
     let is_passed = child.wait()?.success();
     if !lines.is_empty() {
-        keep(&lines)?;
-        println!("kept in {KEPT}: commit it with what puts it right, and say there what was wrong");
+        keep(&lines, kept)?;
+        println!("kept in {kept}: commit it with what puts it right, and say there what was wrong");
     }
     ensure!(is_passed, "the storms did not pass");
     Ok(())
@@ -177,8 +226,8 @@ fn kept() -> Result<()> {
 }
 
 /// Adds runs to those that are kept, unless they are.
-fn keep(lines: &[String]) -> Result<()> {
-    let path = workspace::root().join(KEPT);
+fn keep(lines: &[String], kept: &str) -> Result<()> {
+    let path = workspace::root().join(kept);
     let there = std::fs::read_to_string(&path)?;
     let run = |line: &str| line.split('#').next().unwrap_or("").trim().to_owned();
     let mut file = std::fs::OpenOptions::new().append(true).open(&path)?;

@@ -306,6 +306,7 @@ impl Core {
     /// Writes a line to the ledger; caps count it at once.
     pub(crate) fn book(&mut self, entry: Entry, out: &mut Out) {
         self.spending.add(&entry);
+        self.booked.add(&entry);
         out.change(Change::LedgerAdded(entry));
     }
 

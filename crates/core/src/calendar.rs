@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::time::Timestamp;
 
 const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
+/// Milliseconds of a day of 24 hours.
+pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// A stretch of the calendar that a cap holds for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,6 +87,20 @@ impl Calendar {
             }
         };
         (Timestamp::from_millis(start), Timestamp::from_millis(end))
+    }
+
+    /// What the zone's clocks show at a moment, in milliseconds since they showed the epoch.
+    pub(crate) fn local(&self, at: Timestamp) -> i64 {
+        at.as_millis()
+            .saturating_add(self.offset_ms(at.as_millis()))
+    }
+
+    /// The moment at which the zone's clocks show `local`. Where they show it twice, it is the first time;
+    /// where they skip it, it is as long after the change as it would have been without.
+    pub(crate) fn moment(&self, local: i64) -> Timestamp {
+        // As seen from the day before, so that it is the same from wherever it is asked.
+        let offset = self.offset_ms(local.saturating_sub(DAY_MS));
+        Timestamp::from_millis(self.instant(local, offset))
     }
 
     /// The moment at which the zone's clocks show `local`, seen from a moment with `offset`.

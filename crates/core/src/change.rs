@@ -9,13 +9,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Attempt;
+use crate::booked::BookedHours;
 use crate::budget::BudgetRecord;
 use crate::endpoint::EndpointRecord;
 use crate::event::{Idempotency, PayloadRef};
 use crate::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
 use crate::job::Job;
 use crate::ledger::Entry;
+use crate::placement::pool_order::Because;
 use crate::pool::PoolRecord;
+use crate::region::Region;
 use crate::spent::SpentBook;
 use crate::time::{DurationMs, Timestamp};
 use crate::webhook::Webhook;
@@ -74,6 +77,12 @@ pub struct EndedJob {
     pub webhook: Option<String>,
     /// What a retry of it is submitted with, where that is not the endpoint's default.
     pub terms: Option<Box<Terms>>,
+    /// Where it stands in its caller's trace; a retry goes on there.
+    #[serde(default)]
+    pub trace: Option<String>,
+    /// Where its caller was, where known.
+    #[serde(default)]
+    pub region: Option<Region>,
 }
 
 /// What a job was submitted with beside its input: a retry has the same.
@@ -108,6 +117,20 @@ pub struct EndedAttempt {
     pub ended_at: Timestamp,
     /// How: `completed`, `failed`, `worker_lost`, `no_result`, `taken_back`, …
     pub outcome: String,
+    /// For one at RunPod: what its pool was then.
+    #[serde(default)]
+    pub site: Option<Box<Site>>,
+}
+
+/// Where an attempt at RunPod ran, and why there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The type of GPU, where it is known.
+    pub gpu: Option<String>,
+    /// The region of its pool, where configured.
+    pub region: Option<Region>,
+    /// Why its pool was chosen; forgotten by a restart before its end.
+    pub because: Option<Because>,
 }
 
 /// A durable change.
@@ -195,6 +218,9 @@ pub struct Snapshot {
     /// Sums of the ledger's lines of the last month.
     #[serde(default)]
     pub spent: SpentBook,
+    /// Sums of the ledger's lines of the last days, by hour and pool.
+    #[serde(default)]
+    pub booked: BookedHours,
 }
 
 impl Snapshot {
@@ -225,7 +251,10 @@ impl Snapshot {
             Change::WorkerGone { worker } => {
                 self.workers.remove(worker);
             }
-            Change::LedgerAdded(entry) => self.spent.add(entry),
+            Change::LedgerAdded(entry) => {
+                self.spent.add(entry);
+                self.booked.add(entry);
+            }
             Change::BudgetPut(record) => self.budget = record.clone(),
             Change::ChunkAdded { .. }
             | Change::ProgressPut { .. }
@@ -236,19 +265,19 @@ impl Snapshot {
 }
 
 /// Maps with structured keys, as lists of pairs: JSON objects take only text as keys.
-mod as_list {
+pub(crate) mod as_list {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+    pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
         map: &BTreeMap<K, V>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(map)
     }
 
-    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    pub(crate) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
     where
         K: Deserialize<'de> + Ord,
         V: Deserialize<'de>,

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::WorkerId;
 use crate::topology::DeviceSpec;
 
 /// A card as the running core holds it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Device {
     /// What it is.
     pub spec: DeviceSpec,
@@ -18,7 +20,7 @@ pub struct Device {
 }
 
 /// A worker's use of a card.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// Attempts of it that run now.
     pub attempts: u32,

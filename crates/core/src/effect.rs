@@ -10,8 +10,9 @@ use crate::budget::Caps;
 use crate::change::FinalState;
 use crate::explain::Reason;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
+use crate::region::Region;
 use crate::time::DurationMs;
-use crate::topology::Limits;
+use crate::topology::{Limits, ScalerSpec};
 
 /// One job on its way to a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Delivery {
     pub extras: Option<String>,
     /// Where the job's end is reported; workers see it as RunPod's do.
     pub webhook: Option<String>,
+    /// Where the job stands in its caller's trace.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// Something to be done.
@@ -101,6 +105,9 @@ pub enum Effect {
         extras: Option<String>,
         /// `policy.lowPriority`: RunPod starts no worker for it.
         low_priority: bool,
+        /// Where the job stands in its caller's trace.
+        #[serde(default)]
+        trace: Option<String>,
     },
     /// Poll a cloud job until it ends.
     CloudWatch {
@@ -141,6 +148,13 @@ pub enum Effect {
         min: u32,
         /// Workers at most: as many as are wanted now.
         max: u32,
+    },
+    /// Set how long RunPod keeps an idle worker of a pool, where that is ours to set.
+    CloudIdle {
+        /// Where.
+        pool: PoolId,
+        /// From the end of its last job.
+        idle: DurationMs,
     },
     /// A decision with its reason, for the time line and the log.
     Decided {
@@ -189,6 +203,18 @@ pub enum Answer {
         /// In words.
         reason: String,
     },
+    /// The scaling rule in force now.
+    ScalerSet {
+        /// With its constants.
+        scaler: ScalerSpec,
+    },
+    /// The rule's constants make no sense.
+    ScalerRefused {
+        /// What was asked.
+        scaler: ScalerSpec,
+        /// In words.
+        reason: String,
+    },
     /// The caps in force now.
     CapsSet {
         /// All of them.
@@ -222,6 +248,11 @@ pub enum SubmitRefusal {
     Paused,
     /// The server is about to stop.
     Draining,
+    /// Its caller's region must not be left, and neither a cloud pool is there nor a card of ours.
+    Homeless {
+        /// The caller's.
+        region: Region,
+    },
 }
 
 /// Why a worker's post does not count.

@@ -1,5 +1,6 @@
 //! An endpoint: the named place jobs are sent to. What is durable of it, and what is live.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -7,32 +8,41 @@ use serde::{Deserialize, Serialize};
 use crate::budget::{CapHit, CapsOverride};
 use crate::id::{EndpointId, PollId, PoolId};
 use crate::jobs::Slot;
-use crate::scaler::history::History;
+use crate::scaler::history::{History, Learned};
+use crate::schedule::{self, Scheduled};
 use crate::time::Timestamp;
-use crate::topology::{EndpointSpec, Limits};
+use crate::topology::{EndpointSpec, Limits, ScalerSpec};
 
 /// An endpoint as the running core holds it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Endpoint {
     /// What is durable.
     pub record: EndpointRecord,
     /// What the configuration asks for; `None` once it no longer names the endpoint, whose last
     /// jobs are still served.
     pub spec: Option<EndpointSpec>,
-    /// Its pools, local ones first, then cloud pools in order of preference.
+    /// Its pools, local ones first, then cloud pools as they are listed.
     pub pools: Vec<PoolId>,
     /// Waiting jobs by [`crate::job::Job::queue_key`].
     pub queue: BTreeMap<u64, Slot>,
     /// Held job-takes of its workers, oldest first.
     pub polls: BTreeSet<PollId>,
-    /// What was learned of its jobs.
+    /// What was learned of its jobs and its cloud workers.
     pub history: History,
+    /// When what was learned is stored next; `None` while nothing new was.
+    pub keep_learned_at: Option<Timestamp>,
+    /// When its workers were last weighed, and how many waiting jobs may still go to the cloud since.
+    pub weighed_at: Timestamp,
+    /// See there.
+    pub spill_left: u32,
     /// When it was last placed and scaled.
     pub scaled_at: Timestamp,
     /// When it is looked at next without an event.
     pub look_at: Timestamp,
     /// What the scaler last said, so that only news is told.
-    pub last_reason: Option<&'static str>,
+    pub last_reason: Option<Cow<'static, str>>,
+    /// What the schedules asked for when it was last scaled, so that only news is told.
+    pub last_scheduled: Option<Scheduled>,
     /// The cap that allows fewer cloud workers than are wanted.
     pub cap_hit: Option<CapHit>,
 }
@@ -42,15 +52,19 @@ impl Endpoint {
     #[must_use]
     pub fn new(record: EndpointRecord) -> Self {
         Self {
+            history: History::recalled(&record.learned),
+            keep_learned_at: None,
             record,
             spec: None,
             pools: Vec::new(),
             queue: BTreeMap::new(),
             polls: BTreeSet::new(),
-            history: History::default(),
+            weighed_at: Timestamp::from_millis(i64::MIN),
+            spill_left: 0,
             scaled_at: Timestamp::from_millis(i64::MIN),
             look_at: Timestamp::ZERO,
             last_reason: None,
+            last_scheduled: None,
             cap_hit: None,
         }
     }
@@ -64,6 +78,40 @@ impl Endpoint {
             .limits_override
             .as_ref()
             .map_or(file, |set| set.limits)
+    }
+
+    /// What the schedules ask for now.
+    #[must_use]
+    pub fn scheduled(&self, now: Timestamp) -> Option<Scheduled> {
+        let spec = self.spec.as_ref()?;
+        schedule::asked(&spec.schedule, now, self.history.start_longest())
+    }
+
+    /// When what the schedules ask for may change next.
+    #[must_use]
+    pub fn schedule_changes(&self, now: Timestamp) -> Option<Timestamp> {
+        let spec = self.spec.as_ref()?;
+        schedule::next_change(&spec.schedule, now, self.history.start_longest())
+    }
+
+    /// The limits as they count now: those in force, with the min of the schedules where that is more,
+    /// never above max.
+    #[must_use]
+    pub fn limits_at(&self, now: Timestamp) -> Limits {
+        let limits = self.limits();
+        let scheduled = self.scheduled(now).map_or(0, |asked| asked.min);
+        Limits {
+            min: limits.min.max(scheduled.min(limits.max)),
+            ..limits
+        }
+    }
+
+    /// The scaling rule in force: the live override, else the file's.
+    #[must_use]
+    pub fn scaler(&self) -> Option<&ScalerSpec> {
+        let file = self.spec.as_ref().map(|spec| &spec.scaler);
+        let set = self.record.scaler_override.as_ref();
+        set.map(|set| &set.scaler).or(file)
     }
 }
 
@@ -79,6 +127,12 @@ pub struct EndpointRecord {
     /// A live change of its caps, likewise.
     #[serde(default)]
     pub caps_override: Option<CapsOverride>,
+    /// A live change of its scaling rule, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaler_override: Option<ScalerOverride>,
+    /// What its scaler has learned, as of at most a minute ago.
+    #[serde(default, skip_serializing_if = "Learned::is_empty")]
+    pub learned: Learned,
 }
 
 /// Limits set while the server ran.
@@ -88,6 +142,19 @@ pub struct LimitsOverride {
     pub limits: Limits,
     /// What the file said then.
     pub file: Limits,
+    /// Who set it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A scaling rule set while the server ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScalerOverride {
+    /// What was set.
+    pub scaler: ScalerSpec,
+    /// What the file said then.
+    pub file: ScalerSpec,
     /// Who set it.
     pub by: String,
     /// When.

@@ -3,13 +3,32 @@
 //! Events are serialisable, so that a run can be journaled and replayed. Ids are minted by whoever
 //! sends the event. Payload bytes stay outside: an event carries a [`PayloadRef`].
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Caps;
+use crate::drift::HourRecord;
 use crate::id::{EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
+use crate::money::RatePerHour;
+use crate::region::Region;
+use crate::scaler::slots::OUT_OF_MEMORY;
 use crate::time::{DurationMs, Timestamp};
-use crate::topology::{Limits, Topology};
+use crate::topology::{Limits, ScalerSpec, Topology};
 use crate::webhook::{Webhook, WebhookOutcome};
+
+/// Words that decisions look for in texts of others. Whoever leaves such a text out of a journal keeps
+/// them, or the replay would decide otherwise.
+pub const TELLING: [&str; 5] = [
+    // A platform's own time-out, not the handler's.
+    PLATFORM_TIMED_OUT,
+    OUT_OF_MEMORY[0],
+    OUT_OF_MEMORY[1],
+    OUT_OF_MEMORY[2],
+    OUT_OF_MEMORY[3],
+];
+/// RunPod says so of an attempt that it gave up on.
+pub const PLATFORM_TIMED_OUT: &str = "timed out after";
 
 /// Where the driver keeps the bytes of an input, output or chunk until the change that stores them.
 ///
@@ -41,11 +60,17 @@ pub struct NewJob {
     pub webhook: Option<String>,
     /// Label by which durations are learned (image size, model); 0 when the app gives none.
     pub class: u32,
+    /// Where the caller is, where known.
+    #[serde(default)]
+    pub region: Option<Region>,
     /// Everything else of the request that the worker must see (`s3Config`, …); sealed at the edge, a
     /// text without meaning here.
     pub extras: Option<String>,
     /// `Idempotency-Key`, with the hash of the canonical body.
     pub idempotency: Option<Idempotency>,
+    /// Where it stands in its caller's trace; a text without meaning here.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// A client's own name for a submission.
@@ -129,6 +154,21 @@ pub enum CloudRefusal {
     Unreachable,
 }
 
+impl fmt::Display for CloudRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paused => "the RunPod endpoint is paused: its max workers is 0",
+            Self::RateLimited => "RunPod answers 429: too many calls",
+            Self::Unauthorized => "RunPod refuses the API key; check `[runpod] api_key`",
+            Self::EndpointGone => "RunPod knows no endpoint of this id; check `id`",
+            Self::NoBalance => "the RunPod account has no balance left; top it up",
+            Self::Quota => "the RunPod account may not have so many workers",
+            Self::BadJob => "RunPod does not take this job",
+            Self::Unreachable => "RunPod cannot be reached",
+        })
+    }
+}
+
 /// Workers of one cloud pool by state, as RunPod counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudWorkerCounts {
@@ -142,6 +182,15 @@ pub struct CloudWorkerCounts {
     pub throttled: u32,
     /// Crashed.
     pub unhealthy: u32,
+}
+
+/// One reading of RunPod's billing records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillRead {
+    /// Those that there are, of one hour each; an hour without one has none (yet).
+    pub records: Vec<HourRecord>,
+    /// What RunPod lists as the hourly price of one worker of the endpoint, where that was read.
+    pub list_price: Option<RatePerHour>,
 }
 
 /// A fact with its consequences to be worked out by [`crate::machine::Core::handle`].
@@ -161,6 +210,17 @@ pub enum Event {
         endpoint: EndpointId,
         /// The new ones.
         limits: Limits,
+        /// Who did it, for the audit trail.
+        by: String,
+    },
+    /// Someone changed an endpoint's scaling rule or its constants.
+    ScalerSet {
+        /// Gets [`crate::effect::Answer::ScalerSet`], `ScalerRefused` or `NotFound`.
+        request: RequestId,
+        /// Whose.
+        endpoint: EndpointId,
+        /// The new rule; `None` goes back to the file's.
+        scaler: Option<ScalerSpec>,
         /// Who did it, for the audit trail.
         by: String,
     },
@@ -377,6 +437,29 @@ pub enum Event {
         pool: PoolId,
         /// All of them.
         live: u32,
+    },
+    /// RunPod's limits of a pool were read, and are not those that it confirmed.
+    CloudLimitsChanged {
+        /// Which pool.
+        pool: PoolId,
+        /// Min and max as confirmed.
+        asked: (u32, u32),
+        /// Min and max as read.
+        seen: (u32, u32),
+    },
+    /// RunPod's list of a pool's workers was read while nothing asks for any: so many are on.
+    CloudStandby {
+        /// Which pool.
+        pool: PoolId,
+        /// Workers that are billed.
+        workers: u32,
+    },
+    /// RunPod's billing records of a pool's endpoint were read.
+    CloudBilled {
+        /// Which pool.
+        pool: PoolId,
+        /// What they say.
+        bill: BillRead,
     },
     /// RunPod confirmed the limits we asked for.
     CloudScaled {

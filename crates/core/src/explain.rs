@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::budget::CapHit;
 use crate::event::CloudRefusal;
 use crate::id::{JobId, PoolId};
+use crate::ledger::Cause;
 use crate::money::NanoUsd;
-use crate::time::DurationMs;
+use crate::scaler::slots::Why;
+use crate::scaler::weighed::Priced;
+use crate::time::{DurationMs, Timestamp};
 
 /// Why something was, or was not, done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub enum Reason {
         to: u32,
         /// Jobs that the local cards would start too late.
         late: u32,
+        /// What the policy weighed, where it weighs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weighed: Option<Priced>,
     },
     /// Fewer cloud workers are wanted.
     ScaledDown {
@@ -42,6 +48,23 @@ pub enum Reason {
         from: u32,
         /// Wanted now.
         to: u32,
+        /// What the policy weighed, where it weighs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weighed: Option<Priced>,
+    },
+    /// A schedule keeps workers on, or has them ordered ahead.
+    ScheduleHolds {
+        /// How many.
+        min: u32,
+        /// When its window opens, or opened.
+        opens: Timestamp,
+        /// When it closes.
+        closes: Timestamp,
+    },
+    /// No schedule keeps workers on any more.
+    ScheduleOver {
+        /// How many it kept.
+        min: u32,
     },
     /// More would be wanted, but the limit is reached: jobs wait.
     MaxReached {
@@ -89,6 +112,17 @@ pub enum Reason {
         /// For so long.
         retry_in: DurationMs,
     },
+    /// Jobs wait at a pool that gets no workers: they come back, and other pools go before it for a while.
+    NoCapacity {
+        /// Which pool.
+        pool: PoolId,
+        /// Jobs that come back.
+        jobs: u32,
+        /// No worker lived there for so long.
+        starved: DurationMs,
+        /// The others go first for so long.
+        retry_in: DurationMs,
+    },
     /// RunPod refused so many workers for the account's quota: fewer are asked for.
     QuotaLearned {
         /// Which pool.
@@ -99,6 +133,59 @@ pub enum Reason {
         max: u32,
         /// More is asked for again after so long.
         retry_in: DurationMs,
+    },
+    /// Cloud workers crash again and again: none is started for a while.
+    CrashLoop {
+        /// Which pool.
+        pool: PoolId,
+        /// Crashes with nothing at work in between.
+        crashes: u32,
+        /// The next start comes after so long, alone.
+        retry_in: DurationMs,
+    },
+    /// RunPod changed a pool's limits by itself; they are set again.
+    LimitsChanged {
+        /// Which pool.
+        pool: PoolId,
+        /// The max that it had confirmed.
+        asked: u32,
+        /// The max that was found.
+        seen: u32,
+    },
+    /// Workers are on at RunPod that nothing asks for.
+    StandbySeen {
+        /// In which pool.
+        pool: PoolId,
+        /// How many.
+        workers: u32,
+        /// What they cost a day.
+        per_day: NanoUsd,
+    },
+    /// RunPod's record of an hour says something else than was counted; the difference is booked.
+    BillDiffers {
+        /// Which pool.
+        pool: PoolId,
+        /// When the hour began.
+        hour: Timestamp,
+        /// What was counted.
+        counted: NanoUsd,
+        /// What RunPod bills.
+        billed: NanoUsd,
+        /// Why, as far as is known.
+        cause: Cause,
+        /// How much of the difference that is.
+        amount: NanoUsd,
+    },
+    /// A pool's workers get more or fewer jobs at once: what was measured says so.
+    SlotsLearned {
+        /// Which pool.
+        pool: PoolId,
+        /// Slots before.
+        from: u32,
+        /// Slots from now on.
+        to: u32,
+        /// Why.
+        why: Why,
     },
     /// A job that still waits at RunPod is taken back: a local card is free first.
     TakenBack {
@@ -124,13 +211,21 @@ impl Reason {
             Self::LocalSuffices { .. } => "local_suffices",
             Self::ScaledUp { .. } => "scaled_up",
             Self::ScaledDown { .. } => "scaled_down",
+            Self::ScheduleHolds { .. } => "schedule_holds",
+            Self::ScheduleOver { .. } => "schedule_over",
             Self::MaxReached { .. } => "max_reached",
             Self::BudgetReached { .. } => "budget_reached",
             Self::PriceUnknown { .. } => "price_unknown",
             Self::Reserved { .. } => "reserved",
             Self::InputTooLargeForCloud { .. } => "input_too_large_for_cloud",
             Self::CloudUnavailable { .. } => "cloud_unavailable",
+            Self::NoCapacity { .. } => "no_capacity",
             Self::QuotaLearned { .. } => "quota_learned",
+            Self::CrashLoop { .. } => "crash_loop",
+            Self::LimitsChanged { .. } => "limits_changed",
+            Self::StandbySeen { .. } => "standby_seen",
+            Self::BillDiffers { .. } => "bill_differs",
+            Self::SlotsLearned { .. } => "slots_learned",
             Self::TakenBack { .. } => "taken_back",
             Self::WorkerBackOff { .. } => "worker_back_off",
         }
@@ -148,14 +243,32 @@ impl fmt::Display for Reason {
                 f,
                 "local cards start all {waiting} waiting jobs within {latest} (promise {max_wait})"
             ),
-            Self::ScaledUp { from, to, late, .. } => {
+            Self::ScaledUp {
+                from,
+                to,
+                late,
+                weighed,
+                ..
+            } => {
                 write!(
                     f,
                     "cloud workers {from} → {to}: {late} jobs would start too late locally"
-                )
+                )?;
+                weighed.as_ref().map_or(Ok(()), |w| write!(f, "; {w}"))
             }
-            Self::ScaledDown { from, to, .. } => {
-                write!(f, "cloud workers {from} → {to}: fewer are needed")
+            Self::ScaledDown {
+                from, to, weighed, ..
+            } => {
+                write!(f, "cloud workers {from} → {to}: fewer are needed")?;
+                weighed.as_ref().map_or(Ok(()), |w| write!(f, "; {w}"))
+            }
+            Self::ScheduleHolds { min, opens, closes } => write!(
+                f,
+                "a schedule keeps {min} cloud workers on for {}",
+                closes.since(*opens)
+            ),
+            Self::ScheduleOver { min } => {
+                write!(f, "no schedule keeps workers on any more: there were {min}")
             }
             Self::MaxReached { max, wanted } => {
                 write!(
@@ -199,6 +312,16 @@ impl fmt::Display for Reason {
                     "{job} stays local: its input of {bytes} bytes is over RunPod's 10 MB"
                 )
             }
+            Self::NoCapacity {
+                jobs,
+                starved,
+                retry_in,
+                ..
+            } => write!(
+                f,
+                "the pool has had no worker for {starved}: {jobs} jobs come back from there, and \
+                 other pools go before it for {retry_in}"
+            ),
             Self::QuotaLearned {
                 refused,
                 max,
@@ -212,10 +335,41 @@ impl fmt::Display for Reason {
             Self::CloudUnavailable {
                 refusal, retry_in, ..
             } => {
+                write!(f, "the cloud pool is left alone for {retry_in}: {refusal}")
+            }
+            Self::CrashLoop {
+                crashes, retry_in, ..
+            } => write!(
+                f,
+                "cloud workers crashed {crashes} times with none at work in between: no start for \
+                 {retry_in}, and then one alone"
+            ),
+            Self::LimitsChanged { asked, seen, .. } => {
                 write!(
                     f,
-                    "the cloud pool is left alone for {retry_in}: {refusal:?}"
+                    "RunPod changed max from {asked} to {seen} by itself: it is set again"
                 )
+            }
+            Self::StandbySeen {
+                workers, per_day, ..
+            } => write!(
+                f,
+                "{workers} cloud workers are on that nothing asks for ({per_day} a day)"
+            ),
+            Self::BillDiffers {
+                hour,
+                counted,
+                billed,
+                cause,
+                amount,
+                ..
+            } => write!(
+                f,
+                "RunPod bills {billed} for the hour from {hour}, {counted} were counted: {amount} for {}",
+                cause.code()
+            ),
+            Self::SlotsLearned { from, to, why, .. } => {
+                write!(f, "jobs at once on a worker {from} → {to}: {why}")
             }
             Self::TakenBack { job } => write!(f, "{job} is taken back: a local card is free first"),
             Self::WorkerBackOff {

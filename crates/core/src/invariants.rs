@@ -3,6 +3,7 @@
 use crate::attempt::Place;
 use crate::job::JobState;
 use crate::machine::Core;
+use crate::scaler::slots::SLOTS_MAX;
 
 /// A check that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,10 +131,13 @@ fn leases_are_held_by_live_workers(core: &Core, found: &mut Vec<Violation>) {
 
 fn slots_are_not_overfilled(core: &Core, found: &mut Vec<Violation>) {
     for (id, worker) in &core.workers {
-        let slots = core
-            .pools
-            .get(&worker.record.pool)
-            .map_or(1, |pool| pool.slots());
+        let slots = core.pools.get(&worker.record.pool).map_or(1, |pool| {
+            if pool.learns_slots() {
+                SLOTS_MAX
+            } else {
+                pool.slots()
+            }
+        });
         if worker.held.len() > slots as usize {
             let detail = format!("{id} holds {} with {slots} slots", worker.held.len());
             found.push(Violation {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EndpointId, JobId};
+use crate::region::Region;
 use crate::time::{DurationMs, Timestamp};
 
 /// A job from its submission to its final state.
@@ -41,6 +42,9 @@ pub struct Job {
     pub low_priority: bool,
     /// The cloud will not take it: its input is too large, or RunPod called it bad.
     pub local_only: bool,
+    /// Where its caller is, where known.
+    #[serde(default)]
+    pub region: Option<Region>,
     /// Where it is.
     pub state: JobState,
 }
@@ -52,6 +56,9 @@ pub struct JobExtras {
     pub webhook: Option<String>,
     /// What the worker must see beside `input`, as JSON text.
     pub worker: Option<String>,
+    /// Where it stands in its caller's trace, as the gateway wrote it.
+    #[serde(default)]
+    pub trace: Option<String>,
 }
 
 /// Where a live job is.
@@ -85,5 +92,11 @@ impl Job {
     #[must_use]
     pub fn webhook(&self) -> Option<&str> {
         self.extras.as_ref()?.webhook.as_deref()
+    }
+
+    /// Where it stands in its caller's trace.
+    #[must_use]
+    pub fn trace(&self) -> Option<&str> {
+        self.extras.as_ref()?.trace.as_deref()
     }
 }

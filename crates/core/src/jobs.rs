@@ -3,6 +3,7 @@
 //! The hash is fixed, and nothing depends on the order of the slab: a queue has its own order.
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::JobId;
 use crate::job::Job;
@@ -95,6 +96,26 @@ impl Jobs {
     /// All of them, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = &Job> {
         self.slots.iter().flatten()
+    }
+}
+
+impl Serialize for Jobs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The order of the free slots says which is given out next.
+        (&self.slots, &self.free).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Jobs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (slots, free) = <(Vec<Option<Job>>, Vec<Slot>)>::deserialize(deserializer)?;
+        let mut index = HashTable::with_capacity(slots.len() - free.len().min(slots.len()));
+        for (slot, job) in (0..).zip(&slots) {
+            if let Some(job) = job {
+                index.insert_unique(hash(job.id), slot, |&slot| hash_at(&slots, slot));
+            }
+        }
+        Ok(Self { slots, free, index })
     }
 }
 

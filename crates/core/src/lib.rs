@@ -9,21 +9,26 @@
 //! 3. only then carry out its effects; every outcome comes back as an event.
 //!
 //! **Map.** [`machine`] dispatches to `on/`, one file per family of facts; [`placement`] says which
-//! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`budget`] sets
+//! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`schedule`] how many are kept on at which hours, [`budget`] sets
 //! money aside within the caps, [`meter`] says what the workers cost; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
-//! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`device`],
-//! [`ledger`], [`spent`], [`webhook`].
-//! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`].
+//! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`fleet`], [`device`],
+//! [`ledger`], [`spent`], [`booked`], [`bill`], [`drift`], [`webhook`].
+//! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`], [`region`].
 
 pub mod attempt;
+pub mod bill;
+pub mod booked;
 pub mod budget;
 pub mod calendar;
 pub mod change;
+pub mod crash_loop;
 pub mod device;
+pub mod drift;
 pub mod effect;
 pub mod endpoint;
 pub mod event;
 pub mod explain;
+pub mod fleet;
 pub mod id;
 pub mod invariants;
 pub mod job;
@@ -35,7 +40,9 @@ pub mod money;
 mod on;
 pub mod placement;
 pub mod pool;
+pub mod region;
 pub mod scaler;
+pub mod schedule;
 pub mod spent;
 pub mod time;
 pub mod timers;

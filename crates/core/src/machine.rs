@@ -7,7 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::attempt::{Attempt, Place};
+use crate::booked::BookedHours;
 use crate::budget::{BudgetRecord, Caps};
 use crate::calendar::Calendar;
 use crate::change::Snapshot;
@@ -15,6 +18,7 @@ use crate::device::Device;
 use crate::effect::Out;
 use crate::endpoint::Endpoint;
 use crate::event::Event;
+use crate::fleet::Fleet;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, WorkerId};
 use crate::job::{Job, JobState};
 use crate::jobs::Jobs;
@@ -30,7 +34,7 @@ pub(crate) const SCALE_PERIOD_MIN: DurationMs = DurationMs::from_millis(100);
 pub(crate) const SCALE_PERIOD_MAX: DurationMs = DurationMs::from_secs(1);
 
 /// A held job-take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Poll {
     pub(crate) worker: WorkerId,
     pub(crate) room: u32,
@@ -38,7 +42,10 @@ pub(crate) struct Poll {
 }
 
 /// All live state, and every decision over it.
-#[derive(Debug, Clone, Default)]
+///
+/// Its serialised form is a checkpoint for the journal: a core read from it goes on exactly as this one
+/// does. It is no store: its shape follows the code, and another version may not read it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Core {
     pub(crate) now: Timestamp,
     pub(crate) endpoints: BTreeMap<EndpointId, Endpoint>,
@@ -46,6 +53,7 @@ pub struct Core {
     pub(crate) devices: BTreeMap<DeviceId, Device>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) jobs: Jobs,
+    #[serde(with = "crate::change::as_list")]
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) polls: BTreeMap<PollId, Poll>,
     pub(crate) timers: Timers,
@@ -57,6 +65,8 @@ pub struct Core {
     pub(crate) caps_file: Caps,
     pub(crate) calendar: Calendar,
     pub(crate) spending: Spending,
+    /// What the ledger says of the pools' last hours.
+    pub(crate) booked: BookedHours,
     /// When this value was restored; zero for one that never was.
     pub(crate) restored_at: Timestamp,
     /// Endpoints to be placed and scaled before the event's handling ends.
@@ -84,6 +94,7 @@ impl Core {
             restored_at: now,
             budget: snapshot.budget,
             spending: Spending::new(snapshot.spent),
+            booked: snapshot.booked,
             ..Self::default()
         };
         for (id, record) in snapshot.endpoints {
@@ -94,6 +105,7 @@ impl Core {
                 endpoint.pools.push(id);
             }
             let mut pool = Pool::new(record);
+            pool.cloud.fleet = Fleet::assumed(now, pool.record.wanted);
             pool.cloud.resumed = pool.record.billed.total();
             pool.cloud.is_uncounted = true;
             core.pools.insert(id, pool);
@@ -154,6 +166,7 @@ impl Core {
                 .collect(),
             budget: self.budget.clone(),
             spent: self.spending.book.clone(),
+            booked: self.booked.clone(),
         }
     }
 
@@ -173,6 +186,14 @@ impl Core {
                 by,
             } => {
                 self.on_limits_set(request, endpoint, limits, by, out);
+            }
+            Event::ScalerSet {
+                request,
+                endpoint,
+                scaler,
+                by,
+            } => {
+                self.on_scaler_set(request, endpoint, scaler, by, out);
             }
             Event::CapsSet {
                 request,
@@ -271,6 +292,11 @@ impl Core {
             }
             Event::CloudHealth { pool, workers } => self.on_cloud_health(pool, workers, out),
             Event::CloudJobsCounted { pool, live } => self.on_cloud_jobs_counted(pool, live, out),
+            Event::CloudLimitsChanged { pool, asked, seen } => {
+                self.on_cloud_limits_changed(pool, asked, seen, out);
+            }
+            Event::CloudStandby { pool, workers } => self.on_cloud_standby(pool, workers, out),
+            Event::CloudBilled { pool, bill } => self.on_cloud_billed(pool, &bill, out),
             Event::CloudScaled { pool, max } => self.on_cloud_scaled(pool, max, out),
             Event::CloudFailed {
                 pool,
@@ -344,6 +370,7 @@ impl Core {
     /// Hands out what can be handed out, and lets each touched endpoint be scaled.
     fn settle(&mut self, out: &mut Out) {
         while let Some(endpoint) = self.dirty.pop_first() {
+            self.keep_learned(endpoint, out);
             self.close_retired(endpoint, out);
             self.place_local(endpoint, out);
             self.place_cloud(endpoint, out);

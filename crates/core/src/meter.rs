@@ -41,10 +41,12 @@ impl Billed {
 }
 
 /// Worker time that is not in the ledger yet, and what is known of the workers that make it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meter {
     counted_at: Option<Timestamp>,
     billed: Billed,
+    /// How long the jobs of the last count would keep its workers at work.
+    work: DurationMs,
     /// Idle workers are billed until then.
     warm_until: Timestamp,
     booked_at: Timestamp,
@@ -77,8 +79,12 @@ pub struct Count {
     pub busy: u32,
     /// Whether the pool has jobs: between two of them a worker idles.
     pub has_jobs: bool,
+    /// How long its workers would have to do with the jobs that it has, if no further ones came.
+    pub work: DurationMs,
     /// Workers that are always on.
     pub min: u32,
+    /// Idle workers that RunPod lists as on though nothing asks for them.
+    pub standby: u32,
     /// How long a worker that has nothing to do is billed.
     pub idle_timeout: DurationMs,
     /// Workers that there may be.
@@ -123,14 +129,22 @@ impl Meter {
                 (self.billed.run, billed.run),
                 (self.billed.idle, billed.idle),
             ];
-            for (sum, (before, after)) in self.halves.iter_mut().zip(pairs) {
-                *sum += ms * (u64::from(before) + u64::from(after));
+            let halves = pairs.map(|(before, after)| ms * (u64::from(before) + u64::from(after)));
+            let is_blind = now.since(at) > BLIND_MIN;
+            let likely = if is_blind {
+                self.likely_ms(ms, billed.total(), count.idle_timeout)
+            } else {
+                halves.iter().sum::<u64>() / 2
+            };
+            let all = halves.iter().sum::<u64>().max(1);
+            for (sum, part) in self.halves.iter_mut().zip(halves) {
+                let scaled = u128::from(part) * u128::from(2 * likely) / u128::from(all);
+                *sum += u64::try_from(scaled).unwrap_or(u64::MAX);
             }
-            if self.is_resumed || now.since(at) > BLIND_MIN {
+            if self.is_resumed || is_blind {
                 // While no process of ours ran, nothing was submitted that could cause a worker.
                 let most = if self.is_resumed { 0 } else { count.allowed };
                 let most = most.max(self.billed.total()).max(billed.total());
-                let likely = ms * u64::from(self.billed.total() + billed.total()) / 2;
                 self.unsettled_ms += (ms * u64::from(most)).saturating_sub(likely);
             }
         } else {
@@ -141,6 +155,18 @@ impl Meter {
         self.counted_at = Some(now);
         self.is_resumed = false;
         self.billed = billed;
+        self.work = count.work;
+    }
+
+    /// How long workers likely were on in a long stretch without a count: those that are still there all
+    /// the time; of those that went each until the jobs that there were had been done and it had
+    /// idled, for nobody submitted any; those that came since the middle.
+    fn likely_ms(&self, ms: u64, after: u32, idle_timeout: DurationMs) -> u64 {
+        let before = self.billed.total();
+        let life = (self.work + idle_timeout).as_millis().min(ms);
+        let (stayed, went) = (before.min(after), before.saturating_sub(after));
+        let came = after.saturating_sub(before);
+        ms * u64::from(stayed) + life * u64::from(went) + ms * u64::from(came) / 2
     }
 
     /// What is to be written, when it is time to.
@@ -202,7 +228,7 @@ impl Meter {
         Billed {
             cold: workers.initializing,
             run,
-            idle: workers.running - run + workers.idle.min(warm.max(count.min)),
+            idle: workers.running - run + workers.idle.min(warm.max(count.min).max(count.standby)),
         }
     }
 }
@@ -226,7 +252,9 @@ mod tests {
             workers,
             busy: workers.running,
             has_jobs: false,
+            work: DurationMs::ZERO,
             min: 0,
+            standby: 0,
             idle_timeout: DurationMs::from_secs(5),
             allowed: 4,
         });
@@ -303,6 +331,38 @@ mod tests {
     }
 
     #[test]
+    fn of_workers_that_went_unseen_each_likely_did_the_jobs_that_there_were() {
+        let mut meter = Meter::default();
+        let mut at = |secs: i64, running: u32, work: u64| {
+            meter.on_count(&Count {
+                now: Timestamp::from_millis(secs * 1_000),
+                workers: counts(0, running, 0),
+                busy: running,
+                has_jobs: running > 0,
+                work: DurationMs::from_secs(work),
+                min: 0,
+                standby: 0,
+                idle_timeout: DurationMs::from_secs(5),
+                allowed: 4,
+            });
+            meter.take(Timestamp::from_millis(secs * 1_000))
+        };
+        let _first = at(0, 0, 0);
+        let _came = at(2, 3, 60);
+        let readings = at(302, 1, 0);
+        let times: Vec<(EntryKind, u64)> = readings
+            .iter()
+            .map(|reading| (reading.kind, reading.worker_time.as_millis() / 1_000))
+            .collect();
+        // One all the time, two for 65 s each; at most four were on all the time.
+        let expected = [
+            (EntryKind::Run, 300 + 2 * 65),
+            (EntryKind::Unsettled, 4 * 300 - 430),
+        ];
+        assert_eq!(times, expected);
+    }
+
+    #[test]
     fn workers_that_are_always_on_cost_while_idle() {
         let mut meter = Meter::default();
         for secs in [0, 30, 60] {
@@ -311,7 +371,9 @@ mod tests {
                 workers: counts(0, 0, 3),
                 busy: 0,
                 has_jobs: false,
+                work: DurationMs::ZERO,
                 min: 1,
+                standby: 0,
                 idle_timeout: DurationMs::from_secs(5),
                 allowed: 1,
             });

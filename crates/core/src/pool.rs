@@ -4,10 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bill::Bill;
+use crate::crash_loop::CrashLoop;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
+use crate::fleet::Fleet;
 use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
 use crate::money::NanoUsd;
+use crate::placement::pool_order::Because;
+use crate::scaler::slots::{SLOTS_MAX, Slots};
 use crate::time::{DurationMs, Timestamp};
 use crate::topology::{PoolKind, PoolSpec, RunPodSpec};
 
@@ -15,7 +20,7 @@ use crate::topology::{PoolKind, PoolSpec, RunPodSpec};
 const KEPT_WARM_SLACK: DurationMs = DurationMs::from_secs(30);
 
 /// A pool as the running core holds it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Pool {
     /// What is durable.
     pub record: PoolRecord,
@@ -27,10 +32,14 @@ pub struct Pool {
     pub outstanding: BTreeSet<AttemptId>,
     /// For a cloud pool: what is known of its workers.
     pub cloud: CloudSide,
+    /// How many jobs at once its workers carry, where that is learned.
+    pub learned: Slots,
+    /// The most slots that were in force while its outstanding submissions were made.
+    pub slots_high: u32,
 }
 
 /// A local pool's place for one worker on one card.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
     /// Who sits there.
     pub worker: Option<WorkerId>,
@@ -43,16 +52,23 @@ pub struct Seat {
 }
 
 /// What is known of a pool's side at RunPod; forgotten at a restart, and asked for again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudSide {
     /// Its workers by state, where known.
     pub workers: Option<CloudWorkerCounts>,
+    /// The same, one by one.
+    pub fleet: Fleet,
     /// Since when its workers only idle and nothing is outstanding.
     pub idle_since: Option<Timestamp>,
     /// Since when workers run or start there while none of our jobs is with RunPod.
     pub astray_since: Option<Timestamp>,
     /// Min and max as last asked for; `None` when it is unknown what holds.
     pub asked: Option<(u32, u32)>,
+    /// Starts that hang were given up: so many workers, and no more until RunPod confirms or so much time
+    /// has passed.
+    pub giving_up: Option<(u32, Timestamp)>,
+    /// How long RunPod was asked to keep an idle worker.
+    pub asked_idle: Option<DurationMs>,
     /// Max as last confirmed; `None` while a change of it is on its way.
     pub confirmed_max: Option<u32>,
     /// Max as last confirmed, whatever is on its way.
@@ -82,11 +98,68 @@ pub struct CloudSide {
     pub unseen: u32,
     /// What its workers cost.
     pub meter: Meter,
+    /// What RunPod's billing records say.
+    pub bill: Bill,
+    /// Its workers' crashes.
+    pub crash_loop: CrashLoop,
+    /// Workers that are on there, as RunPod lists them, though nothing asks for any; and since when.
+    pub standby: Option<(u32, Timestamp)>,
+    /// RunPod changed the limits by itself, and when that was last seen.
+    pub changed: Option<LimitsChanged>,
+    /// Since when jobs of ours are there and no worker lives, by the counts.
+    pub starved_since: Option<Timestamp>,
+    /// It got no workers when it was last asked: others go before it until then.
+    pub dry_until: Timestamp,
+    /// How often that was so in a row.
+    pub dry_times: u32,
+    /// Why it was chosen for what is outstanding.
+    #[serde(with = "crate::change::as_list")]
+    pub chosen: BTreeMap<AttemptId, Because>,
+    /// How long jobs run there.
+    pub pace: Pace,
+}
+
+/// Limits that RunPod changed by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsChanged {
+    /// Min and max as last confirmed.
+    pub asked: (u32, u32),
+    /// Min and max as read.
+    pub seen: (u32, u32),
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How long jobs run in a pool: a mean over the last ones, forgotten at a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    samples: u32,
+    mean_ms: u64,
+}
+
+impl Pace {
+    /// Samples below which nothing is said.
+    const SAMPLES_MIN: u32 = 5;
+    /// A further one weighs so many times less than the mean.
+    const WEIGHT: u64 = 16;
+
+    /// A job ran for so long.
+    pub fn finished(&mut self, length: DurationMs) {
+        self.samples = self.samples.saturating_add(1);
+        let weight = u64::from(self.samples).min(Self::WEIGHT);
+        self.mean_ms = (self.mean_ms.saturating_mul(weight - 1) + length.as_millis()) / weight;
+    }
+
+    /// The mean, once there are enough samples.
+    #[must_use]
+    pub fn mean(self) -> Option<DurationMs> {
+        (self.samples >= Self::SAMPLES_MIN).then(|| DurationMs::from_millis(self.mean_ms))
+    }
 }
 
 /// How many workers RunPod's quota leaves a pool. No call tells it: it is found between what was
 /// refused and what was accepted, and forgotten after a while, for others may have left room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LearnedQuota {
     /// The most that is asked for; 1 or more.
     pub max: u32,
@@ -101,11 +174,13 @@ impl Pool {
     #[must_use]
     pub fn new(record: PoolRecord) -> Self {
         Self {
+            learned: record.learned.as_deref().cloned().unwrap_or_default(),
             record,
             spec: None,
             seats: BTreeMap::new(),
             outstanding: BTreeSet::new(),
             cloud: CloudSide::default(),
+            slots_high: SLOTS_MAX,
         }
     }
 
@@ -183,15 +258,29 @@ impl Pool {
     /// Jobs at once on one worker, at least 1.
     #[must_use]
     pub fn slots(&self) -> u32 {
-        self.spec.as_ref().map_or(1, |spec| spec.slots.max(1))
+        match self.spec.as_ref().map(|spec| spec.slots) {
+            Some(0) => self.learned.now.max(1),
+            Some(slots) => slots,
+            None => 1,
+        }
+    }
+
+    /// Whether its slots are learned.
+    #[must_use]
+    pub fn learns_slots(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.slots == 0)
     }
 
     /// Workers that the outstanding submissions can cause.
     #[must_use]
     pub fn workers_caused(&self) -> u32 {
-        u32::try_from(self.outstanding.len())
-            .unwrap_or(u32::MAX)
-            .div_ceil(self.slots())
+        let jobs = u32::try_from(self.outstanding.len()).unwrap_or(u32::MAX);
+        let caused = jobs.div_ceil(self.slots());
+        if caused > self.record.reserved_workers && self.learns_slots() {
+            // Slots have become fewer since: what was submitted runs on the workers that it was meant for.
+            return caused.min(jobs.div_ceil(self.slots_high.max(1)));
+        }
+        caused
     }
 
     /// The pause after so many failures in a row: 1 s, doubling, at most a minute.
@@ -223,6 +312,12 @@ pub struct PoolRecord {
     /// The workers that cost money then.
     #[serde(default)]
     pub billed: Billed,
+    /// When it was first configured; the epoch for one of an earlier version.
+    #[serde(default)]
+    pub since: Timestamp,
+    /// How many jobs at once its workers carry, where that is learned; as of the last change of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Box<Slots>>,
 }
 
 impl PoolRecord {

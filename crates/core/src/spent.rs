@@ -80,13 +80,14 @@ pub const fn bucket_of(at: Timestamp) -> i64 {
 }
 
 /// The book with the sums of current periods beside it, so that a cap is compared in no time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Spending {
     pub(crate) book: SpentBook,
+    #[serde(with = "crate::change::as_list")]
     sums: BTreeMap<(Option<EndpointId>, Period), Sum>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Sum {
     start: Timestamp,
     end: Timestamp,

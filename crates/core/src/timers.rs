@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{AttemptId, DeviceId, EndpointId, PollId, PoolId, WorkerId};
 use crate::jobs::Slot;
 use crate::time::Timestamp;
 
 /// What to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Timer {
     /// A held job-take must be answered.
     Poll(PollId),
@@ -25,7 +27,7 @@ pub enum Timer {
 }
 
 /// All timers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Timers {
     due: BTreeSet<(Timestamp, Timer)>,
     /// Ends of TTLs by second, in slots: a million jobs have one each, so they are kept small.

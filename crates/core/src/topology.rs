@@ -3,12 +3,18 @@
 //! Comes in whole with [`crate::event::Event::Configured`], at start and at each reload; the core
 //! compares it with what it holds. Keys and names identify; ids are the core's own.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Caps;
 use crate::calendar::Calendar;
 use crate::id::DeviceId;
 use crate::money::{NanoUsd, RatePerHour};
+use crate::region::Region;
+use crate::scaler::cost_aware::Constants;
+use crate::schedule::Schedule;
 use crate::time::DurationMs;
 
 /// Everything that is configured.
@@ -47,11 +53,17 @@ pub struct EndpointSpec {
     pub expected_execution: DurationMs,
     /// Limits over all cloud pools.
     pub limits: Limits,
+    /// A higher min at certain hours.
+    #[serde(default)]
+    pub schedule: Vec<Schedule>,
     /// Caps on its cloud spending, beside those for everything.
     pub caps: Caps,
     /// Which rule says how many cloud workers are wanted.
     pub scaler: ScalerSpec,
-    /// Where its workers come from: local pools first, cloud pools in order of preference.
+    /// Jobs of callers in these regions run in cloud pools of their own region only, or on local cards.
+    #[serde(default)]
+    pub residency: BTreeSet<Region>,
+    /// Where its workers come from: local pools first, then cloud pools as they are listed.
     pub pools: Vec<PoolSpec>,
 }
 
@@ -81,7 +93,127 @@ pub enum ScalerSpec {
     /// The classic: the most `n` with running ≥ n and waiting > n.
     Ladder,
     /// The cheapest way to keep `max_wait` (the default).
-    CostAware,
+    CostAware(Tuning),
+}
+
+impl ScalerSpec {
+    /// The policy's name, as in the configuration.
+    #[must_use]
+    pub const fn policy(&self) -> &'static str {
+        match self {
+            Self::QueueDelay { .. } => "queue_delay",
+            Self::RequestCount { .. } => "request_count",
+            Self::Ladder => "ladder",
+            Self::CostAware(_) => "cost_aware",
+        }
+    }
+}
+
+impl Default for ScalerSpec {
+    fn default() -> Self {
+        Self::CostAware(Tuning::default())
+    }
+}
+
+impl fmt::Display for ScalerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.policy())?;
+        match self {
+            Self::QueueDelay { delay } => write!(f, " (queue_delay {delay})"),
+            Self::RequestCount { per_worker } => write!(f, " (request_count {per_worker})"),
+            Self::Ladder => Ok(()),
+            Self::CostAware(tuning) => write!(f, " ({tuning})"),
+        }
+    }
+}
+
+impl ScalerSpec {
+    /// Whether its constants make sense.
+    ///
+    /// # Errors
+    /// Names the constant, its value and its bounds.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::QueueDelay { .. } | Self::Ladder => Ok(()),
+            Self::RequestCount { per_worker } => {
+                if *per_worker == 0 {
+                    return Err("request_count = 0; expected 1 or more".to_owned());
+                }
+                Ok(())
+            }
+            Self::CostAware(tuning) => {
+                let (share, price) = (tuning.wait_share_milli, tuning.lateness_price_milli);
+                if !(500..=1_000).contains(&share) {
+                    return Err(format!(
+                        "wait_share = {}; expected 0.5 to 1",
+                        in_milli(share)
+                    ));
+                }
+                if !(1_000..=100_000).contains(&price) {
+                    let price = in_milli(price);
+                    return Err(format!("lateness_price = {price}; expected 1 to 100"));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Thousandths as a decimal number.
+fn in_milli(value: u32) -> String {
+    let text = format!("{}.{:03}", value / 1_000, value % 1_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// What a user may change of `cost_aware`; whole numbers, so that a record compares and hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tuning {
+    /// Thousandths of the promise beyond which a job is late, 500 to 1000.
+    pub wait_share_milli: u32,
+    /// Thousandths of a start that a late job costs, 1000 to 100,000.
+    pub lateness_price_milli: u32,
+    /// An idle worker is kept at least this long.
+    pub min_idle: DurationMs,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            wait_share_milli: 1_000,
+            lateness_price_milli: 2_000,
+            min_idle: DurationMs::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "wait_share {}, lateness_price {}, min_idle {}",
+            in_milli(self.wait_share_milli),
+            in_milli(self.lateness_price_milli),
+            self.min_idle
+        )
+    }
+}
+
+impl Tuning {
+    /// The rule's constants under it.
+    #[must_use]
+    pub fn constants(self) -> Constants {
+        let wait_share = f64::from(self.wait_share_milli) / 1_000.0;
+        let default = Constants::default();
+        Constants {
+            wait_share,
+            // A user's share below the strict one is never loosened by it.
+            wait_share_strict: default.wait_share_strict.min(wait_share),
+            lateness_price: f64::from(self.lateness_price_milli) / 1_000.0,
+            min_idle: self.min_idle,
+            ..default
+        }
+    }
 }
 
 /// A source of workers.
@@ -89,7 +221,7 @@ pub enum ScalerSpec {
 pub struct PoolSpec {
     /// Unique within the endpoint, and the identity over reloads.
     pub key: String,
-    /// Jobs at once on one worker.
+    /// Jobs at once on one worker; 0: as many as are learned.
     pub slots: u32,
     /// Where the workers run.
     pub kind: PoolKind,
@@ -125,6 +257,16 @@ pub struct RunPodSpec {
     pub idle_timeout: DurationMs,
     /// How long a worker may take to become ready.
     pub init_timeout: DurationMs,
+    /// The region that it is near to, where configured.
+    #[serde(default)]
+    pub region: Option<Region>,
+    /// The type of its GPUs by RunPod's id, where it has a single one.
+    #[serde(default)]
+    pub gpu: Option<String>,
+    /// Pools of the same number come from one list of GPU types: they are filled in the order of the list,
+    /// whatever they cost.
+    #[serde(default)]
+    pub list: u32,
 }
 
 /// A card of this host.

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, CloudPhase, Place};
+use crate::change::Site;
 use crate::endpoint::Endpoint;
 use crate::event::CloudWorkerCounts;
 use crate::id::{AttemptId, EndpointId, JobId, PoolId};
 use crate::job::{Job, JobState};
 use crate::machine::Core;
+use crate::placement::pool_order::Because;
+use crate::region::Region;
 use crate::time::{DurationMs, Timestamp};
-use crate::topology::Limits;
+use crate::topology::{Limits, ScalerSpec};
 
 /// Where the keys of jobs of low priority begin in a queue ([`Job::queue_key`]).
 const LOW_PRIORITY: u64 = 1 << 63;
@@ -41,6 +44,13 @@ pub struct LiveJob {
     pub webhook: Option<String>,
     /// RunPod has it.
     pub is_cloud: bool,
+    /// Where it stands in its caller's trace.
+    #[serde(default)]
+    pub trace: Option<String>,
+    /// Where its caller is, where known.
+    pub region: Option<Region>,
+    /// Why its cloud pool was chosen; `None` after a restart.
+    pub because: Option<Because>,
 }
 
 /// An endpoint's counts.
@@ -50,6 +60,8 @@ pub struct EndpointCounts {
     pub name: String,
     /// Limits in force.
     pub limits: Option<Limits>,
+    /// The scaling rule in force.
+    pub scaler: ScalerSpec,
     /// Jobs that wait here, or at RunPod.
     pub queued: u64,
     /// Jobs that run.
@@ -92,6 +104,21 @@ impl Core {
             .collect()
     }
 
+    /// An endpoint's jobs that run in the cloud, with their attempts and pools.
+    pub fn cloud_runs(
+        &self,
+        endpoint: EndpointId,
+    ) -> impl Iterator<Item = (&crate::pool::Pool, &Attempt, &Job)> {
+        let pools = self.pools.values();
+        let its = pools.filter(move |pool| pool.record.endpoint == endpoint);
+        its.flat_map(|pool| pool.outstanding.iter().map(move |id| (pool, id)))
+            .filter_map(|(pool, id)| {
+                let attempt = self.attempts.get(id)?;
+                let runs = matches!(attempt.place, Place::Cloud(CloudPhase::Running { .. }));
+                runs.then_some((pool, attempt, self.jobs.get(id.job)?))
+            })
+    }
+
     fn view(&self, job: &Job) -> LiveJob {
         let attempt = match job.state {
             JobState::Queued => None,
@@ -117,6 +144,12 @@ impl Core {
             worker: attempt.and_then(worker_of),
             webhook: job.webhook().map(Into::into),
             is_cloud: attempt.is_some_and(Attempt::is_cloud),
+            trace: job.trace().map(Into::into),
+            region: job.region,
+            because: attempt.and_then(|attempt| {
+                let pool = self.pools.get(&attempt.pool)?;
+                pool.cloud.chosen.get(&attempt.id).copied()
+            }),
         }
     }
 
@@ -128,6 +161,7 @@ impl Core {
         let mut counts = EndpointCounts {
             name: endpoint.record.name.clone(),
             limits: Some(endpoint.limits()),
+            scaler: endpoint.scaler().cloned().unwrap_or_default(),
             queued: endpoint.queue.len() as u64,
             ..EndpointCounts::default()
         };
@@ -250,6 +284,23 @@ impl Core {
         self.attempts.get(&id)
     }
 
+    /// Where a live attempt at RunPod runs, and why there; `None` for one on a card of ours.
+    #[must_use]
+    pub fn site_of(&self, id: AttemptId) -> Option<Site> {
+        let attempt = self
+            .attempts
+            .get(&id)
+            .filter(|attempt| attempt.is_cloud())?;
+        let pool = self.pools.get(&attempt.pool)?;
+        let spec = pool.runpod();
+        let site = Site {
+            gpu: spec.and_then(|spec| spec.gpu.clone()),
+            region: spec.and_then(|spec| spec.region),
+            because: pool.cloud.chosen.get(&id).copied(),
+        };
+        (site != Site::default()).then_some(site)
+    }
+
     /// The cards of this host, as configured.
     pub fn devices(&self) -> impl Iterator<Item = &crate::topology::DeviceSpec> {
         self.devices.values().map(|device| &device.spec)
@@ -261,7 +312,9 @@ impl Core {
     }
 }
 
-fn worker_of(attempt: &Attempt) -> Option<String> {
+/// Who runs an attempt, where that is known.
+#[must_use]
+pub fn worker_of(attempt: &Attempt) -> Option<String> {
     match &attempt.place {
         Place::Local { worker } => Some(worker.to_string()),
         Place::Cloud(CloudPhase::Running { worker, .. }) => worker.clone(),

@@ -266,6 +266,8 @@ mod tests {
             expires_at: Timestamp::from_millis(2_000),
             webhook: Some("https://e.org/".into()),
             terms: None,
+            trace: None,
+            region: None,
         };
         Webhook::of(&ended, 3).unwrap()
     }

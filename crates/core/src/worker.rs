@@ -19,13 +19,14 @@ pub const READY_MAX: DurationMs = DurationMs::from_secs(15 * 60);
 pub const SILENT_MAX: DurationMs = DurationMs::from_secs(180);
 
 /// An incarnation as the running core holds it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Worker {
     /// What is durable.
     pub record: WorkerRecord,
     /// Its held job-take.
     pub poll: Option<PollId>,
     /// The attempts it holds, fenced ones included: each fills a slot.
+    #[serde(with = "crate::change::as_list")]
     pub held: BTreeMap<AttemptId, Held>,
     /// Jobs it was rid of lately that may come back, each with its last word on them.
     pub dropped: Vec<(JobId, Timestamp)>,
@@ -40,7 +41,7 @@ pub struct Worker {
 }
 
 /// What heartbeats say of an attempt that a worker holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// Some heartbeat listed the job.
     pub was_listed: bool,

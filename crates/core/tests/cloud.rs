@@ -7,7 +7,7 @@ use overspill_core::event::{
 };
 use overspill_core::id::AttemptId;
 use overspill_core::time::DurationMs;
-use overspill_core::topology::Limits;
+use overspill_core::topology::{Limits, PoolKind, Topology};
 
 use crate::rig::{Rig, TTS, cloud_pool};
 
@@ -51,6 +51,34 @@ fn idle_cards_leave_the_cloud_alone() {
         )
     };
     assert!(!rig.effects.iter().any(is_cloud), "{:?}", rig.effects);
+}
+
+#[test]
+fn a_pool_that_leads_to_another_endpoint_has_its_limits_set_there() {
+    let (mut rig, _) = queued_in_cloud();
+    let scale = |rig: &mut Rig| {
+        rig.find(|effect| match effect {
+            Effect::CloudScale { min, max, .. } => Some((*min, *max)),
+            _ => None,
+        })
+    };
+    assert_eq!(scale(&mut rig), Some((0, 1)));
+    let pool = cloud_pool();
+    rig.event(Event::CloudScaled { pool, max: 1 });
+    let mut topology = crate::rig::topology(0);
+    let configured = |topology: &Topology| Event::Configured {
+        topology: Box::new(topology.clone()),
+    };
+    rig.event(configured(&topology));
+    rig.secs(2);
+    assert_eq!(scale(&mut rig), None, "the same one has them already");
+    let PoolKind::RunPod(spec) = &mut topology.endpoints[0].pools[1].kind else {
+        panic!("a RunPod pool");
+    };
+    spec.endpoint = "other".into();
+    rig.event(configured(&topology));
+    rig.secs(2);
+    assert_eq!(scale(&mut rig), Some((0, 1)));
 }
 
 #[test]

@@ -1,14 +1,22 @@
 //! Rig tests of the core: events in, changes and effects out.
 #![expect(unreachable_pub, reason = "tests")]
 
+mod billed;
 mod budget;
 mod clients;
 mod cloud;
 mod draining;
+mod fleet;
+mod leaks;
 mod local;
+mod policies;
 mod property;
 mod quota;
+mod regions;
 mod rig;
+mod schedule;
 mod semantics;
+mod slots;
 mod storms;
+mod town;
 mod why;

@@ -1,6 +1,8 @@
 //! A core with a store beside it: after every event the store's snapshot must equal what the core
 //! calls durable, a core restored from it must agree, and every invariant must hold.
 
+use std::collections::BTreeSet;
+
 use overspill_core::budget::Caps;
 use overspill_core::calendar::Calendar;
 use overspill_core::change::{Change, Snapshot};
@@ -31,6 +33,11 @@ pub struct Rig {
 impl Rig {
     /// One endpoint, `local` cards with one slot each, one cloud pool with two slots, max 3.
     pub fn new(local: u32) -> Self {
+        Self::of(topology(local))
+    }
+
+    /// With this configuration.
+    pub fn of(topology: Topology) -> Self {
         let mut rig = Self {
             core: Core::new(),
             store: Snapshot::default(),
@@ -40,7 +47,7 @@ impl Rig {
             next: 0,
         };
         rig.event(Event::Configured {
-            topology: Box::new(topology(local)),
+            topology: Box::new(topology),
         });
         rig.event(Event::WorkersAlive {
             workers: Vec::new(),
@@ -74,10 +81,15 @@ impl Rig {
 
     /// Throws the core away and restores it, as the engine does after a failed commit or a crash.
     pub fn restart(&mut self, local: u32, alive: Vec<WorkerId>) {
+        self.restart_as(topology(local), alive);
+    }
+
+    /// The same, with this configuration.
+    pub fn restart_as(&mut self, topology: Topology, alive: Vec<WorkerId>) {
         self.core = Core::restore(self.store.clone(), self.now);
         self.effects.clear();
         self.event(Event::Configured {
-            topology: Box::new(topology(local)),
+            topology: Box::new(topology),
         });
         self.event(Event::WorkersAlive { workers: alive });
         let mut out = Out::default();
@@ -233,8 +245,10 @@ pub fn new_job(id: JobId) -> NewJob {
         low_priority: false,
         webhook: None,
         class: 0,
+        region: None,
         extras: None,
         idempotency: None,
+        trace: None,
     }
 }
 
@@ -268,6 +282,9 @@ pub fn topology(local: u32) -> Topology {
             manage: true,
             idle_timeout: DurationMs::from_secs(5),
             init_timeout: DurationMs::from_secs(420),
+            region: None,
+            gpu: None,
+            list: 0,
         }),
     };
     Topology {
@@ -281,9 +298,11 @@ pub fn topology(local: u32) -> Topology {
             expected_execution: DurationMs::from_secs(30),
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
+            schedule: Vec::new(),
             scaler: ScalerSpec::QueueDelay {
                 delay: DurationMs::ZERO,
             },
+            residency: BTreeSet::new(),
             pools: vec![command, runpod],
         }],
         devices,

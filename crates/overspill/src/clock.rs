@@ -4,9 +4,11 @@
 //! runs changes nothing here: no deadline comes early or late by it. It is noticed, though
 //! ([`StepWatch`]), and what speaks to others about the time of day asks [`wall`].
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overspill_core::time::Timestamp;
+// The monotonic clock; a test may steer it, and a release binary has nothing to steer it with.
+use tokio::time::Instant;
 
 /// A wall clock that differs from the server's by more than this was set.
 const STEP_MS: i64 = 5_000;
@@ -32,6 +34,15 @@ impl ServerClock {
     pub fn start() -> Self {
         Self {
             wall_at_start: wall(),
+            start: Instant::now(),
+        }
+    }
+
+    /// Starts from a wall clock of the test's own.
+    #[cfg(test)]
+    pub(crate) fn starting_at(wall_at_start: Timestamp) -> Self {
+        Self {
+            wall_at_start,
             start: Instant::now(),
         }
     }

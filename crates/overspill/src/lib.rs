@@ -2,19 +2,26 @@
 //! itself. `main.rs` only parses, configures and dispatches.
 
 pub mod auth;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dashboard;
 pub mod demo;
 pub mod doctor;
+pub mod drill;
 pub mod engine;
 pub mod gateway;
 pub mod gpu;
 pub mod keeper;
+pub mod kept;
+pub mod otel;
 pub mod pool;
 pub mod reference;
+pub mod region;
 pub mod serving;
+#[cfg(test)]
+mod storms;
 pub mod telemetry;
 pub mod topology;
 pub mod tui;

@@ -1,6 +1,7 @@
 //! Logs: to standard error, filtered by `OVERSPILL_LOG` (default `info` for this program).
 //!
-//! Payloads and keys are never logged. Nobody waits for a log (F42): lines go into a queue of a bounded
+//! `OVERSPILL_LOG_FORMAT=json` makes each line an object (`timestamp`, `level`, `message`, and the fields of what
+//! happened, `trace_id` among them). Payloads and keys are never logged. Nobody waits for a log (F42): lines go into a queue of a bounded
 //! length, which a thread of its own writes (the keeper has no threads, and writes what fits in at once). Where standard error is closed, full or not read, lines are
 //! lost and counted, and nothing else happens.
 
@@ -16,8 +17,13 @@ use nix::sys::signal::SigSet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::clock;
+
 /// The variable that filters logs, in the words of `tracing_subscriber::EnvFilter`.
 pub const LOG_VARIABLE: &str = "OVERSPILL_LOG";
+
+/// The variable that says how lines are written: `text` or `json`.
+pub const LOG_FORMAT_VARIABLE: &str = "OVERSPILL_LOG_FORMAT";
 
 /// Lines that wait to be written at most; more are lost.
 const LINES_MAX: usize = 4_096;
@@ -44,23 +50,71 @@ pub fn start_without_thread(default: &str) {
     subscribe(default);
 }
 
+/// How lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// As the variable has it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The format that the environment asks for; for people, where it asks for none that there is.
+fn format() -> LogFormat {
+    static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+    *FORMAT.get_or_init(|| match std::env::var(LOG_FORMAT_VARIABLE) {
+        Ok(word) if word.eq_ignore_ascii_case("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    })
+}
+
 fn subscribe(default: &str) {
     let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| default.to_owned());
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
     let is_terminal = io::stderr().is_terminal();
-    let _ = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Queue)
         // It would print its own failures to standard error, and panic where that fails too.
         .log_internal_errors(false)
-        .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .try_init();
+        .with_target(false);
+    let _ = match format() {
+        LogFormat::Text => lines
+            .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none())
+            .try_init(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init(),
+    };
 }
 
 /// A line for people on standard error, in its turn among the log's.
 pub fn say(line: &str) {
-    put(format!("{line}\n").into_bytes());
+    let text = match format() {
+        LogFormat::Text => format!("{line}\n"),
+        LogFormat::Json => {
+            let now = jiff::Timestamp::from_millisecond(clock::wall().as_millis());
+            let now = now.unwrap_or_default().to_string();
+            let line = serde_json::json!({"timestamp": now, "level": "INFO", "message": line});
+            format!("{line}\n")
+        }
+    };
+    put(text.into_bytes());
 }
 
 /// Waits until everything so far is written, but not for long; before a process ends by itself.

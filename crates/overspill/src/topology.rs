@@ -16,9 +16,13 @@ use overspill_core::topology::{
 };
 
 use crate::config::{
-    CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, known,
+    CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, RegionNames,
+    Schedule, known,
 };
 use crate::gpu::{Gpu, SelectedDevice, select};
+use crate::kept::desired::{is_kept, pool_key};
+use crate::kept::name::purpose;
+use crate::kept::record::Record;
 
 /// How long a fenced attempt may go on before its worker is stopped.
 const CANCEL_GRACE: DurationMs = DurationMs::from_secs(5);
@@ -37,6 +41,8 @@ pub struct Installation {
     pub commands: Vec<CommandPool>,
     /// Sentences for the log: devices that are not there, prices that nobody knows.
     pub warnings: Vec<String>,
+    /// Counts those that were in force in one process.
+    pub number: u64,
 }
 
 /// A local pool whose workers are processes of ours.
@@ -58,15 +64,16 @@ pub struct CommandPool {
     pub devices: Vec<DeviceId>,
 }
 
-/// Lays a configuration over the GPUs of this machine.
+/// Lays a configuration over the GPUs of this machine and the endpoints that are kept at RunPod. One
+/// that is not made yet is left out, with a warning.
 #[must_use]
-pub fn install(loaded: &Loaded, gpus: &[Gpu]) -> Installation {
+pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
     let config = &loaded.config;
     let mut installation = Installation::default();
     let endpoints = config
         .endpoint
         .iter()
-        .map(|e| installation.endpoint(e, loaded, gpus))
+        .map(|e| installation.endpoint(e, loaded, gpus, kept))
         .collect();
     installation.topology = Topology {
         endpoints,
@@ -88,14 +95,30 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu]) -> Installation {
 }
 
 impl Installation {
-    fn endpoint(&mut self, endpoint: &Endpoint, loaded: &Loaded, gpus: &[Gpu]) -> EndpointSpec {
+    fn endpoint(
+        &mut self,
+        endpoint: &Endpoint,
+        loaded: &Loaded,
+        gpus: &[Gpu],
+        kept: &Record,
+    ) -> EndpointSpec {
         let mut pools = Vec::new();
         for pool in &endpoint.local {
             pools.extend(self.local(endpoint, pool, loaded, gpus));
         }
-        for pool in &endpoint.cloud {
-            pools.extend(self.cloud(endpoint, pool));
+        for (list, pool) in (0..).zip(&endpoint.cloud) {
+            if is_kept(pool) {
+                pools.extend(self.kept(endpoint, pool, list, kept));
+            } else {
+                pools.extend(self.cloud(endpoint, pool, list));
+            }
         }
+        let residency = endpoint.residency.as_ref();
+        let general = loaded
+            .config
+            .regions
+            .as_ref()
+            .map(|regions| &regions.residency);
         EndpointSpec {
             name: endpoint.name.clone(),
             execution_timeout: endpoint.execution_timeout,
@@ -113,7 +136,16 @@ impl Installation {
                 per_day: endpoint.budget.per_day,
                 per_month: endpoint.budget.per_month,
             },
+            schedule: endpoint
+                .schedule
+                .iter()
+                .map(|s| schedule(s, loaded))
+                .collect(),
             scaler: scaler(endpoint),
+            residency: residency
+                .or(general)
+                .map(RegionNames::regions)
+                .unwrap_or_default(),
             pools,
         }
     }
@@ -155,18 +187,55 @@ impl Installation {
         })
     }
 
-    fn cloud(&mut self, endpoint: &Endpoint, pool: &CloudPool) -> Option<PoolSpec> {
+    fn cloud(&mut self, endpoint: &Endpoint, pool: &CloudPool, list: u32) -> Option<PoolSpec> {
         if pool.provider != Provider::Runpod {
             return None;
         }
         let id = pool.id.clone()?;
-        let price = price(pool);
+        let types = &pool.gpu.0;
+        Some(self.runpod(endpoint, pool, list, pool.name.clone(), id, types))
+    }
+
+    /// One pool for each type of GPU, in the order of the list: RunPod has an endpoint for each.
+    fn kept(
+        &mut self,
+        endpoint: &Endpoint,
+        pool: &CloudPool,
+        list: u32,
+        kept: &Record,
+    ) -> Vec<PoolSpec> {
+        let mut pools = Vec::new();
+        for gpu in &pool.gpu.0 {
+            let key = pool_key(&pool.name, gpu);
+            let purpose = purpose(&endpoint.name, &pool.name, gpu);
+            let Some(id) = kept.id_of(&purpose) else {
+                let warning = "its endpoint is not made at RunPod yet; `serve` makes it, and so does \
+                               `overspill apply`";
+                self.warn(endpoint, &key, warning);
+                continue;
+            };
+            let types = std::slice::from_ref(gpu);
+            pools.push(self.runpod(endpoint, pool, list, key, id.to_owned(), types));
+        }
+        pools
+    }
+
+    fn runpod(
+        &mut self,
+        endpoint: &Endpoint,
+        pool: &CloudPool,
+        list: u32,
+        key: String,
+        id: String,
+        types: &[String],
+    ) -> PoolSpec {
+        let price = price(pool, types);
         if price.is_none() {
             let warning = "its price is not known, so nothing is sent there; give `price` or `gpu`";
-            self.warn(endpoint, &pool.name, warning);
+            self.warn(endpoint, &key, warning);
         }
-        Some(PoolSpec {
-            key: pool.name.clone(),
+        PoolSpec {
+            key,
             slots: pool.slots.initial(),
             kind: PoolKind::RunPod(RunPodSpec {
                 endpoint: id,
@@ -175,8 +244,11 @@ impl Installation {
                 manage: pool.manage() != Manage::Nothing,
                 idle_timeout: endpoint.workers.idle_timeout,
                 init_timeout: INIT_TIMEOUT,
+                region: pool.region.as_deref().and_then(|name| name.parse().ok()),
+                gpu: single_gpu(types),
+                list,
             }),
-        })
+        }
     }
 
     /// The id of a device; pools that share a card share it.
@@ -207,10 +279,23 @@ fn device_spec(id: DeviceId, device: &SelectedDevice) -> DeviceSpec {
     }
 }
 
+fn schedule(schedule: &Schedule, loaded: &Loaded) -> overspill_core::schedule::Schedule {
+    let zone = schedule.time_zone.as_ref();
+    let (from, to) = schedule.minutes();
+    overspill_core::schedule::Schedule {
+        days: schedule.days(),
+        from,
+        to,
+        min: schedule.min,
+        lead: schedule.lead,
+        calendar: zone.unwrap_or(&loaded.config.budget.time_zone).calendar(),
+    }
+}
+
 fn scaler(endpoint: &Endpoint) -> ScalerSpec {
     let scaler = &endpoint.scaler;
     match scaler.policy {
-        Policy::CostAware => ScalerSpec::CostAware,
+        Policy::CostAware => ScalerSpec::CostAware(scaler.tuning()),
         Policy::QueueDelay => ScalerSpec::QueueDelay {
             delay: scaler.queue_delay(),
         },
@@ -221,19 +306,24 @@ fn scaler(endpoint: &Endpoint) -> ScalerSpec {
     }
 }
 
-/// The price of one worker: as configured, else that of the dearest type it may get. One type
+/// RunPod's id of the only type that a pool's workers may get, or the name given where that is unknown.
+fn single_gpu(types: &[String]) -> Option<String> {
+    let [name] = types else {
+        return None;
+    };
+    Some(known::gpu(name).map_or_else(|| name.clone(), |known| known.id.to_owned()))
+}
+
+/// The price of one worker: as configured, else that of the dearest of the types it may get. One type
 /// without a price leaves the whole unknown.
-fn price(pool: &CloudPool) -> Option<RatePerHour> {
+fn price(pool: &CloudPool, types: &[String]) -> Option<RatePerHour> {
     if pool.price.is_some() {
         return pool.price;
     }
-    let prices: Option<Vec<RatePerHour>> = pool
-        .gpu
-        .0
-        .iter()
-        .map(|name| known::gpu(name)?.price())
-        .collect();
-    prices?.into_iter().max()
+    let prices: Option<Vec<RatePerHour>> =
+        types.iter().map(|name| known::gpu(name)?.price()).collect();
+    let dearest = prices?.into_iter().max()?;
+    Some(RatePerHour::new(dearest.per_hour().times(pool.gpu_count())))
 }
 
 #[cfg(test)]
@@ -273,7 +363,7 @@ mod tests {
     #[test]
     fn the_example_becomes_what_is_active_of_it() {
         let example = loaded(include_str!("../../../overspill.example.toml"));
-        let installation = install(&example, &[card(0, "a"), card(1, "b")]);
+        let installation = install(&example, &[card(0, "a"), card(1, "b")], &Record::default());
         let topology = &installation.topology;
         let keys: Vec<Vec<&str>> = topology
             .endpoints
@@ -302,23 +392,67 @@ mod tests {
         assert!(spec.manage);
         assert_eq!(topology.devices.len(), 2);
         assert_eq!(installation.commands[0].dir, Path::new("/base"));
+        assert_eq!(installation.warnings.len(), 3, "three are not made yet");
         assert!(
-            installation.warnings.is_empty(),
+            installation.warnings[0]
+                .contains("endpoint sdxl, pool cloud-1-rtx-4090: its endpoint is"),
             "{:?}",
             installation.warnings
         );
     }
 
     #[test]
+    fn kept_endpoints_are_a_pool_for_each_type_in_order_with_its_own_price() {
+        let example = loaded(include_str!("../../../overspill.example.toml"));
+        let mut kept = Record::default();
+        for (gpu, id) in [("A40", "e40"), ("RTX 4090", "e4090")] {
+            kept.found(&purpose("sdxl", "cloud-1", gpu), id);
+        }
+        let installation = install(&example, &[], &kept);
+        let pools = installation.topology.endpoints[1].pools.iter();
+        let pools: Vec<(&str, &str, String)> = pools
+            .map(|pool| {
+                let PoolKind::RunPod(spec) = &pool.kind else {
+                    panic!("a RunPod pool");
+                };
+                let price = spec.price.unwrap().per_hour().to_usd(3);
+                assert!(spec.manage);
+                (pool.key.as_str(), spec.endpoint.as_str(), price)
+            })
+            .collect();
+        assert_eq!(
+            pools,
+            [
+                ("cloud-1-rtx-4090", "e4090", "1.116".to_owned()),
+                ("cloud-1-a40", "e40", "1.224".to_owned())
+            ],
+            "what is not made yet is left out"
+        );
+    }
+
+    #[test]
+    fn several_gpus_cost_several_times_as_much() {
+        let text = "[runpod]\n[[endpoint]]\nname = \"a\"\n[[endpoint.cloud]]\n\
+            provider = \"runpod\"\nimage = \"i\"\ngpu = \"A40\"\ngpu_count = 2\n";
+        let mut kept = Record::default();
+        kept.found(&purpose("a", "cloud-1", "A40"), "e");
+        let installation = install(&loaded(text), &[], &kept);
+        let PoolKind::RunPod(spec) = &installation.topology.endpoints[0].pools[0].kind else {
+            panic!("a RunPod pool");
+        };
+        assert_eq!(spec.price.unwrap().per_hour().to_usd(3), "2.448");
+    }
+
+    #[test]
     fn pools_share_devices_and_nominal_ones_have_no_memory() {
         let pool = "[[endpoint.local]]\ncommand = [\"w\"]\ndevices = 2\n";
         let text = format!("[[endpoint]]\nname = \"a\"\n{pool}[[endpoint]]\nname = \"b\"\n{pool}");
-        let installation = install(&loaded(&text), &[]);
+        let installation = install(&loaded(&text), &[], &Record::default());
         let devices = &installation.topology.devices;
         assert_eq!(devices.len(), 2);
         assert_eq!((devices[1].id, devices[1].memory_bytes), (DeviceId(1), 0));
         assert_eq!(installation.commands.len(), 2);
-        let real = install(&loaded(&text), &[card(0, "a")]);
+        let real = install(&loaded(&text), &[card(0, "a")], &Record::default());
         assert_eq!(real.commands[0].devices, [DeviceId(0)]);
         assert_eq!(real.warnings.len(), 2);
         assert_eq!(
@@ -341,7 +475,7 @@ mod tests {
             ("gpu = [\"RTX 3090\", \"RTX 5090\"]", None),
             ("gpu = \"RTX 5090\"\nprice = \"$0.9/h\"", Some("0.900")),
         ] {
-            let installation = install(&loaded(&pool(gpu)), &[]);
+            let installation = install(&loaded(&pool(gpu)), &[], &Record::default());
             let PoolKind::RunPod(spec) = &installation.topology.endpoints[0].pools[0].kind else {
                 panic!("a RunPod pool");
             };

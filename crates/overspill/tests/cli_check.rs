@@ -33,6 +33,21 @@ fn what_this_machine_lacks_is_said_beside_the_result() {
 }
 
 #[test]
+fn a_worker_program_that_is_not_there_is_said() {
+    let machine = Machine::new();
+    let pool = |command: &str| format!("[[endpoint.local]]\ndevices = 1\ncommand = [{command}]\n");
+    let (one, other) = (pool("\"no-such-python\", \"handler.py\""), pool("\"sh\""));
+    let text = format!("[[endpoint]]\nname = \"a\"\n{one}{other}");
+    machine.write("overspill.toml", &text);
+    let ran = machine.run(&["check"]);
+    // It may be meant for another machine.
+    assert_eq!(ran.code, 0, "{ran}");
+    let said = "endpoint a, pool local-1: no worker can be started: there is no program \"no-such-python\"";
+    assert!(ran.stderr.contains(said), "{ran}");
+    assert!(!ran.stderr.contains("local-2"), "{ran}");
+}
+
+#[test]
 fn the_example_is_refused_where_variables_must_be_set() {
     let machine = Machine::new().with("RUNPOD_API_KEY", "");
     machine.write("overspill.toml", &example());

@@ -20,7 +20,9 @@ mod contract;
 mod data_plane_contract;
 #[path = "../../emulator/tests/emulator/document.rs"]
 mod document;
+mod journal;
 mod keeper;
+mod kept;
 mod management_document;
 mod reference;
 mod serving;

@@ -9,18 +9,23 @@ use overspill_core::event::Event;
 use overspill_core::id::WorkerId;
 use overspill_core::invariants;
 use overspill_core::machine::Core;
+use overspill_core::time::Timestamp;
 use overspill_core::topology::Topology;
 
 use crate::faults::Fault;
+use crate::journal::{Batch, Cause, Reader, State, Step, Writer, verify};
 use crate::scene::{Action, Scene};
 use crate::store::Store;
 
 /// Events in one batch at most.
 const BATCH_MAX: usize = 64;
+/// A journal goes on in another file after so many batches.
+const TURNED_AFTER: u32 = 256;
 
 /// What stands between a batch and its effects.
 struct Pending {
     events: Vec<Event>,
+    steps: Vec<Step>,
     changes: Vec<Change>,
     effects: Vec<Effect>,
     is_boot: bool,
@@ -44,6 +49,16 @@ pub(crate) struct Driver {
     pending: Option<Pending>,
     /// Broken invariants, in words.
     pub(crate) violations: Vec<String>,
+    /// What a server with a journal would have written, if this one has one.
+    journal: Option<Journal>,
+}
+
+/// A journal in memory.
+struct Journal {
+    writer: Writer,
+    file: Vec<u8>,
+    /// Batches since the file was turned last.
+    batches: u32,
 }
 
 impl Driver {
@@ -54,6 +69,43 @@ impl Driver {
             topology,
             pending: None,
             violations: Vec::new(),
+            journal: None,
+        }
+    }
+
+    /// Writes a journal from here on, which must come out as the run did at the end.
+    pub(crate) fn keep_journal(&mut self) {
+        self.journal = Some(Journal {
+            writer: Writer::new("storm".to_owned(), "storm".to_owned()),
+            file: Vec::new(),
+            batches: 0,
+        });
+    }
+
+    /// Replays the journal, if there is one; what differs is a violation.
+    pub(crate) fn replay(&mut self) {
+        let Some(mut journal) = self.journal.take() else {
+            return;
+        };
+        journal
+            .file
+            .extend(journal.writer.take().unwrap_or_default());
+        let report = verify(Reader::new(&journal.file), &mut ());
+        if let Some(first) = &report.difference {
+            self.violations
+                .push(format!("the journal comes out otherwise: {first:?}"));
+        }
+        if !report.holds() || !report.is_complete() || report.torn > 0 {
+            let damage = &report.damage;
+            self.violations
+                .push(format!("the journal is not whole: {damage:?}"));
+        }
+    }
+
+    fn begin_segment(&mut self, at: Timestamp, cause: Cause, state: impl FnOnce(&Core) -> State) {
+        if let Some(journal) = &mut self.journal {
+            journal.writer.begin(at, cause, state(&self.core));
+            journal.batches = 0;
         }
     }
 
@@ -89,14 +141,28 @@ impl Driver {
         if events.is_empty() {
             events.push(Event::TimePassed);
         }
+        if self
+            .journal
+            .as_ref()
+            .is_some_and(|j| j.batches >= TURNED_AFTER)
+        {
+            let running = |core: &Core| State::Running(Box::new(core.clone()));
+            self.begin_segment(self.core.now(), Cause::Rotation, running);
+        }
         self.handle(scene, events, Out::default(), false);
     }
 
     fn handle(&mut self, scene: &mut Scene, events: Vec<Event>, mut out: Out, is_boot: bool) {
+        let mut steps = Vec::new();
         for event in &events {
             scene.trace.note(scene.now, "event", event);
             self.core.handle(scene.now, event.clone(), &mut out);
             self.check(scene);
+            steps.push(Step {
+                event: Some(event.clone()),
+                changes: out.changes.len(),
+                effects: out.effects.len(),
+            });
             if let Event::Configured { topology } = event {
                 self.topology = (**topology).clone();
             }
@@ -104,6 +170,11 @@ impl Driver {
         if is_boot {
             self.core.resume(&mut out);
             self.check(scene);
+            steps.push(Step {
+                event: None,
+                changes: out.changes.len(),
+                effects: out.effects.len(),
+            });
         }
         for change in &out.changes {
             scene.trace.note(scene.now, "change", change);
@@ -115,6 +186,7 @@ impl Driver {
         };
         self.pending = Some(Pending {
             events,
+            steps,
             changes: out.changes,
             effects: out.effects,
             is_boot,
@@ -163,6 +235,20 @@ impl Driver {
         if writes && scene.strikes(Fault::CrashAfterCommit) {
             return Some(Committed::Crash);
         }
+        if let Some(journal) = &mut self.journal {
+            journal.writer.batch(&Batch {
+                at: self.core.now(),
+                steps: pending.steps,
+                changes: pending.changes,
+                effects: pending.effects.clone(),
+            });
+            journal.batches += 1;
+            if journal.writer.is_due() {
+                journal
+                    .file
+                    .extend(journal.writer.take().unwrap_or_default());
+            }
+        }
         Some(Committed::Yes(pending.effects))
     }
 
@@ -186,6 +272,8 @@ impl Driver {
 
     /// The core as the store has it: at start, and after a failed commit. `again` is fed in after.
     pub(crate) fn restore(&mut self, scene: &mut Scene, alive: Vec<WorkerId>, again: Vec<Event>) {
+        let stored = self.store.live.clone();
+        self.begin_segment(scene.now, Cause::Restore, |_| State::Stored(stored));
         self.core = Core::restore(self.store.live.clone(), scene.now);
         if self.core.durable() != self.store.live {
             let now = scene.now;

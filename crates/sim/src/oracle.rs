@@ -95,15 +95,22 @@ impl Oracle {
         now: Timestamp,
         attempt: AttemptId,
         cloud_job: String,
-        is_over: impl Fn(&str) -> bool,
+        mut is_over: impl FnMut(&str) -> bool,
     ) {
-        let twins = self.accepted.iter().filter(|(other, cloud_job)| {
-            other.job == attempt.job
-                && other.generation == attempt.generation
-                && !self.ambiguous.contains(other)
-                && !is_over(cloud_job)
-        });
-        for (other, _) in twins {
+        let first = AttemptId {
+            generation: 0,
+            number: 0,
+            ..attempt
+        };
+        let of_job = self.accepted.range(first..);
+        let of_job = of_job.take_while(|(other, _)| other.job == attempt.job);
+        for (other, cloud_job) in of_job {
+            if other.generation != attempt.generation
+                || self.ambiguous.contains(other)
+                || is_over(cloud_job)
+            {
+                continue;
+            }
             self.violations.push(format!(
                 "{now}: {attempt} was submitted while RunPod still had {other}"
             ));

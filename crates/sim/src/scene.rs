@@ -109,6 +109,9 @@ pub(crate) enum Cloud {
         process: u64,
         pool: PoolId,
     },
+    Bill {
+        process: u64,
+    },
     Misfortune,
 }
 
@@ -234,6 +237,7 @@ impl Scene {
         let id = RequestId(self.number());
         match &mut event {
             Event::LimitsSet { request, .. }
+            | Event::ScalerSet { request, .. }
             | Event::Submitted { request, .. }
             | Event::CancelAsked { request, .. }
             | Event::PurgeAsked { request, .. }

@@ -54,7 +54,7 @@ pub fn shrink(failed: &Outcome, weather: &Weather, keep: usize) -> Shrunk {
         }
     }
     Shrunk {
-        outcome: storm::run(search.seed, &search.best, keep),
+        outcome: storm::run(search.seed, &search.best, keep, true),
         weather: search.best,
         runs: search.runs,
     }
@@ -69,7 +69,7 @@ impl Search {
             return false;
         }
         self.runs += 1;
-        let fails = kind(&storm::run(self.seed, &weather, 0)) == self.kind;
+        let fails = kind(&storm::run(self.seed, &weather, 0, true)) == self.kind;
         if fails {
             self.best = weather;
         }

@@ -61,8 +61,9 @@ enum Phase {
     Lull { billed: u64 },
 }
 
-/// Runs one seed and keeps the last `keep` lines of its trace.
-pub(crate) fn run(seed: u64, weather: &Weather, keep: usize) -> Outcome {
+/// Runs one seed and keeps the last `keep` lines of its trace. With `journals`, its journal must come out
+/// as the run did.
+pub(crate) fn run(seed: u64, weather: &Weather, keep: usize, journals: bool) -> Outcome {
     let faults = Faults::new(seed, weather);
     let names = faults.names();
     let mut scene = Scene::new(seed, faults, keep);
@@ -84,7 +85,11 @@ pub(crate) fn run(seed: u64, weather: &Weather, keep: usize) -> Outcome {
         longest,
         ..Storm::still(scene, load, cloud)
     };
+    if journals {
+        storm.driver.keep_journal();
+    }
     storm.weather();
+    storm.driver.replay();
     let mut violations = std::mem::take(&mut storm.oracle.violations);
     violations.extend(storm.driver.violations);
     let lasted = storm.scene.now;
@@ -400,6 +405,7 @@ impl Storm {
             match &event {
                 Event::Submitted { request, .. }
                 | Event::RetryAsked { request, .. }
+                | Event::ScalerSet { request, .. }
                 | Event::LimitsSet { request, .. } => {
                     self.scene.askers.remove(request);
                 }
@@ -430,7 +436,19 @@ impl Storm {
         CloudWorld::look(&mut self.scene, pools.into_iter());
     }
 
-    fn crash(&mut self) {
+    /// Whether all jobs came and are done, here and at RunPod, and no worker is on there.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let live = &self.driver.store.live;
+        self.scene.faults.is_calm()
+            && self.scene.is_up
+            && !self.scene.is_frozen()
+            && live.jobs.is_empty()
+            && live.attempts.is_empty()
+            && self.host.is_quiet()
+            && self.cloud.spent(&self.scene).0 == 0
+    }
+
+    pub(crate) fn crash(&mut self) {
         let scene = &mut self.scene;
         self.driver.crash(scene);
         // What RunPod answered may have died with the process.
@@ -491,6 +509,7 @@ impl Storm {
             | Effect::CloudWatch { .. }
             | Effect::CloudCancel { .. }
             | Effect::CloudTtl { .. }
+            | Effect::CloudIdle { .. }
             | Effect::CloudScale { .. } => {
                 let wrong = self.cloud.carry_out(scene, &self.driver.store, effect);
                 self.oracle.violations.extend(wrong);

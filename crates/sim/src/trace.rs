@@ -15,7 +15,8 @@ pub(crate) struct Trace {
     count: u64,
 }
 
-struct Into<'a>(&'a mut Sha256);
+/// Bytes into a hash.
+pub(crate) struct Into<'a>(pub(crate) &'a mut Sha256);
 
 impl io::Write for Into<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

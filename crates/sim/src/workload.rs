@@ -1,6 +1,6 @@
 //! What clients do: submit in waves, cancel, retry, purge, change limits and the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use overspill_core::budget::Caps;
 use overspill_core::calendar::Calendar;
@@ -8,9 +8,10 @@ use overspill_core::change::FinalState;
 use overspill_core::event::{Event, NewJob, PayloadRef};
 use overspill_core::id::{DeviceId, EndpointId, JobId, RequestId};
 use overspill_core::money::{NanoUsd, RatePerHour};
+use overspill_core::region::Region;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::{
-    DeviceSpec, EndpointSpec, Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec, Topology,
+    DeviceSpec, EndpointSpec, Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec, Topology, Tuning,
 };
 use rand::RngExt;
 
@@ -44,6 +45,36 @@ pub(crate) struct Workload {
     /// Start-up times of cloud workers, where the clients depend on them.
     pub(crate) cold_start: Option<MsRange>,
     base: Topology,
+}
+
+/// The region that jobs of some endpoints must not leave; the first cloud pool of each is there.
+const HOME: &str = "eu";
+
+fn region(name: &str) -> Region {
+    name.parse().expect("a region's name")
+}
+
+/// Where a job's caller is: known of two in three.
+fn region_of(job: JobId) -> Option<Region> {
+    match job.uuid() % 3 {
+        0 => Some(region(HOME)),
+        1 => Some(region("us")),
+        _ => None,
+    }
+}
+
+/// Every second endpoint keeps the jobs of one region there.
+fn residency(endpoint: u32) -> BTreeSet<Region> {
+    let stays = endpoint % 2 == 1;
+    stays.then(|| region(HOME)).into_iter().collect()
+}
+
+/// Whether a job of the endpoint behind `cloud_endpoint` (`cloud`, its number, the pool's number) may be there.
+pub(crate) fn may_be_at(job: JobId, cloud_endpoint: &str) -> bool {
+    let mut digits = cloud_endpoint.chars().filter_map(|c| c.to_digit(10));
+    let (endpoint, pool) = (digits.next().unwrap_or(0), digits.next().unwrap_or(0));
+    let stays = region_of(job).is_some_and(|region| residency(endpoint).contains(&region));
+    !stays || pool == 0
 }
 
 impl Workload {
@@ -102,6 +133,32 @@ impl Workload {
                     spec.init_timeout = DurationMs::from_secs(30);
                 }
             }
+        }
+        load
+    }
+
+    /// Clients with work for hours: so many jobs in waves, most of them for the cloud, with all that
+    /// clients do beside submitting.
+    pub(crate) fn steady(scene: &mut Scene, jobs: u32) -> Self {
+        let rng = &mut scene.rng;
+        let mut load = Self {
+            slots: if rng.random_bool(0.3) { 2 } else { 1 },
+            plans: BTreeMap::new(),
+            jobs_max: u32::MAX,
+            left: jobs,
+            is_calm: false,
+            pause_ms: rng.random_range(20_000..60_000),
+            wave_max: 12,
+            longest_ms: rng.random_range(20_000..90_000),
+            endpoints: rng.random_range(1..=2),
+            cards: rng.random_range(0..=1),
+            cold_start: Some(MsRange::new(1_000, 20_000)),
+            base: Topology::default(),
+        };
+        load.base = load.first_topology(scene);
+        load.base.account_workers_max = None;
+        for endpoint in &mut load.base.endpoints {
+            endpoint.limits.max = scene.rng.random_range(8..=16);
         }
         load
     }
@@ -216,8 +273,10 @@ impl Workload {
             low_priority: is_low,
             webhook: webhook(id),
             class: rng.random_range(0..3),
+            region: region_of(id),
             extras: None,
             idempotency: None,
+            trace: None,
         };
         self.plans.insert(id, plan);
         scene.arrive(
@@ -259,8 +318,10 @@ impl Workload {
                     low_priority: false,
                     webhook: webhook(id),
                     class: 0,
+                    region: region_of(id),
                     extras: None,
                     idempotency: None,
+                    trace: None,
                 };
                 scene.arrive(
                     Event::RetryAsked {
@@ -329,7 +390,7 @@ impl Workload {
                 },
                 1 => ScalerSpec::RequestCount { per_worker: 2 },
                 2 => ScalerSpec::Ladder,
-                _ => ScalerSpec::CostAware,
+                _ => ScalerSpec::CostAware(Tuning::default()),
             };
             let command = PoolSpec {
                 key: "local".into(),
@@ -352,6 +413,9 @@ impl Workload {
                         manage: true,
                         idle_timeout: DurationMs::from_secs(5),
                         init_timeout: DurationMs::from_secs(420),
+                        region: Some(region(if cloud == 0 { HOME } else { "us" })),
+                        gpu: None,
+                        list: cloud,
                     }),
                 });
             }
@@ -368,7 +432,9 @@ impl Workload {
                     min: 0,
                     max: scene.rng.random_range(1..5),
                 },
+                schedule: Vec::new(),
                 scaler,
+                residency: residency(index),
                 pools,
             }
         });

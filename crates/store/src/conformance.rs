@@ -8,17 +8,21 @@
 
 use overspill_core::attempt::{CloudPhase, Fence, Place};
 use overspill_core::budget::{BudgetRecord, Caps, CapsOverride};
-use overspill_core::change::{Change, EndedJob, FinalState, Snapshot, Terms};
-use overspill_core::endpoint::{EndpointRecord, LimitsOverride};
+use overspill_core::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Snapshot, Terms};
+use overspill_core::endpoint::{EndpointRecord, LimitsOverride, ScalerOverride};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{EndpointId, PoolId};
 use overspill_core::job::{Job, JobExtras};
-use overspill_core::ledger::EntryKind;
+use overspill_core::ledger::{Cause, EntryKind};
 use overspill_core::meter::Billed;
 use overspill_core::money::NanoUsd;
+use overspill_core::placement::pool_order::Because;
 use overspill_core::pool::PoolRecord;
+use overspill_core::region::Region;
+use overspill_core::scaler::history::Learned;
+use overspill_core::scaler::slots::Slots;
 use overspill_core::time::DurationMs;
-use overspill_core::topology::Limits;
+use overspill_core::topology::{Limits, ScalerSpec, Tuning};
 use overspill_core::webhook::{Webhook, WebhookOutcome, WebhookState};
 
 use crate::record::{
@@ -50,6 +54,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("a_job_within_one_batch", a_job_within_one_batch),
     ("retry_replaces_the_end", retry_replaces_the_end),
     ("an_end_is_written_once", an_end_is_written_once),
+    ("regions_and_sites_are_kept", regions_and_sites_are_kept),
     ("an_idempotency_key_is_stored_once", idempotency_once),
     ("a_missing_payload_refuses_the_batch", missing_payload),
     ("a_refused_batch_changes_nothing", refused_changes_nothing),
@@ -60,6 +65,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("expiry_takes_all_of_a_job", expiry_takes_all_of_a_job),
     ("expiry_goes_in_slices", expiry_goes_in_slices),
     ("money_is_summed", money_is_summed),
+    ("every_kind_of_line_is_kept", every_kind_of_line_is_kept),
     ("audit_is_numbered", audit_is_numbered),
     ("counts_count", counts_count),
     ("keys_are_kept_and_revoked", keys_are_kept),
@@ -124,6 +130,7 @@ fn changes_of_all_kinds() -> Vec<Change> {
     extremes.extras = Some(Box::new(JobExtras {
         webhook: None,
         worker: Some("{\"s3Config\":{\"a\":\"\u{0}\u{1F600}\"}}".to_owned()),
+        trace: Some("00-{\"\u{1F600}-01 a=b".to_owned()),
     }));
     let put = |job: Job| Change::JobPut {
         job,
@@ -142,7 +149,29 @@ fn changes_of_all_kinds() -> Vec<Change> {
             at: at(5),
         }),
         caps_override: None,
+        scaler_override: Some(ScalerOverride {
+            scaler: ScalerSpec::CostAware(Tuning {
+                wait_share_milli: 900,
+                ..Tuning::default()
+            }),
+            file: ScalerSpec::Ladder,
+            by: "key:abc".to_owned(),
+            at: at(6),
+        }),
+        learned: Learned {
+            all: vec![DurationMs::from_secs(3)],
+            by_class: vec![(u32::MAX, vec![DurationMs::from_secs(3)])],
+            starts: vec![DurationMs::from_secs(40)],
+            begun_milli: 1_500,
+            late_milli: 500,
+        },
     };
+    // Learned as a run learns it, with times by level and class.
+    let mut learned = Slots::default();
+    for _ in 0..30 {
+        learned.finished(7, learned.now, DurationMs::from_secs(3), at(3));
+    }
+    learned.out_of_memory(2, at(4));
     let pool = |reserved_workers| PoolRecord {
         id: POOL,
         endpoint: ENDPOINT,
@@ -156,6 +185,8 @@ fn changes_of_all_kinds() -> Vec<Change> {
             run: 2,
             idle: 3,
         },
+        since: at(2),
+        learned: Some(Box::new(learned.clone())),
     };
     vec![
         Change::EndpointPut(endpoint("tts")),
@@ -273,7 +304,7 @@ fn a_job_through_its_life(driver: &mut dyn Driver) {
     driver.reopen();
     let restored = driver.store().restore().unwrap();
     let mut expected = Snapshot::default();
-    expected.spent.add(&entry(3, 1));
+    expected.apply(&Change::LedgerAdded(entry(3, 1)));
     assert_eq!(restored, expected, "what was spent stays");
     let reader = driver.store().reader();
     let bytes = output(3).len() as u64;
@@ -395,6 +426,59 @@ fn conflicts(result: &Result<(), CommitError>) -> bool {
         result,
         Err(CommitError::NotStored(StoreError::Conflict { .. }))
     )
+}
+
+fn regions_and_sites_are_kept(driver: &mut dyn Driver) {
+    let region = |name: &str| Some(name.parse::<Region>().unwrap());
+    let hook = |n: u64| Some(format!("https://app.example/{n}"));
+    let live = |n: u64, webhook: Option<String>| Job {
+        region: region("eu"),
+        extras: webhook.map(|webhook| {
+            Box::new(JobExtras {
+                webhook: Some(webhook),
+                worker: None,
+                trace: None,
+            })
+        }),
+        ..job(n)
+    };
+    let ended_attempt = EndedAttempt {
+        site: Some(Box::new(Site {
+            gpu: Some("NVIDIA GeForce RTX 4090".into()),
+            region: region("us-east_1"),
+            because: Some(Because::Nearest),
+        })),
+        ..attempt_ended(3, 1, "completed")
+    };
+    commit(driver, |work| {
+        for (n, webhook) in [(1, None), (2, hook(2))] {
+            let job = live(n, webhook);
+            work.change(Change::JobPut {
+                job,
+                input: None,
+                idempotency: None,
+            });
+        }
+        work.submit(3).lease(3);
+        let output = work.payload("3");
+        work.change(Change::AttemptEnded(ended_attempt.clone()));
+        work.change(Change::JobEnded(EndedJob {
+            region: region("eu"),
+            webhook: hook(3),
+            output,
+            ..ended(3)
+        }));
+    });
+    driver.reopen();
+    let snapshot = driver.store().restore().unwrap();
+    assert_eq!(snapshot.jobs.get(&job_id(1)), Some(&live(1, None)));
+    assert_eq!(snapshot.jobs.get(&job_id(2)), Some(&live(2, hook(2))));
+    let reader = driver.store().reader();
+    assert_eq!(reader.row(job_id(1)).unwrap().unwrap().region, region("eu"));
+    assert_eq!(reader.row(job_id(3)).unwrap().unwrap().region, region("eu"));
+    let end = reader.ended(job_id(3)).unwrap().unwrap();
+    assert_eq!((end.region, end.webhook), (region("eu"), hook(3)));
+    assert_eq!(reader.story(job_id(3)).unwrap(), [ended_attempt]);
 }
 
 fn an_end_is_written_once(driver: &mut dyn Driver) {
@@ -738,6 +822,39 @@ fn money_is_summed(driver: &mut dyn Driver) {
         }),
         4
     );
+}
+
+fn every_kind_of_line_is_kept(driver: &mut dyn Driver) {
+    let drift = Cause::ALL.into_iter().map(EntryKind::Drift);
+    let kinds = [
+        EntryKind::ColdStart,
+        EntryKind::Run,
+        EntryKind::Idle,
+        EntryKind::Saved,
+        EntryKind::Unsettled,
+        EntryKind::Share,
+    ];
+    let mut expected = Snapshot::default();
+    let mut lines = Vec::new();
+    for (n, kind) in (0_u64..).zip(kinds.into_iter().chain(drift)) {
+        let mut entry = entry(n, 40 * 60_000 * n.cast_signed());
+        entry.kind = kind;
+        entry.amount = NanoUsd::from_nanos(n.cast_signed() - 8);
+        lines.push(Change::LedgerAdded(entry));
+    }
+    commit(driver, |work| {
+        for line in &lines {
+            expected.apply(line);
+            work.change(line.clone());
+        }
+    });
+    driver.reopen();
+    let restored = driver.store().restore().unwrap();
+    assert_eq!(restored, expected, "sums for caps, and for records");
+    let sums = driver.store().reader().spent(&SpentFilter::default());
+    let found: Vec<EntryKind> = sums.unwrap().iter().map(|sum| sum.kind).collect();
+    assert_eq!(found.len(), lines.len());
+    assert!(found.is_sorted());
 }
 
 fn audit_is_numbered(driver: &mut dyn Driver) {

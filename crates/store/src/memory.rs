@@ -444,6 +444,7 @@ impl State {
             error: None,
             error_code: None,
             expires_at: job.expires_at,
+            region: job.region,
         }
     }
 }
@@ -476,6 +477,7 @@ pub(crate) fn ended_row(job: EndedJob) -> JobRow {
         error: job.error,
         error_code: job.error_code,
         expires_at: job.expires_at,
+        region: job.region,
     }
 }
 

@@ -5,6 +5,7 @@ use overspill_core::change::FinalState;
 use overspill_core::id::{EndpointId, JobId, PoolId};
 use overspill_core::ledger::EntryKind;
 use overspill_core::money::NanoUsd;
+use overspill_core::region::Region;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::webhook::{Webhook, WebhookState};
 use serde::{Deserialize, Serialize};
@@ -146,6 +147,8 @@ pub struct JobRow {
     pub error_code: Option<String>,
     /// Live: when its TTL ends. Ended: how long it is kept.
     pub expires_at: Timestamp,
+    /// Where its caller is, where known.
+    pub region: Option<Region>,
 }
 
 /// Which entries of the ledger are summed; the default is all.

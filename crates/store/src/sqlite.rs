@@ -278,7 +278,7 @@ impl Store for SqliteStore {
             Ok(())
         })?;
         books.tail.expect_digest(Table::Attempts, digest)?;
-        snapshot.spent = read::spent_book(&tx)?;
+        (snapshot.spent, snapshot.booked) = read::spent_books(&tx)?;
         let digest = each(&tx, Table::Meta, |row| {
             if row.text(0)? == write::META_BUDGET {
                 snapshot.budget =

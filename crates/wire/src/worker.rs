@@ -12,12 +12,37 @@ pub const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// The largest piece of a stream that a client gets at once, in bytes.
 pub const CHUNK_BYTES_MAX: usize = 1_000_000;
 
+/// Keys of a job object that no extra may double, and `self`.
+const OWN_KEYS: [&str; 6] = [
+    "self",
+    "id",
+    "input",
+    "webhook",
+    "traceparent",
+    "tracestate",
+];
+
+/// Where a job stands in its caller's trace (W3C Trace Context), as its handler sees it: not RunPod's, and ignored by
+/// its package, which hands the job on with all its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// `traceparent`.
+    pub parent: String,
+    /// `tracestate`.
+    pub state: Option<String>,
+}
+
 /// A job object in three parts around the input's bytes: before it, and behind it.
 ///
 /// `extras` is the text of a JSON object whose members the handler sees beside `input`. A member
 /// `self` is left out: it would break the SDK's job class, whose constructor takes the keys.
 #[must_use]
-pub fn job_object(id: &str, extras: Option<&str>, webhook: Option<&str>) -> (String, String) {
+pub fn job_object(
+    id: &str,
+    extras: Option<&str>,
+    webhook: Option<&str>,
+    trace: Option<&Trace>,
+) -> (String, String) {
     let head = format!("{{\"id\":{},\"input\":", json::quote(id));
     let mut tail = String::new();
     if let Some(webhook) = webhook {
@@ -28,13 +53,21 @@ pub fn job_object(id: &str, extras: Option<&str>, webhook: Option<&str>) -> (Str
         && let Ok(outline) = json::scan(extras.as_bytes(), Rules::WORKER)
     {
         for member in &outline.members {
-            if matches!(member.key.as_str(), "self" | "id" | "input" | "webhook") {
+            if OWN_KEYS.contains(&member.key.as_str()) {
                 continue;
             }
             tail.push(',');
             tail.push_str(&json::quote(&member.key));
             tail.push(':');
             tail.push_str(&extras[member.value.clone()]);
+        }
+    }
+    if let Some(trace) = trace {
+        tail.push_str(",\"traceparent\":");
+        tail.push_str(&json::quote(&trace.parent));
+        if let Some(state) = &trace.state {
+            tail.push_str(",\"tracestate\":");
+            tail.push_str(&json::quote(state));
         }
     }
     tail.push('}');
@@ -327,10 +360,20 @@ mod tests {
             "a-u1",
             Some("{\"s3Config\":{\"k\":1},\"self\":2}"),
             Some("https://e.org"),
+            None,
         );
         assert_eq!(
             format!("{head}{{}}{tail}"),
             "{\"id\":\"a-u1\",\"input\":{},\"webhook\":\"https://e.org\",\"s3Config\":{\"k\":1}}"
+        );
+        let trace = Trace {
+            parent: "00-a-b-01".into(),
+            state: Some("a=1".into()),
+        };
+        let (_, tail) = job_object("a-u1", Some("{\"traceparent\":1}"), None, Some(&trace));
+        assert_eq!(
+            tail,
+            ",\"traceparent\":\"00-a-b-01\",\"tracestate\":\"a=1\"}"
         );
     }
 

@@ -21,6 +21,9 @@ export interface WorkerStates {
 
 export interface CloudSide {
   runpod_endpoint: string;
+  region: string | null;
+  gpu: string | null;
+  passed_over_until_ms: number | null;
   wanted: number;
   max: number | null;
   price_nano_usd_per_hour: number | null;
@@ -61,6 +64,7 @@ export interface Endpoint {
   name: string;
   min: number;
   max: number;
+  schedule: { min: number; opens_at_ms: number; closes_at_ms: number } | null;
   limits_changed: { by: string; at_ms: number; file_min: number; file_max: number } | null;
   policy: string;
   max_wait_ms: number;
@@ -185,6 +189,7 @@ export interface Job {
   ended_at_ms: number | null;
   pool: string | null;
   worker: string | null;
+  region: string | null;
   attempt: number;
   delay_ms: number | null;
   execution_ms: number | null;
@@ -199,6 +204,9 @@ export interface Attempt {
   started_at_ms: number | null;
   ended_at_ms: number | null;
   outcome: string;
+  gpu: string | null;
+  region: string | null;
+  because_text: string | null;
 }
 
 export interface Story extends Job {

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { ApiError, call, may } from "../data/api";
-import { ago, count, money, span, words } from "../data/format";
+import { ago, clock, count, money, span, words } from "../data/format";
 import { link, now, overview } from "../data/live";
 import type { Endpoint } from "../data/types";
 import { Act } from "../ui/act";
@@ -47,6 +47,11 @@ function Limits({ endpoint }: { endpoint: Endpoint }) {
         {price > 0 && Number(min) > 0 ? `, and ${money(price * Number(min))} even with nothing to do` : ""}.
       </p>
       {said && <p class={said.isBad ? "error" : "quiet"} role={said.isBad ? "alert" : "status"}>{said.text}</p>}
+      {endpoint.schedule && (
+        <p class="quiet">
+          A schedule keeps {endpoint.schedule.min} on until {clock(endpoint.schedule.closes_at_ms)}.
+        </p>
+      )}
       {endpoint.limits_changed && (
         <p class="quiet">
           Changed by {endpoint.limits_changed.by}, {ago(endpoint.limits_changed.at_ms, now())}; the file says {endpoint.limits_changed.file_min} to {endpoint.limits_changed.file_max}.

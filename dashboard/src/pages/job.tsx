@@ -53,10 +53,11 @@ function Attempts({ job }: { job: Story }) {
               <div class="attempt-head">
                 <b>Attempt {attempt.number}{attempt.generation > 0 ? `, retry ${attempt.generation}` : ""}</b>
                 <Badge state={attempt.outcome} />
-                <span>on {attempt.pool || "a pool that is gone"}{attempt.worker ? <> · <span class="mono">{inert(attempt.worker)}</span></> : null}</span>
+                <span>on {attempt.pool || "a pool that is gone"}{[attempt.gpu, attempt.region].filter(Boolean).map((part) => ` · ${part}`)}{attempt.worker ? <> · <span class="mono">{inert(attempt.worker)}</span></> : null}</span>
                 <span class="quiet">
                   {attempt.started_at_ms !== null ? `ran ${span(stop - attempt.started_at_ms)}` : `handed over ${span(stop - attempt.leased_at_ms)} ago`}
                   {about !== null ? `, about ${money(about)}` : ""}
+                  {attempt.because_text ? `; that pool because ${attempt.because_text}` : ""}
                 </span>
               </div>
               {attempt.generation === 0 && (
@@ -150,6 +151,7 @@ export function JobPage({ id }: { id: string }) {
         <div><dt>Waited</dt><dd>{span(job.delay_ms ?? (isOver(job) ? null : now() - job.submitted_at_ms))}</dd></div>
         <div><dt>Ran</dt><dd>{span(job.execution_ms)}</dd></div>
         <div><dt>Where</dt><dd>{job.pool ?? "–"}</dd></div>
+        {job.region && <div><dt>Caller in</dt><dd>{job.region}</dd></div>}
         <div><dt>Cost</dt><dd>{spent.length > 0 ? `about ${money(spent.reduce((sum, amount) => sum + amount, 0))}` : job.attempts.length > 0 ? "nothing: your own card" : "nothing yet"}</dd></div>
         <div><dt>Attempts</dt><dd>{job.attempts.length}</dd></div>
         {job.webhook && <div><dt>Reported to</dt><dd class="mono">{job.webhook}</dd></div>}

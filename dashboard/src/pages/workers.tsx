@@ -25,11 +25,16 @@ function Cloud({ pool }: { pool: PoolWithWorkers }) {
   if (!cloud) return null;
   return (
     <dl class="facts-row">
+      {cloud.region && <div><dt>Region</dt><dd>{cloud.region}</dd></div>}
+      {cloud.gpu && <div><dt>GPU</dt><dd>{cloud.gpu}</dd></div>}
       <div><dt>Wanted</dt><dd>{cloud.wanted}{cloud.max !== null ? ` of ${cloud.max}` : ""}</dd></div>
       <div><dt>Price</dt><dd>{cloud.price_nano_usd_per_hour ? `${money(cloud.price_nano_usd_per_hour)} an hour each` : "unknown: not used"}</dd></div>
       <div><dt>Costs now</dt><dd>{money(cloud.nano_usd_per_hour)} an hour</dd></div>
       <div><dt>Set aside</dt><dd>{money(cloud.reserved_nano_usd)}</dd></div>
       <div><dt>Handed over, not begun</dt><dd>{pool.waiting}</dd></div>
+      {cloud.passed_over_until_ms !== null && (
+        <div><dt>Passed over</dt><dd><Badge state="throttled">no workers to be had</Badge> until {ago(cloud.passed_over_until_ms, now())}</dd></div>
+      )}
       {cloud.resumes_at_ms !== null && (
         <div><dt>Left alone</dt><dd><Badge state="failed">after {cloud.failures} refusals</Badge> again {ago(cloud.resumes_at_ms, now())}</dd></div>
       )}

@@ -18,6 +18,9 @@ const TONES: Record<string, string> = {
   scaled_down: "idle",
   local_suffices: "running",
   max_reached: "late",
+  schedule_holds: "cloud",
+  schedule_over: "idle",
+  slots_learned: "cloud",
   price_unknown: "failed",
   cloud_unavailable: "failed",
   worker_back_off: "failed",
@@ -25,6 +28,9 @@ const TONES: Record<string, string> = {
   reserved: "cloud",
   input_too_large_for_cloud: "late",
 };
+
+/** The tone of a decision, by its code. */
+export const toneOf = (code: string): string => TONES[code] ?? "idle";
 
 export function DecisionLines({ lines }: { lines: Decision[] }) {
   if (lines.length === 0) {
@@ -37,7 +43,7 @@ export function DecisionLines({ lines }: { lines: Decision[] }) {
           <details>
             <summary>
               <time dateTime={new Date(line.at_ms).toISOString()}>{clock(line.at_ms)}</time>
-              <Badge state={TONES[line.code] ?? "idle"}>{words(line.code)}</Badge>
+              <Badge state={toneOf(line.code)}>{words(line.code)}</Badge>
               <span class="why">
                 {line.text} <span class="quiet">{line.endpoint}</span>
               </span>

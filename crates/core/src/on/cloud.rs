@@ -3,7 +3,9 @@
 use crate::attempt::{Attempt, CloudPhase, Place};
 use crate::change::{Change, FinalState};
 use crate::effect::{Effect, Out};
-use crate::event::{CloudJobState, CloudRefusal, CloudWorkerCounts, PayloadRef};
+use crate::event::{
+    CloudJobState, CloudRefusal, CloudWorkerCounts, PLATFORM_TIMED_OUT, PayloadRef,
+};
 use crate::explain::Reason;
 use crate::id::{AttemptId, EndpointId, PoolId};
 use crate::machine::Core;
@@ -110,8 +112,10 @@ impl Core {
             return;
         }
         match state {
-            CloudJobState::Queued => {}
-            CloudJobState::Running { worker, delay: _ } => self.on_cloud_running(id, worker, out),
+            CloudJobState::Queued => self.on_cloud_queued_again(id, out),
+            CloudJobState::Running { worker, delay } => {
+                self.on_cloud_running(id, worker, delay, out);
+            }
             CloudJobState::Ended {
                 outcome,
                 worker,
@@ -122,7 +126,9 @@ impl Core {
                     self.charge_unseen(&attempt, execution.unwrap_or_default(), out);
                 }
                 self.note_worker(id, worker, execution);
-                if self.counts(id) {
+                if self.counts(id) && self.out_of_memory(id, &outcome, out) {
+                    // It waits again.
+                } else if self.counts(id) {
                     let mut ending = Ending::reported(outcome, None);
                     ending.execution = execution;
                     self.end_job(id, ending, out);
@@ -132,7 +138,7 @@ impl Core {
             }
             CloudJobState::Cancelled => self.on_cloud_cancelled(id, out),
             CloudJobState::TimedOut { error, execution } => {
-                let is_platforms = error.contains("timed out after");
+                let is_platforms = error.contains(PLATFORM_TIMED_OUT);
                 if is_platforms {
                     self.lose(id, "cloud_worker_lost", out);
                 } else if execution.is_none() && !self.was_seen_running(id) {
@@ -150,7 +156,13 @@ impl Core {
         }
     }
 
-    fn on_cloud_running(&mut self, id: AttemptId, worker: Option<String>, out: &mut Out) {
+    fn on_cloud_running(
+        &mut self,
+        id: AttemptId,
+        worker: Option<String>,
+        delay: Option<DurationMs>,
+        out: &mut Out,
+    ) {
         let now = self.now;
         let timeout = self.jobs.get(id.job).map(|job| job.execution_timeout);
         let Some(attempt) = self.attempts.get_mut(&id) else {
@@ -163,13 +175,37 @@ impl Core {
             return;
         };
         let cloud_job = cloud_job.clone();
+        // RunPod says how long it waited there; what we see is a look later.
+        let began = delay.map_or(now, |delay| (attempt.leased_at + delay).min(now));
+        let name = worker.clone();
         attempt.place = Place::Cloud(CloudPhase::Running { cloud_job, worker });
-        attempt.started_at = Some(now);
+        attempt.started_at = Some(began);
         if attempt.fenced.is_none()
             && let Some(timeout) = timeout
         {
             attempt.deadline = now + timeout + TIMEOUT_SLACK;
             self.timers.set(attempt.deadline, Timer::Attempt(id));
+        }
+        out.change(Change::AttemptPut(attempt.clone()));
+        let (endpoint, pool) = (attempt.endpoint, attempt.pool);
+        self.dirty.insert(endpoint);
+        self.fleet_ran(pool, began, name.as_deref());
+        self.note_began(id, began);
+    }
+
+    /// A job that ran waits there again: RunPod has missed its worker.
+    fn on_cloud_queued_again(&mut self, id: AttemptId, out: &mut Out) {
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        let Place::Cloud(CloudPhase::Running { cloud_job, .. }) = &attempt.place else {
+            return;
+        };
+        let cloud_job = cloud_job.clone();
+        attempt.place = Place::Cloud(CloudPhase::Queued { cloud_job });
+        attempt.started_at = None;
+        if attempt.fenced.is_none() {
+            attempt.deadline = Timestamp::NEVER;
         }
         out.change(Change::AttemptPut(attempt.clone()));
         self.dirty.insert(attempt.endpoint);
@@ -195,12 +231,16 @@ impl Core {
         let Some(cloud_job) = attempt.cloud_job().map(str::to_owned) else {
             return;
         };
+        let name = worker.clone();
         attempt.place = Place::Cloud(CloudPhase::Running { cloud_job, worker });
-        let began = now - execution.unwrap_or_default();
-        let leased_at = attempt.leased_at;
-        attempt
-            .started_at
-            .get_or_insert_with(|| began.max(leased_at));
+        let began = (now - execution.unwrap_or_default()).max(attempt.leased_at);
+        let is_new = attempt.started_at.is_none();
+        attempt.started_at.get_or_insert(began);
+        let pool = attempt.pool;
+        self.fleet_ran(pool, began, name.as_deref());
+        if is_new {
+            self.note_began(id, began);
+        }
     }
 
     fn on_cloud_cancelled(&mut self, id: AttemptId, out: &mut Out) {
@@ -257,6 +297,7 @@ impl Core {
         out: &mut Out,
     ) {
         self.meter_count(id, workers, out);
+        self.note_crashes(id, workers, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
@@ -279,6 +320,8 @@ impl Core {
             pool.cloud.workers = Some(workers);
             self.dirty.insert(pool.record.endpoint);
         }
+        self.fleet_counted(id, workers);
+        self.note_capacity(id);
     }
 
     pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, max: u32, out: &mut Out) {
@@ -550,7 +593,7 @@ impl Core {
         for (id, max) in wanted {
             let min = self.pools.get(&id).and_then(|pool| {
                 let endpoint = self.endpoints.get(&pool.record.endpoint)?;
-                Some(endpoint.limits().min.min(max))
+                Some(endpoint.limits_at(self.now).min.min(max))
             });
             if let Some(pool) = self.pools.get_mut(&id) {
                 pool.cloud.asked = Some((min.unwrap_or(0), max));

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use crate::change::Change;
 use crate::device::Device;
 use crate::effect::{Answer, Out};
-use crate::endpoint::{Endpoint, EndpointRecord, LimitsOverride};
+use crate::endpoint::{Endpoint, EndpointRecord, LimitsOverride, ScalerOverride};
 use crate::id::{EndpointId, PoolId, RequestId};
 use crate::machine::Core;
 use crate::meter::Billed;
 use crate::money::NanoUsd;
 use crate::pool::{Pool, PoolRecord};
-use crate::topology::{EndpointSpec, Limits, PoolKind, PoolSpec, Topology};
+use crate::scaler::history::Learned;
+use crate::topology::{EndpointSpec, Limits, PoolKind, PoolSpec, ScalerSpec, Topology};
 
 impl Core {
     pub(crate) fn on_configured(&mut self, topology: Topology, out: &mut Out) {
@@ -85,6 +86,8 @@ impl Core {
                 name: spec.name.clone(),
                 limits_override: None,
                 caps_override: None,
+                scaler_override: None,
+                learned: Learned::default(),
             };
             out.change(Change::EndpointPut(record.clone()));
             self.endpoints.insert(id, Endpoint::new(record));
@@ -114,6 +117,11 @@ impl Core {
             endpoint.record.limits_override = None;
             out.change(Change::EndpointPut(endpoint.record.clone()));
         }
+        let set = endpoint.record.scaler_override.as_ref();
+        if set.is_some_and(|set| set.file != spec.scaler) {
+            endpoint.record.scaler_override = None;
+            out.change(Change::EndpointPut(endpoint.record.clone()));
+        }
         endpoint.pools = pools;
         if endpoint.spec.as_ref() != Some(&spec) {
             // New limits act at once.
@@ -138,6 +146,8 @@ impl Core {
                 reserved_each: NanoUsd::ZERO,
                 charged_until: self.now,
                 billed: Billed::default(),
+                since: self.now,
+                learned: None,
             };
             out.change(Change::PoolPut(record.clone()));
             self.pools.insert(id, Pool::new(record));
@@ -147,7 +157,19 @@ impl Core {
             .pools
             .get_mut(&id)
             .expect("it was there, or put there above");
+        let before = pool.runpod().map(|runpod| runpod.endpoint.clone());
         pool.spec = Some(spec.clone());
+        let after = pool.runpod().map(|runpod| &runpod.endpoint);
+        if before.as_ref() != after && before.is_some() {
+            // Another endpoint at RunPod: nothing is known of it, and its refusals begin anew.
+            pool.cloud.asked = None;
+            pool.cloud.confirmed_max = None;
+            pool.cloud.accepted_max = 0;
+            pool.cloud.workers = None;
+            pool.cloud.failures = 0;
+            pool.cloud.refusal = None;
+            pool.cloud.not_before = self.now;
+        }
         if let PoolKind::Command { devices, .. } = &spec.kind {
             for device in devices {
                 pool.seats.entry(*device).or_default();
@@ -243,6 +265,50 @@ impl Core {
             detail,
         });
         out.answer(request, Answer::LimitsSet { limits });
+        self.dirty.insert(id);
+    }
+
+    /// A live change of a scaling rule; it acts with the next decision, which is now.
+    pub(crate) fn on_scaler_set(
+        &mut self,
+        request: RequestId,
+        id: EndpointId,
+        scaler: Option<ScalerSpec>,
+        by: String,
+        out: &mut Out,
+    ) {
+        let now = self.now;
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return out.answer(request, Answer::NotFound);
+        };
+        let Some(spec) = &endpoint.spec else {
+            return out.answer(request, Answer::NotFound);
+        };
+        if let Some(scaler) = &scaler
+            && let Err(reason) = scaler.check()
+        {
+            let scaler = scaler.clone();
+            return out.answer(request, Answer::ScalerRefused { scaler, reason });
+        }
+        let before = endpoint.scaler().unwrap_or(&spec.scaler).clone();
+        let file = spec.scaler.clone();
+        let after = scaler.clone().unwrap_or_else(|| file.clone());
+        let detail = format!("{before} → {after} by {by}");
+        endpoint.record.scaler_override = scaler.map(|scaler| ScalerOverride {
+            scaler,
+            file,
+            by,
+            at: now,
+        });
+        endpoint.scaled_at = crate::time::Timestamp::from_millis(i64::MIN);
+        out.change(Change::EndpointPut(endpoint.record.clone()));
+        out.change(Change::Audited {
+            at: now,
+            what: "scaler_set".into(),
+            object: endpoint.record.name.clone(),
+            detail,
+        });
+        out.answer(request, Answer::ScalerSet { scaler: after });
         self.dirty.insert(id);
     }
 }

@@ -1,7 +1,7 @@
 //! Results, progress and chunks; and how attempts and jobs end.
 
 use crate::attempt::{Attempt, CloudPhase, Place};
-use crate::change::{Change, EndedAttempt, EndedJob, FinalState, Terms};
+use crate::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Terms};
 use crate::effect::{Answer, Out, Stale};
 use crate::event::{Outcome, PayloadRef};
 use crate::id::{AttemptId, JobId, RequestId, WorkerId};
@@ -91,7 +91,9 @@ impl Core {
         if let Some(seat) = self.seat_of(worker) {
             seat.failures = 0;
         }
-        if self.counts(held) {
+        if self.counts(held) && self.out_of_memory(held, &outcome, out) {
+            out.answer(request, Answer::Recorded);
+        } else if self.counts(held) {
             self.end_job(held, Ending::reported(outcome, Some(body_sha256)), out);
             out.answer(request, Answer::Recorded);
         } else {
@@ -200,9 +202,10 @@ impl Core {
             && let Some(execution) = execution
         {
             let class = self.jobs.get(id.job).map_or(0, |job| job.class);
-            if let Some(endpoint) = self.endpoints.get_mut(&attempt.endpoint) {
-                endpoint.history.finished(class, execution);
-            }
+            self.learn(attempt.endpoint, |history| {
+                history.finished(class, execution);
+            });
+            self.learn_slots(&attempt, class, execution, out);
             self.book_saving(&attempt, execution, out);
         }
         self.end_attempt_after(id, ending.outcome, execution, out);
@@ -260,6 +263,8 @@ impl Core {
                 },
             webhook: job.webhook().map(Into::into),
             terms,
+            trace: job.trace().map(Into::into),
+            region: job.region,
         };
         let webhook = Webhook::of(&ended, job.input_bytes);
         out.change(Change::JobEnded(ended));
@@ -302,6 +307,7 @@ impl Core {
             return;
         };
         self.book_share(&attempt, execution, out);
+        let mut site = None;
         match attempt.place {
             Place::Local { worker } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
@@ -323,6 +329,23 @@ impl Core {
                 if let Some(pool) = self.pools.get_mut(&attempt.pool) {
                     pool.outstanding.remove(&id);
                     pool.cloud.cancelling.remove(&id);
+                    if let Place::Cloud(CloudPhase::Running { worker, .. }) = &attempt.place {
+                        pool.cloud.fleet.freed(self.now, worker.as_deref());
+                    }
+                    let because = pool.cloud.chosen.remove(&id);
+                    let length =
+                        execution.or_else(|| attempt.started_at.map(|at| self.now.since(at)));
+                    if outcome == "completed"
+                        && let Some(length) = length
+                    {
+                        pool.cloud.pace.finished(length);
+                    }
+                    let spec = pool.runpod();
+                    site = Some(Site {
+                        gpu: spec.and_then(|spec| spec.gpu.clone()),
+                        region: spec.and_then(|spec| spec.region),
+                        because,
+                    });
                 }
             }
         }
@@ -335,6 +358,7 @@ impl Core {
             started_at: attempt.started_at,
             ended_at: self.now,
             outcome: outcome.into(),
+            site: site.filter(|site| *site != Site::default()).map(Box::new),
         }));
     }
 

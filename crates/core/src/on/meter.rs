@@ -39,12 +39,23 @@ impl Core {
             .filter(|id| self.attempts.get(id).is_some_and(runs))
             .count();
         let busy = u32::try_from(running).unwrap_or(u32::MAX);
+        let outstanding = u32::try_from(pool.outstanding.len()).unwrap_or(u32::MAX);
+        let there = workers.running + workers.initializing + workers.idle;
+        let rounds = outstanding.div_ceil(there.max(1).saturating_mul(pool.slots()));
+        let endpoint = self.endpoints.get(&pool.record.endpoint);
+        let typical = endpoint.map_or(DurationMs::ZERO, |endpoint| {
+            let expected = endpoint.spec.as_ref().map(|spec| spec.expected_execution);
+            let history = &endpoint.history;
+            history.remaining(0, DurationMs::ZERO, expected.unwrap_or_default())
+        });
         let count = Count {
             now,
             workers,
             busy: busy.div_ceil(pool.slots()),
             has_jobs: !pool.outstanding.is_empty(),
+            work: DurationMs::from_millis(typical.as_millis() * u64::from(rounds)),
             min: pool.cloud.asked.map_or(0, |(min, _)| min),
+            standby: pool.cloud.standby.map_or(0, |(workers, _)| workers),
             idle_timeout,
             allowed: pool.record.reserved_workers,
         };
@@ -53,6 +64,11 @@ impl Core {
             self.dirty.insert(pool.record.endpoint);
         }
         pool.cloud.meter.on_count(&count);
+        let billed = pool.cloud.meter.billed();
+        let astray = if count.has_jobs { 0 } else { workers.running };
+        let warm = billed.idle.saturating_sub(workers.running - billed.run);
+        let lingering = workers.idle.saturating_sub(warm);
+        pool.cloud.bill.on_count(now, lingering, astray);
         if was_uncounted {
             let there = pool.cloud.meter.billed().total();
             pool.cloud.resumed = pool.cloud.resumed.max(there);
@@ -122,7 +138,7 @@ impl Core {
                 continue;
             }
             let endpoint = self.endpoints.get(&record.endpoint);
-            let min = endpoint.map_or(0, |endpoint| endpoint.limits().min);
+            let min = endpoint.map_or(0, |endpoint| endpoint.limits_at(self.now).min);
             let on = min.min(record.wanted).min(record.reserved_workers);
             let (longest, most) = longest_absence(pool, away, on, price.over(away));
             let stays = longest.max(if on > 0 { away } else { DurationMs::ZERO });

@@ -1,10 +1,13 @@
 //! What each fact means: one file per family of facts.
 
+mod billed;
 mod cancel;
 mod cloud;
 mod configure;
 pub(crate) mod finish;
+mod leak;
 mod meter;
+mod slots;
 mod submit;
 mod take;
 mod timer;

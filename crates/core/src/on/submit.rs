@@ -43,6 +43,7 @@ impl Core {
         let extras = JobExtras {
             webhook: new.webhook,
             worker: new.extras,
+            trace: new.trace,
         };
         let job = Job {
             id: new.id,
@@ -60,6 +61,7 @@ impl Core {
             no_result: 0,
             low_priority: new.low_priority,
             local_only: new.input.bytes > CLOUD_INPUT_BYTES_MAX,
+            region: new.region,
             state: JobState::Queued,
         };
         self.next_seq += 1;
@@ -70,6 +72,9 @@ impl Core {
         });
         out.answer(request, Answer::Submitted { job: new.id });
         self.dirty.insert(new.endpoint);
+        if let Some(endpoint) = self.endpoints.get_mut(&new.endpoint) {
+            endpoint.history.arrived(self.now);
+        }
         self.admit(job);
     }
 
@@ -89,7 +94,23 @@ impl Core {
         if self.is_paused(new.endpoint) {
             return Some(SubmitRefusal::Paused);
         }
-        None
+        self.refuse_homeless(new)
+    }
+
+    /// A job that must not leave its caller's region, where nothing of ours is: it could never run.
+    fn refuse_homeless(&self, new: &NewJob) -> Option<SubmitRefusal> {
+        let region = new.region?;
+        let endpoint = self.endpoints.get(&new.endpoint)?;
+        let spec = endpoint.spec.as_ref()?;
+        if !spec.residency.contains(&region) || self.has_local(new.endpoint) {
+            return None;
+        }
+        let mut pools = self.cloud_pools(new.endpoint).into_iter();
+        let is_there = pools.any(|id| {
+            let spec = self.pools.get(&id).and_then(|pool| pool.runpod());
+            spec.is_some_and(|spec| spec.region == Some(region))
+        });
+        (!is_there).then_some(SubmitRefusal::Homeless { region })
     }
 
     /// Whether an endpoint can run nothing: no card of ours serves it, and its maximum of cloud
@@ -98,11 +119,19 @@ impl Core {
         let Some(endpoint) = self.endpoints.get(&id) else {
             return false;
         };
-        let mut pools = endpoint.pools.iter().filter_map(|id| self.pools.get(id));
-        let has_local = pools.any(|pool| match pool.spec.as_ref().map(|spec| &spec.kind) {
+        endpoint.limits().max == 0 && !self.has_local(id)
+    }
+
+    /// Whether an endpoint has a card of ours.
+    fn has_local(&self, id: EndpointId) -> bool {
+        let pools = self.endpoints.get(&id).map(|endpoint| &endpoint.pools);
+        let mut pools = pools
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.pools.get(id));
+        pools.any(|pool| match pool.spec.as_ref().map(|spec| &spec.kind) {
             Some(PoolKind::RunPod(_)) | None => false,
             Some(PoolKind::Command { devices, .. }) => !devices.is_empty(),
-        });
-        endpoint.limits().max == 0 && !has_local
+        })
     }
 }

@@ -1,21 +1,29 @@
 //! Hands to the cloud what the local cards cannot start soon enough: draws the picture, asks the
 //! scaler, reserves the money, sets RunPod's limits, submits.
 
+use std::borrow::Cow;
+
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
 use crate::effect::{Effect, Out};
+use crate::endpoint::Endpoint;
 use crate::explain::Reason;
 use crate::id::{EndpointId, PoolId};
 use crate::jobs::Slot;
 use crate::machine::{Core, SCALE_PERIOD_MAX, SCALE_PERIOD_MIN};
-use crate::placement::projection::{Picture, Projection, WAITING_MAX, Waiting};
-use crate::scaler::{self, Cloud, Wish};
+use crate::placement::pool_order::{Assignment, Because};
+use crate::placement::projection::{Picture, WAITING_MAX, Waiting};
+use crate::scaler::{self, Cloud, Decision};
 use crate::time::{DurationMs, Timestamp};
 use crate::timers::Timer;
-use crate::topology::{EndpointSpec, PoolKind};
+use crate::topology::{EndpointSpec, PoolKind, ScalerSpec};
 
 /// A process of ours is thought to be ready this long after its start, until it says so.
 const LOCAL_START: DurationMs = DurationMs::from_secs(10);
+/// With more waiting jobs than this, `cost_aware` weighs at periods.
+const WEIGHED_MAX: usize = 50;
+/// How often it then does.
+const WEIGH_PERIOD: DurationMs = DurationMs::from_secs(2);
 /// What is overdue is thought to be ready this much later than now, at least.
 const OVERDUE: DurationMs = DurationMs::from_secs(5);
 /// A card whose workers ended badly this often in a row is not counted on.
@@ -40,16 +48,51 @@ impl Core {
         if self.now < next {
             return self.look_again(id, next);
         }
+        let is_asked = endpoint.scaled_at == Timestamp::from_millis(i64::MIN);
         endpoint.scaled_at = self.now;
-        let picture = self.picture(id, &spec);
-        let cloud = self.cloud_side(id);
+        self.follow_schedule(id, out);
+        self.fail_over(id, out);
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
         };
-        let max = endpoint.limits().max;
-        let (projection, wish) = scaler::decide(&spec, &picture, cloud, &endpoint.history, max);
-        self.scale(id, &wish, &projection, &picture, out);
-        self.submit_spill(id, wish.spill, out);
+        let again = endpoint.weighed_at + WEIGH_PERIOD;
+        let is_long = endpoint.queue.len() > WEIGHED_MAX
+            && matches!(endpoint.scaler(), Some(ScalerSpec::CostAware(_)));
+        if is_long && !is_asked && self.now < again {
+            // A long queue is weighed at periods, and between them handed out only.
+            let spill = endpoint.spill_left;
+            let left = self.submit_spill(id, spill, out);
+            if let Some(endpoint) = self.endpoints.get_mut(&id) {
+                endpoint.spill_left = left;
+            }
+            return self.look_again(id, again);
+        }
+        let picture = self.picture(id, &spec);
+        let cloud_picture = self.cloud_picture(id, &spec);
+        let cloud = cloud_picture.counts;
+        let max = self.workers_allowed(id);
+        let Some(endpoint) = self.endpoints.get(&id) else {
+            return;
+        };
+        let scaler = endpoint.scaler().unwrap_or(&spec.scaler);
+        let history = &endpoint.history;
+        let decision = scaler::decide(scaler, &spec, &picture, &cloud_picture, history, max);
+        // What more would help is asked when it is news, or the limit was left since.
+        let is_told = endpoint.last_reason.as_deref() == Some("max_reached");
+        let is_full = decision.weighed.is_some() && decision.wish.workers >= max;
+        let beyond = match (is_full && picture.waiting_total > 0, is_told) {
+            (true, true) => max.saturating_add(1),
+            (true, false) => {
+                scaler::wanted_beyond(scaler, &spec, &picture, &cloud_picture, history, max)
+            }
+            (false, _) => decision.wish.workers,
+        };
+        self.scale(id, &decision, beyond, &picture, out);
+        let left = self.submit_spill(id, decision.wish.spill, out);
+        if let Some(endpoint) = self.endpoints.get_mut(&id) {
+            endpoint.weighed_at = self.now;
+            endpoint.spill_left = left;
+        }
         self.submit_low_priority(id, picture.local.is_empty(), out);
         let is_active = picture.waiting_total > 0
             || cloud
@@ -59,6 +102,35 @@ impl Core {
                 };
         if is_active {
             self.look_again(id, self.now + SCALE_PERIOD_MAX);
+        }
+    }
+
+    /// Tells when a schedule begins or ends to keep workers on, and looks again when the next does.
+    fn follow_schedule(&mut self, id: EndpointId, out: &mut Out) {
+        let now = self.now;
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        let asked = endpoint.scheduled(now);
+        let before = std::mem::replace(&mut endpoint.last_scheduled, asked);
+        let reason = match (before, asked) {
+            (_, Some(asked)) if before != Some(asked) => Some(Reason::ScheduleHolds {
+                min: asked.min,
+                opens: asked.opens,
+                closes: asked.closes,
+            }),
+            (Some(before), None) => Some(Reason::ScheduleOver { min: before.min }),
+            _ => None,
+        };
+        let next = endpoint.schedule_changes(now);
+        if let Some(reason) = reason {
+            out.effect(Effect::Decided {
+                endpoint: id,
+                reason,
+            });
+        }
+        if let Some(at) = next {
+            self.look_again(id, at);
         }
     }
 
@@ -92,7 +164,7 @@ impl Core {
         let waiting = jobs.take(WAITING_MAX).map(|job| Waiting {
             submitted_at: job.submitted_at,
             execution: guess(job.class, DurationMs::ZERO),
-            is_cloudable: !job.local_only,
+            is_cloudable: !job.local_only && self.has_pool_for(id, job),
             is_low_priority: job.low_priority,
         });
         let mut local = Vec::new();
@@ -180,19 +252,10 @@ impl Core {
         pools.iter().filter(is_cloud).copied().collect()
     }
 
-    /// Sets what each pool should have: the wish within the limits, in order of preference.
-    fn scale(
-        &mut self,
-        id: EndpointId,
-        wish: &Wish,
-        projection: &Projection,
-        picture: &Picture,
-        out: &mut Out,
-    ) {
-        let Some(endpoint) = self.endpoints.get(&id) else {
-            return;
-        };
-        let limits = endpoint.limits();
+    /// Cloud workers that an endpoint may have, over all its cloud pools: its own limit, and what
+    /// other endpoints leave of the account's.
+    pub(crate) fn workers_allowed(&self, id: EndpointId) -> u32 {
+        let max = self.endpoints.get(&id).map_or(0, |e| e.limits().max);
         let others: u32 = self
             .pools
             .values()
@@ -202,41 +265,83 @@ impl Core {
         let account = self
             .account_workers_max
             .map_or(u32::MAX, |max| max.saturating_sub(others));
-        let allowed = limits.max.min(account);
+        max.min(account)
+    }
+
+    /// Sets what each pool should have: the wish within the limits, in order of preference.
+    /// `beyond` is what would be wanted without them.
+    fn scale(
+        &mut self,
+        id: EndpointId,
+        decision: &Decision,
+        beyond: u32,
+        picture: &Picture,
+        out: &mut Out,
+    ) {
+        let (wish, projection) = (&decision.wish, &decision.projection);
+        let Some(endpoint) = self.endpoints.get(&id) else {
+            return;
+        };
+        let limits = endpoint.limits_at(self.now);
+        let allowed = self.workers_allowed(id);
         let mut rest = wish.workers.max(limits.min).min(allowed);
         let mut min_rest = limits.min.min(allowed);
         let wanted = rest;
         let (mut hit, mut sum) = (None, 0);
-        for pool_id in self.cloud_pools(id) {
-            let (to, min) = self.share_of(pool_id, rest, min_rest);
+        let pools = self.candidates(id);
+        let shares = self.shares(id, &pools, rest, wish.spill);
+        // What there is no money for in one pool may be had in another; but not across the border of a
+        // region that jobs must stay in.
+        let is_free_to_move = is_open(self.endpoints.get(&id));
+        let mut carried = 0;
+        for (pool, planned) in pools.iter().zip(shares) {
+            let pool_id = pool.id;
+            let asked = (planned + carried).min(pool.most.max(planned)).min(rest);
+            let most = decision.weighed.and_then(|_| self.give_up_stuck(pool_id));
+            let asked = most.map_or(asked, |most| asked.min(most));
             let from = self
                 .pools
                 .get(&pool_id)
                 .map_or(0, |pool| pool.record.wanted);
-            let granted = self.reserve(pool_id, to, out);
+            let granted = self.reserve(pool_id, asked, out);
             let to = granted.workers;
+            carried = (planned + carried).saturating_sub(to);
+            if !is_free_to_move {
+                carried = 0;
+            }
             hit = hit.or(granted.hit);
             rest = rest.saturating_sub(to);
-            min_rest = min_rest.saturating_sub(min);
-            self.order(pool_id, min.min(to), to, out);
-            if granted.hit.is_some() {
+            let min = min_rest.min(to);
+            min_rest -= min;
+            if to > 0 {
+                self.order_idle(pool_id, wish.keep, out);
+            }
+            self.order(pool_id, min, to, out);
+            let crashes = self.pools.get(&pool_id).map(|pool| &pool.cloud.crash_loop);
+            let is_paused = crashes.is_some_and(|crashes| crashes.most(self.now) == Some(0));
+            if granted.hit.is_some() || is_paused {
                 self.give_back(pool_id, to, out);
             }
             sum += to;
             if to != from {
                 let late = u32::try_from(projection.spill).unwrap_or(u32::MAX);
+                let weighed = decision
+                    .weighed
+                    .map(|weighed| self.priced(pool_id, &weighed));
                 let reason = if to > from {
                     Reason::ScaledUp {
                         pool: pool_id,
                         from,
                         to,
                         late,
+                        weighed,
                     }
                 } else {
                     Reason::ScaledDown {
                         pool: pool_id,
                         from,
                         to,
+                        weighed,
                     }
                 };
                 out.effect(Effect::Decided {
@@ -252,10 +357,10 @@ impl Core {
                 wanted,
                 granted: sum,
             })
-        } else if wish.workers > allowed {
+        } else if beyond > allowed {
             Some(Reason::MaxReached {
                 max: allowed,
-                wanted: wish.workers,
+                wanted: beyond,
             })
         } else if picture.waiting_total > 0 && projection.spill == 0 {
             Some(Reason::LocalSuffices {
@@ -277,8 +382,8 @@ impl Core {
         }
         endpoint.cap_hit = hit;
         let code = reason.as_ref().map(Reason::code);
-        if endpoint.last_reason != code {
-            endpoint.last_reason = code;
+        if endpoint.last_reason.as_deref() != code {
+            endpoint.last_reason = code.map(Cow::Borrowed);
             if let Some(reason) = reason {
                 out.effect(Effect::Decided {
                     endpoint: id,
@@ -310,6 +415,7 @@ impl Core {
             _ if is_out => pool.record.wanted.min(own),
             _ => own,
         };
+        let most = most.min(pool.cloud.crash_loop.most(self.now).unwrap_or(u32::MAX));
         (rest.min(most), min_rest.min(most))
     }
 
@@ -322,7 +428,11 @@ impl Core {
         if pool.record.wanted != max {
             pool.record.wanted = max;
             out.change(crate::change::Change::PoolPut(pool.record.clone()));
+            self.fleet_ordered(id, max);
         }
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
         let is_news = match pool.cloud.asked {
             Some(asked) => asked != (min, max),
             // Nothing is known to hold: ask, but leave a pool that fails its pause.
@@ -337,15 +447,16 @@ impl Core {
     }
 
     /// Submits the first waiting jobs that may go, as far as wanted workers have slots.
-    fn submit_spill(&mut self, id: EndpointId, spill: u32, out: &mut Out) {
+    /// Returns how many more may.
+    fn submit_spill(&mut self, id: EndpointId, spill: u32, out: &mut Out) -> u32 {
         let mut left = spill;
-        for pool_id in self.cloud_pools(id) {
-            let room = self.submission_room(pool_id).min(left);
-            for slot in self.spill_candidates(id, room as usize, false) {
-                self.submit_to_cloud(slot, pool_id, out);
-                left -= 1;
-            }
+        let pools = self.candidates(id);
+        let mut assignment = Assignment::with_room(&pools, |pool| self.submission_room(pool));
+        for (slot, pool, because) in self.assign(id, &mut assignment, spill, false) {
+            self.submit_to_cloud(slot, pool, because, out);
+            left = left.saturating_sub(u32::from(left != u32::MAX));
         }
+        left
     }
 
     /// Low-priority jobs cause no worker, but they use those that there are: without local cards any
@@ -354,31 +465,30 @@ impl Core {
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
         };
-        let min = endpoint.limits().min;
-        if !self.spill_candidates(id, 1, false).is_empty() {
+        let min = endpoint.limits_at(self.now).min;
+        if self.has_spill(id) {
             return;
         }
-        for pool_id in self.cloud_pools(id) {
-            let Some(pool) = self.pools.get(&pool_id) else {
-                continue;
-            };
-            let ready = pool
-                .cloud
-                .workers
-                .map_or(0, |workers| workers.idle + workers.running);
+        let pools = self.candidates(id);
+        let room = |pool_id: PoolId| {
+            let pool = self.pools.get(&pool_id);
+            let seen = pool.and_then(|pool| pool.cloud.workers).unwrap_or_default();
+            let ready = seen.idle + seen.running;
             let workers = if is_cloud_only { ready } else { ready.min(min) };
-            let outstanding = u32::try_from(pool.outstanding.len()).unwrap_or(u32::MAX);
-            let free = workers
-                .saturating_mul(pool.slots())
-                .saturating_sub(outstanding);
-            let room = self.submission_room(pool_id).min(free);
-            for slot in self.spill_candidates(id, room as usize, true) {
-                self.submit_to_cloud(slot, pool_id, out);
-            }
+            let (slots, outstanding) = pool.map_or((1, 0), |pool| {
+                let outstanding = u32::try_from(pool.outstanding.len()).unwrap_or(u32::MAX);
+                (pool.slots(), outstanding)
+            });
+            let free = workers.saturating_mul(slots).saturating_sub(outstanding);
+            self.submission_room(pool_id).min(free)
+        };
+        let mut assignment = Assignment::with_room(&pools, room);
+        for (slot, pool, because) in self.assign(id, &mut assignment, u32::MAX, true) {
+            self.submit_to_cloud(slot, pool, because, out);
         }
     }
 
-    fn submission_room(&self, id: PoolId) -> u32 {
+    pub(super) fn submission_room(&self, id: PoolId) -> u32 {
         let Some(pool) = self.pools.get(&id) else {
             return 0;
         };
@@ -392,29 +502,7 @@ impl Core {
             .saturating_sub(outstanding)
     }
 
-    /// The first waiting jobs that the cloud may have, of low priority or of all others.
-    fn spill_candidates(&self, id: EndpointId, count: usize, low_priority: bool) -> Vec<Slot> {
-        let Some(endpoint) = self.endpoints.get(&id) else {
-            return Vec::new();
-        };
-        if count == 0 {
-            return Vec::new();
-        }
-        let may_go = |slot: &Slot| {
-            self.jobs
-                .at(*slot)
-                .is_some_and(|job| !job.local_only && job.low_priority == low_priority)
-        };
-        endpoint
-            .queue
-            .values()
-            .copied()
-            .filter(may_go)
-            .take(count)
-            .collect()
-    }
-
-    fn submit_to_cloud(&mut self, slot: Slot, pool_id: PoolId, out: &mut Out) {
+    fn submit_to_cloud(&mut self, slot: Slot, pool_id: PoolId, because: Because, out: &mut Out) {
         let place = Place::Cloud(CloudPhase::Submitting);
         let Some(id) = self.begin_attempt(slot, pool_id, place, out) else {
             return;
@@ -423,12 +511,17 @@ impl Core {
             return;
         };
         pool.outstanding.insert(id);
+        pool.cloud.chosen.insert(id, because);
         pool.cloud.empty_since = None;
+        if pool.cloud.workers.is_some() {
+            self.note_capacity(pool_id);
+        }
         let Some(job) = self.jobs.get(id.job) else {
             return;
         };
         let (execution_timeout, extras) = (job.execution_timeout, job.extras.as_deref());
         let low_priority = job.low_priority;
+        let trace = extras.and_then(|extras| extras.trace.clone());
         let extras = extras.and_then(|extras| extras.worker.clone());
         out.effect(Effect::CloudSubmit {
             attempt: id,
@@ -437,8 +530,15 @@ impl Core {
             ttl: self.cloud_ttl(id),
             extras,
             low_priority,
+            trace,
         });
     }
+}
+
+/// Whether none of an endpoint's jobs is bound to a region.
+fn is_open(endpoint: Option<&Endpoint>) -> bool {
+    let spec = endpoint.and_then(|endpoint| endpoint.spec.as_ref());
+    spec.is_none_or(|spec| spec.residency.is_empty())
 }
 
 /// What is overdue takes about as long again: so a worker that never comes is not waited for.

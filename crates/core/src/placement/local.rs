@@ -127,11 +127,13 @@ impl Core {
         if let Some(device) = self.devices.get_mut(&worker.record.device) {
             device.enter(worker_id, vram);
         }
+        self.note_began(attempt, self.now);
         let extras = self.jobs.get(attempt.job)?.extras.as_deref();
         Some(Delivery {
             attempt,
             extras: extras.and_then(|extras| extras.worker.clone()),
             webhook: extras.and_then(|extras| extras.webhook.clone()),
+            trace: extras.and_then(|extras| extras.trace.clone()),
         })
     }
 

@@ -17,7 +17,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{CloudWorker, Phase, View, Wish, count};
+use super::{CloudWorker, Phase, View, Weighed, Wish, count};
 use crate::time::{DurationMs, Timestamp};
 
 /// What is overdue is thought to be ready this much later than now.
@@ -63,6 +63,8 @@ pub struct Constants {
     pub tight_gain: f64,
     /// An idle worker is kept for at most so many start-ups.
     pub tight_keep_max: f64,
+    /// An idle worker is kept at least this long, whatever the promise.
+    pub min_idle: DurationMs,
 }
 
 impl Default for Constants {
@@ -82,6 +84,7 @@ impl Default for Constants {
             tight_late_share: 0.08,
             tight_gain: 4.0,
             tight_keep_max: 20.0,
+            min_idle: DurationMs::ZERO,
         }
     }
 }
@@ -89,31 +92,89 @@ impl Default for Constants {
 /// What the rule wants with these constants.
 #[must_use]
 pub fn wish(constants: &Constants, view: &View<'_>) -> Wish {
+    decide(constants, view).0
+}
+
+/// The same, with what it weighed; none where only counts of workers are known.
+#[must_use]
+pub fn decide(constants: &Constants, view: &View<'_>) -> (Wish, Option<Weighed>) {
     let Some(fleet) = view.fleet else {
         // Without a picture of the single workers it acts on the projection at once.
-        return super::queue_delay::wish(DurationMs::ZERO, view);
+        return (super::queue_delay::wish(DurationMs::ZERO, view), None);
     };
     let scene = Scene::new(constants, view, fleet);
     let starting = fleet.iter().filter(|w| w.is_starting()).count();
     let idle = fleet.iter().filter(|w| w.is_idle()).count();
     let running = fleet.len() - idle - starting;
     let quota = scene.quota();
-    if quota == 0 {
-        return Wish {
-            workers: count(running + starting + scene.warm()),
-            spill: 0,
-        };
-    }
+    // Jobs that RunPod has already are the first to go.
+    let submitted = view.submitted.len();
+    let warm = scene.warm();
+    let going = quota
+        .min(view.picture.waiting_total.saturating_add(submitted))
+        .max(submitted);
     // Idle workers are wanted only as far as jobs go to them now.
-    let going = quota.min(view.picture.waiting_total);
     let kept = going
         .saturating_sub(scene.running_room())
         .div_ceil(scene.slots)
         .min(idle)
-        .max(scene.warm());
-    Wish {
-        workers: count(running + starting + kept + scene.starts()),
-        spill: count(quota),
+        .max(warm);
+    let choice = if quota == 0 {
+        Choice::none(scene.start_price)
+    } else {
+        scene.starts()
+    };
+    // What RunPod has must be run there: no limit may be too low for it.
+    let caused = view.cloud.outstanding.div_ceil(view.cloud.slots.max(1));
+    let workers = count(running + starting + kept + choice.starts).max(caused);
+    let weighed = Weighed {
+        ready: count(running + idle),
+        idle: count(idle),
+        starting: count(starting),
+        starts: count(choice.starts),
+        kept: count(kept),
+        price: worker_time(choice.price),
+        more: choice.more.map(worker_time),
+        fewer: choice.fewer.map(worker_time),
+        start_mean: view.history.start_mean(),
+        start_longest: view.history.start_longest(),
+        keep: scene.keep,
+        is_cautious: scene.caution > 0.0,
+    };
+    let spill = if quota == usize::MAX {
+        quota
+    } else {
+        quota.saturating_sub(submitted)
+    };
+    let wish = Wish {
+        workers,
+        spill: count(spill),
+        keep: scene.keep,
+    };
+    (wish, Some(weighed))
+}
+
+/// How many starts are the cheapest, and what they and their neighbours would cost, in
+/// worker-seconds.
+#[derive(Debug, Clone, Copy)]
+struct Choice {
+    starts: usize,
+    price: f64,
+    /// With at least one start more; none where there is no room for one.
+    more: Option<f64>,
+    /// With at least one start fewer; none where there is none to leave out.
+    fewer: Option<f64>,
+}
+
+impl Choice {
+    /// Nothing waits for the cloud: a start would cost its price and bring nothing.
+    const fn none(start_price: f64) -> Self {
+        Self {
+            starts: 0,
+            price: 0.0,
+            more: Some(start_price),
+            fewer: None,
+        }
     }
 }
 
@@ -146,6 +207,8 @@ struct Scene<'a> {
     forgiven_until: f64,
     /// What a start is moved back by, in ms for each second of deviation.
     caution: f64,
+    /// How long an idle worker is kept.
+    keep: DurationMs,
 }
 
 impl<'a> Scene<'a> {
@@ -157,7 +220,11 @@ impl<'a> Scene<'a> {
             .waiting
             .iter()
             .filter(|job| job.is_cloudable && !job.is_low_priority);
-        let mut works: Vec<Work> = may_go
+        // What RunPod has and has not begun came first, and its first slots are for it.
+        let mut works: Vec<Work> = view
+            .submitted
+            .iter()
+            .chain(may_go)
             .map(|job| Work {
                 at: job.submitted_at.as_millis(),
                 length: millis(job.execution),
@@ -195,7 +262,7 @@ impl<'a> Scene<'a> {
         } else {
             constants.wait_share
         };
-        Self {
+        let mut scene = Self {
             constants,
             view,
             fleet,
@@ -214,7 +281,10 @@ impl<'a> Scene<'a> {
             } else {
                 0.0
             },
-        }
+            keep: DurationMs::ZERO,
+        };
+        scene.keep = scene.keep();
+        scene
     }
 
     /// How many of the first waiting jobs may go to the cloud.
@@ -259,21 +329,29 @@ impl<'a> Scene<'a> {
         self.promise < millis(self.view.history.start_longest()) as f64
     }
 
-    /// Idle workers that are kept warm.
-    fn warm(&self) -> usize {
+    /// How long an idle worker is kept for work that may come: with a promise longer than a start-up
+    /// no longer than it must be, else for the price of a start-up, by how many jobs were late.
+    fn keep(&self) -> DurationMs {
+        let least = self.constants.min_idle;
         if !self.is_tight() {
-            return 0;
+            return least.min(self.view.idle_max);
         }
         let late = -self.view.history.credit(0.0) / begun(self.view).max(1.0);
         let excess = late / self.constants.tight_late_share.max(1e-3) - 1.0;
         let times = 1.0 + self.constants.tight_gain * excess;
         let times = times.clamp(0.0, self.constants.tight_keep_max);
-        let keep = self.start_price * 1_000.0 * times;
+        let keep = DurationMs::from_secs_f64(self.start_price * times);
+        keep.max(least).min(self.view.idle_max)
+    }
+
+    /// Idle workers that are kept warm.
+    fn warm(&self) -> usize {
+        let keep = millis(self.keep);
         self.fleet
             .iter()
             .filter(|worker| worker.is_idle())
             .filter(|worker| match worker.phase {
-                Phase::Ready { since } => ((self.now - since.as_millis()) as f64) < keep,
+                Phase::Ready { since } => self.now - since.as_millis() < keep,
                 Phase::Starting { .. } => false,
             })
             .count()
@@ -304,26 +382,37 @@ impl<'a> Scene<'a> {
     }
 
     /// How many workers to start now rather than one period later.
-    fn starts(&self) -> usize {
+    fn starts(&self) -> Choice {
         let room = (self.view.max as usize).saturating_sub(self.fleet.len());
-        let mut best = self.best(0, room);
-        let mut starts = 0;
+        let mut choice = Choice {
+            starts: 0,
+            price: self.best(0, room),
+            more: None,
+            fewer: None,
+        };
         let mut step = 1;
-        while starts < room {
-            let tried = (starts + step).min(room);
+        while choice.starts < room {
+            let tried = (choice.starts + step).min(room);
             let next = self.best(tried, room);
-            if next < best {
-                (best, starts) = (next, tried);
-                if starts >= STARTS_SINGLE {
+            if next < choice.price {
+                choice = Choice {
+                    starts: tried,
+                    price: next,
+                    more: None,
+                    fewer: Some(choice.price),
+                };
+                if tried >= STARTS_SINGLE {
                     step *= 2;
                 }
-            } else if step > 1 {
-                step /= 2;
             } else {
-                break;
+                choice.more = Some(next);
+                if step == 1 {
+                    break;
+                }
+                step /= 2;
             }
         }
-        starts
+        choice
     }
 
     /// The least cost with `starts` workers started now, over how many start one period later.
@@ -447,6 +536,11 @@ fn overdue(ready: Timestamp, now: Timestamp) -> Timestamp {
 
 fn millis(length: DurationMs) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+/// Worker-seconds as a length of time; what no start can prevent counts as a day.
+fn worker_time(seconds: f64) -> DurationMs {
+    DurationMs::from_secs_f64(seconds.min(86_400.0))
 }
 
 #[expect(

@@ -1,6 +1,23 @@
 //! An endpoint's cloud workers one by one, as its scaler sees them.
 
-use crate::time::Timestamp;
+use super::Cloud;
+use crate::placement::projection::Waiting;
+use crate::time::{DurationMs, Timestamp};
+
+/// The cloud side of an endpoint at one moment, over all its cloud pools.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CloudPicture {
+    /// In counts.
+    pub counts: Cloud,
+    /// Worker by worker, those that start included; those that hang are left out.
+    pub workers: Vec<CloudWorker>,
+    /// Starts that take so long that nobody reckons with them any more.
+    pub stuck: u32,
+    /// Jobs that RunPod has and has not begun, in order of submission.
+    pub submitted: Vec<Waiting>,
+    /// No idle worker is kept for longer than this.
+    pub idle_max: DurationMs,
+}
 
 /// One cloud worker.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,13 @@
 //! What an endpoint has learned: durations by class, the rate of arrivals, and how long cloud
 //! workers take to start.
 //!
-//! Rebuilt from nothing after a restart for now; the rings are small and fill within minutes. Facts
-//! go in with their time; every answer is a pure function of them.
+//! Facts go in with their time; every answer is a pure function of them. What a restart must not
+//! forget is a [`Learned`], stored with the endpoint once a minute; the rate of arrivals is of the
+//! last minute only, and begins anew.
 
 use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
 
 use crate::time::{DurationMs, Timestamp};
 
@@ -14,6 +17,8 @@ const ALL_MAX: usize = 96;
 const CLASS_MAX: usize = 32;
 /// Samples below which the configured expectation stands in.
 const SAMPLES_MIN: usize = 3;
+/// Classes that are told apart; of more, the one that was not seen for longest is forgotten.
+const CLASSES_MAX: usize = 64;
 /// How far all classes weigh in beside a class's own samples, in samples.
 const GENERAL_WEIGHT: u64 = 3;
 /// Arrivals are averaged over about so many seconds.
@@ -30,20 +35,103 @@ const START_MEAN: DurationMs = DurationMs::from_secs(45);
 const START_LONGEST: DurationMs = DurationMs::from_secs(60);
 
 /// Everything learned of one endpoint.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct History {
     all: VecDeque<DurationMs>,
-    by_class: BTreeMap<u32, VecDeque<DurationMs>>,
+    by_class: BTreeMap<u32, Class>,
+    /// Jobs that have finished, to tell which class was seen last.
+    finished: u64,
     starts: VecDeque<DurationMs>,
     /// Arrivals a second as of `rate_at`.
+    #[serde(with = "bits")]
     rate: f64,
     rate_at: Timestamp,
     /// Jobs started, and those of them that started late; older ones fade.
+    #[serde(with = "bits")]
     begun: f64,
+    #[serde(with = "bits")]
     late: f64,
 }
 
+/// The durations of one class.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Class {
+    ring: VecDeque<DurationMs>,
+    /// The number of the last job of it.
+    seen: u64,
+}
+
+/// What is stored of a [`History`], in whole numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Learned {
+    /// The last durations over all classes, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub all: Vec<DurationMs>,
+    /// The last durations by class, each oldest first; the class seen last comes last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_class: Vec<(u32, Vec<DurationMs>)>,
+    /// The last start-up times of cloud workers, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<DurationMs>,
+    /// Thousandths of the jobs that have started, older ones faded.
+    pub begun_milli: u64,
+    /// Of them, those that started late.
+    pub late_milli: u64,
+}
+
+impl Learned {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl History {
+    /// What was learned before, as it was stored.
+    #[must_use]
+    pub fn recalled(learned: &Learned) -> Self {
+        let ring = |kept: &[DurationMs], max: usize| -> VecDeque<DurationMs> {
+            let from = kept.len().saturating_sub(max);
+            kept[from..].iter().copied().collect()
+        };
+        let from = learned.by_class.len().saturating_sub(CLASSES_MAX);
+        let classes = learned.by_class[from..].iter().zip(1..);
+        Self {
+            all: ring(&learned.all, ALL_MAX),
+            by_class: classes
+                .map(|((class, kept), seen)| {
+                    let ring = ring(kept, CLASS_MAX);
+                    (*class, Class { ring, seen })
+                })
+                .collect(),
+            finished: CLASSES_MAX as u64,
+            starts: ring(&learned.starts, STARTS_MAX),
+            begun: from_milli(learned.begun_milli),
+            late: from_milli(learned.late_milli),
+            ..Self::default()
+        }
+    }
+
+    /// What is to be stored.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        let list = |ring: &VecDeque<DurationMs>| ring.iter().copied().collect();
+        let mut classes: Vec<(&u32, &Class)> = self.by_class.iter().collect();
+        classes.sort_by_key(|(id, class)| (class.seen, **id));
+        Learned {
+            all: list(&self.all),
+            by_class: classes
+                .into_iter()
+                .map(|(&id, class)| (id, list(&class.ring)))
+                .collect(),
+            starts: list(&self.starts),
+            begun_milli: to_milli(self.begun),
+            late_milli: to_milli(self.late),
+        }
+    }
+
     /// A job came in at `at`.
     pub fn arrived(&mut self, at: Timestamp) {
         self.rate = self.rate_per_s(at) + 1.0 / RATE_WINDOW_S;
@@ -53,7 +141,16 @@ impl History {
     /// A job of `class` has run for `length`.
     pub fn finished(&mut self, class: u32, length: DurationMs) {
         push(&mut self.all, length, ALL_MAX);
-        push(self.by_class.entry(class).or_default(), length, CLASS_MAX);
+        self.finished += 1;
+        if self.by_class.len() >= CLASSES_MAX && !self.by_class.contains_key(&class) {
+            let oldest = self.by_class.iter().min_by_key(|(_, class)| class.seen);
+            if let Some(oldest) = oldest.map(|(&id, _)| id) {
+                self.by_class.remove(&oldest);
+            }
+        }
+        let entry = self.by_class.entry(class).or_default();
+        entry.seen = self.finished;
+        push(&mut entry.ring, length, CLASS_MAX);
     }
 
     /// A cloud worker was ready `length` after it was ordered.
@@ -119,7 +216,7 @@ impl History {
         let (sum, count) = self
             .by_class
             .get(&class)
-            .and_then(|ring| beyond(ring, elapsed))
+            .and_then(|class| beyond(&class.ring, elapsed))
             .unwrap_or_default();
         let weighted = sum + GENERAL_WEIGHT * general.as_millis();
         DurationMs::from_millis(weighted / (count + GENERAL_WEIGHT))
@@ -130,6 +227,23 @@ impl History {
     pub fn typical(&self, expected: DurationMs) -> DurationMs {
         self.remaining(u32::MAX, DurationMs::ZERO, expected)
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a faded count of jobs: never negative, and at most a few thousand"
+)]
+fn to_milli(jobs: f64) -> u64 {
+    (jobs * 1_000.0).round() as u64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a faded count of jobs: at most a few thousand"
+)]
+fn from_milli(milli: u64) -> f64 {
+    milli as f64 / 1_000.0
 }
 
 fn push(ring: &mut VecDeque<DurationMs>, length: DurationMs, max: usize) {
@@ -146,6 +260,20 @@ fn beyond(ring: &VecDeque<DurationMs>, elapsed: DurationMs) -> Option<(u64, u64)
         (sum + length.saturating_sub(elapsed).as_millis(), count + 1)
     });
     (count > 0).then_some((sum, count))
+}
+
+/// Numbers as their bits: a checkpoint must give back the very same ones.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.to_bits().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
 }
 
 #[cfg(test)]
@@ -202,5 +330,43 @@ mod tests {
             (history.start_mean(), history.start_longest()),
             (secs(30), secs(90))
         );
+    }
+
+    #[test]
+    fn what_was_learned_comes_back_as_it_was() {
+        let mut history = History::default();
+        for n in 0..200_u64 {
+            let class = u32::try_from(n % 7).unwrap();
+            history.finished(class, secs(1 + n % 11));
+            history.started(secs(30 + n % 5));
+            history.began(n % 10 == 0);
+        }
+        let learned = history.learned();
+        let recalled = History::recalled(&learned);
+        assert_eq!(recalled.learned(), learned);
+        for class in 0..8 {
+            assert_eq!(
+                recalled.remaining(class, secs(2), secs(30)),
+                history.remaining(class, secs(2), secs(30)),
+                "class {class}"
+            );
+        }
+        assert_eq!(recalled.start_mean(), history.start_mean());
+        assert!((recalled.credit(0.0) - history.credit(0.0)).abs() < 0.001);
+        assert!(History::default().learned().is_empty());
+    }
+
+    #[test]
+    fn of_too_many_classes_the_one_not_seen_for_longest_is_forgotten() {
+        let mut history = History::default();
+        for class in 0..1_000 {
+            history.finished(class, secs(5));
+            history.finished(0, secs(50));
+        }
+        let learned = history.learned();
+        assert_eq!(learned.by_class.len(), CLASSES_MAX);
+        assert!(learned.by_class.iter().any(|(class, _)| *class == 0));
+        assert!(learned.by_class.iter().any(|(class, _)| *class == 999));
+        assert!(!learned.by_class.iter().any(|(class, _)| *class == 1));
     }
 }

@@ -22,5 +22,9 @@ pub(super) fn wish(view: &View<'_>) -> Wish {
     let workers = steps.max(first).max(kept);
     let room = workers.saturating_mul(view.cloud.slots.max(1));
     let spill = count(view.projection.spill).min(room.saturating_sub(view.cloud.outstanding));
-    Wish { workers, spill }
+    Wish {
+        workers,
+        spill,
+        keep: view.idle_max,
+    }
 }

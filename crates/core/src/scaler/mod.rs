@@ -10,12 +10,18 @@ pub mod history;
 pub mod ladder;
 pub mod queue_delay;
 pub mod request_count;
+pub mod slots;
+pub mod weighed;
 
-pub use fleet::{CloudWorker, Phase};
+pub use fleet::{CloudPicture, CloudWorker, Phase};
+pub use weighed::Weighed;
 
-use crate::placement::projection::{Picture, Projection, project};
+use crate::placement::projection::{Picture, Projection, Waiting, project};
 use crate::time::DurationMs;
 use crate::topology::{EndpointSpec, ScalerSpec};
+
+/// So many workers beyond the limit are looked at, to say how many would help.
+pub const BEYOND_MAX: u32 = 16;
 
 /// What a policy sees.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +35,16 @@ pub struct View<'a> {
     /// The cloud side, worker by worker, those that start included; `None` where only counts are
     /// known.
     pub fleet: Option<&'a [CloudWorker]>,
+    /// Jobs that RunPod has and has not begun, in order: they are the next on its workers.
+    pub submitted: &'a [Waiting],
     /// What was learned of durations, arrivals and start-ups.
     pub history: &'a history::History,
     /// Stands in for measured durations until there are samples.
     pub expected: DurationMs,
     /// Cloud workers that there may be.
     pub max: u32,
+    /// No idle worker is kept for longer than this.
+    pub idle_max: DurationMs,
 }
 
 /// The cloud side of an endpoint, over all its cloud pools.
@@ -59,29 +69,76 @@ pub struct Wish {
     pub workers: u32,
     /// So many of the first waiting jobs may go to the cloud.
     pub spill: u32,
+    /// How long the policy keeps an idle worker; it tells to stop it after that.
+    pub keep: DurationMs,
 }
 
-/// What the local slots alone would do with an endpoint's queue, and what its policy wants for it:
-/// the one place where both are asked, for decisions and for what is said about them.
+/// What was decided for an endpoint, and from what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// What the local slots alone would do.
+    pub projection: Projection,
+    /// What the policy wants.
+    pub wish: Wish,
+    /// What it weighed, where it weighs.
+    pub weighed: Option<Weighed>,
+}
+
+/// What the local slots alone would do with an endpoint's queue, and what its policy `scaler` wants
+/// for it: the one place where both are asked, for decisions and for what is said about them.
 #[must_use]
 pub fn decide(
+    scaler: &ScalerSpec,
     spec: &EndpointSpec,
     picture: &Picture,
-    cloud: Cloud,
+    cloud: &CloudPicture,
     history: &history::History,
     max: u32,
-) -> (Projection, Wish) {
+) -> Decision {
     let projection = project(picture);
     let view = View {
         picture,
         projection,
-        cloud,
-        fleet: None,
+        cloud: cloud.counts,
+        fleet: Some(&cloud.workers),
+        submitted: &cloud.submitted,
         history,
         expected: spec.expected_execution,
-        max,
+        // A start that hangs holds its place, and another takes over from it.
+        max: max.saturating_sub(cloud.stuck),
+        idle_max: cloud.idle_max,
     };
-    (projection, wish(&spec.scaler, &view))
+    let ScalerSpec::CostAware(tuning) = scaler else {
+        return Decision {
+            projection,
+            wish: wish(scaler, &view),
+            weighed: None,
+        };
+    };
+    let (mut wish, weighed) = cost_aware::decide(&tuning.constants(), &view);
+    wish.workers = wish.workers.saturating_add(cloud.stuck);
+    Decision {
+        projection,
+        wish,
+        weighed,
+    }
+}
+
+/// How many workers the policy would want if there might be more of them, up to [`BEYOND_MAX`] more:
+/// for what is said at the limit, and never done.
+#[must_use]
+pub fn wanted_beyond(
+    scaler: &ScalerSpec,
+    spec: &EndpointSpec,
+    picture: &Picture,
+    cloud: &CloudPicture,
+    history: &history::History,
+    max: u32,
+) -> u32 {
+    let jobs = count(picture.waiting_total + cloud.submitted.len());
+    let beyond = max.saturating_add(jobs.min(BEYOND_MAX));
+    let decision = decide(scaler, spec, picture, cloud, history, beyond);
+    decision.wish.workers
 }
 
 /// Asks the policy.
@@ -91,7 +148,7 @@ pub fn wish(spec: &ScalerSpec, view: &View<'_>) -> Wish {
         ScalerSpec::QueueDelay { delay } => queue_delay::wish(*delay, view),
         ScalerSpec::RequestCount { per_worker } => request_count::wish(*per_worker, view),
         ScalerSpec::Ladder => ladder::wish(view),
-        ScalerSpec::CostAware => cost_aware::wish(&cost_aware::Constants::default(), view),
+        ScalerSpec::CostAware(tuning) => cost_aware::wish(&tuning.constants(), view),
     }
 }
 

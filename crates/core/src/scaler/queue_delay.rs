@@ -21,5 +21,6 @@ pub(super) fn wish(delay: DurationMs, view: &View<'_>) -> Wish {
     Wish {
         workers: needed.max(cloud.alive.min(cloud.wanted)),
         spill: count(spill),
+        keep: view.idle_max,
     }
 }

@@ -11,5 +11,6 @@ pub(super) fn wish(per_worker: u32, view: &View<'_>) -> Wish {
     Wish {
         workers: workers_for(jobs, per_worker),
         spill,
+        keep: view.idle_max,
     }
 }

@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::CapHit;
 use crate::event::CloudRefusal;
+use crate::placement::pool_order::Because;
+use crate::region::Region;
+use crate::scaler::weighed::Priced;
 use crate::time::DurationMs;
+use crate::topology::Tuning;
 
 /// One link of the chain. Durations are in milliseconds, `*_in` counts from now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +84,8 @@ pub enum Cause {
         workers: u32,
         late: u32,
     },
+    /// What the policy weighs now, in workers and money, and the user's constants that it does so with.
+    Weighed { priced: Priced, tuning: Tuning },
     /// The endpoint may have no cloud worker: max is 0.
     MaxZero { wanted: u32 },
     /// The endpoint's limit is reached.
@@ -99,6 +105,15 @@ pub enum Cause {
         failures: u32,
         retry_in: DurationMs,
     },
+    /// The job must not leave its caller's region.
+    Resident { region: Region, pools: Vec<String> },
+    /// Why the job's cloud pool was chosen.
+    PoolChosen {
+        because: Because,
+        region: Option<Region>,
+    },
+    /// A pool got no workers while jobs waited there: other pools go before it.
+    NoCapacity { pool: String, retry_in: DurationMs },
     /// RunPod's quota refused more workers.
     QuotaLearned {
         pool: String,
@@ -126,6 +141,21 @@ pub enum Cause {
     },
     /// The minimum keeps workers on.
     MinHolds { min: u32 },
+    /// A schedule keeps workers on, or has them ordered for a window that opens in `opens_in`.
+    ScheduleHolds {
+        min: u32,
+        opens_in: DurationMs,
+        closes_in: DurationMs,
+    },
+    /// How many jobs at once a pool's workers carry, as far as it is learned.
+    SlotsLearned {
+        pool: String,
+        slots: u32,
+        /// The most that was worth it.
+        knee: u32,
+        /// The most that memory allows, where that was met.
+        ceiling: Option<u32>,
+    },
     /// What the endpoint has in the end.
     Wanted { workers: u32, alive: u32 },
 }
@@ -157,6 +187,7 @@ impl Cause {
             Self::LocalOnly { .. } => "local_only",
             Self::LocalSuffices { .. } => "local_suffices",
             Self::RuleWants { .. } => "rule_wants",
+            Self::Weighed { .. } => "weighed",
             Self::MaxZero { .. } => "max_zero",
             Self::MaxReached { .. } => "max_reached",
             Self::AccountLimit { .. } => "account_limit",
@@ -164,6 +195,9 @@ impl Cause {
             Self::PoolMaxReached { .. } => "pool_max_reached",
             Self::PriceUnknown { .. } => "price_unknown",
             Self::CloudRefuses { .. } => "cloud_refuses",
+            Self::Resident { .. } => "resident",
+            Self::PoolChosen { .. } => "pool_chosen",
+            Self::NoCapacity { .. } => "no_capacity",
             Self::QuotaLearned { .. } => "quota_learned",
             Self::CloudAbsent { .. } => "cloud_absent",
             Self::CloudStarting { .. } => "cloud_starting",
@@ -171,6 +205,8 @@ impl Cause {
             Self::CloudUnhealthy { .. } => "cloud_unhealthy",
             Self::CloudBusy { .. } => "cloud_busy",
             Self::MinHolds { .. } => "min_holds",
+            Self::ScheduleHolds { .. } => "schedule_holds",
+            Self::SlotsLearned { .. } => "slots_learned",
             Self::Wanted { .. } => "wanted",
         }
     }
@@ -273,6 +309,11 @@ impl fmt::Display for Cause {
                 "the policy {policy} wants {workers} cloud workers: {late} jobs would start too \
                  late locally"
             ),
+            Self::Weighed { priced, tuning } => write!(
+                f,
+                "weighed: {priced}; {tuning}; an idle worker is kept {}",
+                priced.weighed.keep
+            ),
             Self::MaxZero { wanted } => write!(
                 f,
                 "max is 0, so no cloud worker may start ({wanted} wanted)"
@@ -316,6 +357,24 @@ impl fmt::Display for Cause {
                     "{pool} is left alone for {retry_in}: {what} ({failures} times in a row)"
                 )
             }
+            Self::Resident { region, pools } if pools.is_empty() => write!(
+                f,
+                "its caller is in {region} and its jobs must not leave: no cloud pool is there, so it \
+                 waits for a card of ours"
+            ),
+            Self::Resident { region, pools } => write!(
+                f,
+                "its caller is in {region} and its jobs must not leave: only {} may have it",
+                pools.join(", ")
+            ),
+            Self::PoolChosen { because, region } => {
+                write!(f, "that pool because {}", because.words())?;
+                region.map_or(Ok(()), |region| write!(f, " (the caller is in {region})"))
+            }
+            Self::NoCapacity { pool, retry_in } => write!(
+                f,
+                "{pool} got no workers while jobs waited there: other pools go before it for {retry_in}"
+            ),
             Self::QuotaLearned {
                 pool,
                 max,
@@ -353,8 +412,32 @@ impl fmt::Display for Cause {
                 f,
                 "all {slots} slots of the {workers} workers of {pool} are taken"
             ),
+            Self::ScheduleHolds {
+                min,
+                opens_in: DurationMs::ZERO,
+                closes_in,
+            } => write!(
+                f,
+                "a schedule keeps {min} workers on for another {closes_in}"
+            ),
+            Self::ScheduleHolds { min, opens_in, .. } => write!(
+                f,
+                "a schedule wants {min} workers ready in {opens_in}: they are ordered ahead"
+            ),
             Self::MinHolds { min } => {
                 write!(f, "min keeps {min} workers on whether there is work or not")
+            }
+            Self::SlotsLearned {
+                pool,
+                slots,
+                knee,
+                ceiling,
+            } => {
+                write!(
+                    f,
+                    "workers of {pool} get {slots} jobs at once: {knee} were found worth it"
+                )?;
+                ceiling.map_or(Ok(()), |most| write!(f, ", and memory allows {most}"))
             }
             Self::Wanted { workers, alive } => {
                 write!(

@@ -2,6 +2,7 @@
 
 use super::cause::Cause;
 use super::situation::{CloudFacts, SeatState, Situation, Stand, Standing};
+use crate::scaler::weighed::Priced;
 use crate::time::DurationMs;
 use crate::topology::ScalerSpec;
 
@@ -53,9 +54,24 @@ impl Situation {
                 } else if job.low_priority {
                     chain.push(Cause::LowPriority);
                 } else {
+                    if let Some(region) = job.region.filter(|_| job.is_resident) {
+                        let own = self.pools.iter().filter(|pool| pool.region == Some(region));
+                        chain.push(Cause::Resident {
+                            region,
+                            pools: own.map(|pool| pool.name.clone()).collect(),
+                        });
+                    }
                     self.cloud(&mut chain);
                 }
             }
+        }
+        if !matches!(job.stand, Stand::Queued { .. })
+            && let Some(because) = job.because
+        {
+            chain.push(Cause::PoolChosen {
+                because,
+                region: job.region,
+            });
         }
         if job.lost > 0 {
             chain.push(Cause::AttemptsLost {
@@ -84,10 +100,27 @@ impl Situation {
         self.server(&mut chain);
         self.local(&mut chain);
         self.cloud(&mut chain);
+        if let Some(asked) = self.scheduled.filter(|_| !self.pools.is_empty()) {
+            chain.push(Cause::ScheduleHolds {
+                min: asked.min,
+                opens_in: asked.opens.since(now),
+                closes_in: asked.closes.since(now),
+            });
+        }
         if self.limits.min > 0 && !self.pools.is_empty() {
             chain.push(Cause::MinHolds {
                 min: self.limits.min,
             });
+        }
+        for pool in &self.pools {
+            if let Some((knee, ceiling)) = pool.learned {
+                chain.push(Cause::SlotsLearned {
+                    pool: pool.name.clone(),
+                    slots: pool.slots,
+                    knee,
+                    ceiling,
+                });
+            }
         }
         if !self.pools.is_empty() {
             chain.push(Cause::Wanted {
@@ -101,12 +134,7 @@ impl Situation {
     /// Which policy scales it.
     #[must_use]
     pub const fn policy(&self) -> &'static str {
-        match self.spec.scaler {
-            ScalerSpec::QueueDelay { .. } => "queue_delay",
-            ScalerSpec::RequestCount { .. } => "request_count",
-            ScalerSpec::Ladder => "ladder",
-            ScalerSpec::CostAware => "cost_aware",
-        }
+        self.scaler.policy()
     }
 
     fn server(&self, chain: &mut Vec<Cause>) {
@@ -181,6 +209,13 @@ impl Situation {
                 late: u32::try_from(base.projection.spill).unwrap_or(u32::MAX),
             });
         }
+        if let (Some(weighed), ScalerSpec::CostAware(tuning)) = (base.weighed, &self.scaler) {
+            let price = self.pools.iter().find_map(|pool| pool.price);
+            chain.push(Cause::Weighed {
+                priced: Priced::new(weighed, price),
+                tuning: *tuning,
+            });
+        }
         let max = self.limits.max;
         let allowed = self.allowed(max);
         if wanted > max && max == 0 {
@@ -229,6 +264,12 @@ impl Situation {
                 refusal: pool.refusal.map(|(refusal, _)| refusal),
                 failures: pool.failures,
                 retry_in: pool.not_before.since(now),
+            });
+        }
+        if pool.dry_until > now {
+            chain.push(Cause::NoCapacity {
+                pool: name(),
+                retry_in: pool.dry_until.since(now),
             });
         }
         if let Some(quota) = pool.quota {

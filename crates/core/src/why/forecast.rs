@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use super::situation::{CloudFacts, Situation};
 use crate::money::NanoUsd;
 use crate::placement::projection::Projection;
-use crate::scaler::{self, Wish};
+use crate::scaler::{self, CloudWorker, Decision, Phase, Weighed, Wish};
 use crate::time::{DurationMs, Timestamp};
 
 /// What is different from how things are.
@@ -30,6 +30,8 @@ pub struct Forecast {
     pub starts: Vec<Option<Timestamp>>,
     /// What the policy wants, before limits.
     pub wish: Wish,
+    /// What the policy weighed, where it weighs.
+    pub weighed: Option<Weighed>,
     /// What the local slots alone would do.
     pub projection: Projection,
     /// Cloud workers that there would be.
@@ -64,8 +66,24 @@ impl Situation {
         picture.max_wait = change.max_wait;
         let added = std::iter::repeat_n(picture.now, change.local as usize);
         picture.local.extend(added);
-        let (projection, wish) =
-            scaler::decide(&self.spec, &picture, self.cloud, &self.history, change.max);
+        let mut cloud = self.fleet.clone();
+        let warm = CloudWorker {
+            phase: Phase::Ready { since: picture.now },
+            busy: Vec::new(),
+        };
+        let added = std::iter::repeat_n(warm, change.warm as usize);
+        cloud.workers.extend(added);
+        let max = self.allowed(change.max);
+        let (rule, spec, history) = (&self.scaler, &self.spec, &self.history);
+        let Decision {
+            projection,
+            mut wish,
+            weighed,
+        } = scaler::decide(rule, spec, &picture, &cloud, history, max);
+        if weighed.is_some() && wish.workers >= max {
+            let beyond = scaler::wanted_beyond(rule, spec, &picture, &cloud, history, max);
+            wish.workers = wish.workers.max(beyond);
+        }
         let mut fleet = self.fleet(&wish, change);
         let workers = fleet.workers;
         let mut local: BinaryHeap<Reverse<Timestamp>> =
@@ -90,6 +108,7 @@ impl Situation {
         Forecast {
             starts,
             wish,
+            weighed,
             projection,
             workers,
             cost: fleet.cost(self.picture.now),

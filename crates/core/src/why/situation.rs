@@ -2,17 +2,21 @@
 
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
+use crate::crash_loop::CrashPause;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{EndpointId, JobId};
 use crate::job::JobState;
 use crate::machine::Core;
 use crate::money::RatePerHour;
+use crate::placement::pool_order::Because;
 use crate::placement::projection::{Picture, WAITING_MAX};
-use crate::pool::{LearnedQuota, Pool};
-use crate::scaler::Cloud;
+use crate::pool::{LearnedQuota, LimitsChanged, Pool};
+use crate::region::Region;
 use crate::scaler::history::History;
+use crate::scaler::{Cloud, CloudPicture};
+use crate::schedule::Scheduled;
 use crate::time::{DurationMs, Timestamp};
-use crate::topology::{EndpointSpec, Limits};
+use crate::topology::{EndpointSpec, Limits, ScalerSpec};
 
 /// A worker that neither holds a job nor asks for one is silent after this long.
 const SILENT: DurationMs = DurationMs::from_secs(15);
@@ -22,8 +26,10 @@ const SILENT: DurationMs = DurationMs::from_secs(15);
 pub struct Situation {
     /// What the configuration asks for.
     pub spec: EndpointSpec,
-    /// The limits in force.
+    /// The limits in force, the min of the schedules included.
     pub limits: Limits,
+    /// What the schedules ask for.
+    pub scheduled: Option<Scheduled>,
     /// The most cloud workers of the account, where known.
     pub account: Option<u32>,
     /// The cap on spending that kept cloud workers away when it was last looked at.
@@ -36,8 +42,12 @@ pub struct Situation {
     pub jobs: Vec<JobId>,
     /// Since when the job that waits longest does.
     pub oldest: Option<Timestamp>,
+    /// The scaling rule in force.
+    pub scaler: ScalerSpec,
     /// The cloud side in counts.
     pub cloud: Cloud,
+    /// The same, worker by worker.
+    pub fleet: CloudPicture,
     /// What was learned.
     pub history: History,
     /// Local places for workers.
@@ -89,6 +99,8 @@ pub struct CloudFacts {
     pub price: Option<RatePerHour>,
     /// Jobs at once on one worker.
     pub slots: u32,
+    /// What was learned of that, where it is learned: the knee, and what memory allows.
+    pub learned: Option<(u32, Option<u32>)>,
     /// A ceiling of its own.
     pub max: Option<u32>,
     /// Upper bound of a worker's idle time.
@@ -115,8 +127,20 @@ pub struct CloudFacts {
     pub quota: Option<LearnedQuota>,
     /// Since when workers run there while none of our jobs is with RunPod.
     pub astray_since: Option<Timestamp>,
+    /// The pause that crashes led to, until a worker is seen at work.
+    pub crash_pause: Option<CrashPause>,
+    /// Workers that are on though nothing asks for them, and since when.
+    pub standby: Option<(u32, Timestamp)>,
+    /// RunPod changed the limits by itself.
+    pub changed: Option<LimitsChanged>,
+    /// Overspill may change the limits there.
+    pub manage: bool,
     /// Since when the first of its jobs that were not begun waits there.
     pub first_queued: Option<Timestamp>,
+    /// Where it stands, where configured.
+    pub region: Option<Region>,
+    /// It got no workers: other pools go before it until then.
+    pub dry_until: Timestamp,
 }
 
 /// A live job and where it stands.
@@ -132,6 +156,12 @@ pub struct Standing {
     pub low_priority: bool,
     /// The cloud will not take it.
     pub local_only: bool,
+    /// Where its caller is, where known.
+    pub region: Option<Region>,
+    /// It must not leave that region.
+    pub is_resident: bool,
+    /// Why its cloud pool was chosen, for one that is there.
+    pub because: Option<Because>,
     /// A worker ended under it.
     pub is_suspect: bool,
     /// Attempts that vanished.
@@ -183,15 +213,19 @@ impl Core {
             .values()
             .filter(|pool| pool.record.endpoint != id);
         let cloud_pools = self.cloud_pools(id).into_iter();
+        let fleet = self.cloud_picture(id, &spec);
         Some(Situation {
-            limits: endpoint.limits(),
+            scaler: endpoint.scaler().unwrap_or(&spec.scaler).clone(),
+            limits: endpoint.limits_at(self.now),
+            scheduled: endpoint.scheduled(self.now),
             account: self.account_workers_max,
             cap_hit: self.cap_hit(id),
             others: others.map(|pool| pool.record.wanted).sum(),
             picture: self.picture(id, &spec),
             jobs: waiting.take(WAITING_MAX).map(|job| job.id).collect(),
             oldest: self.oldest_waiting(endpoint),
-            cloud: self.cloud_side(id),
+            cloud: fleet.counts,
+            fleet,
             history: endpoint.history.clone(),
             seats: self.seats_of(id),
             pools: cloud_pools
@@ -247,6 +281,9 @@ impl Core {
             input_bytes: job.input_bytes,
             low_priority: job.low_priority,
             local_only: job.local_only,
+            region: job.region,
+            is_resident: self.caller_of(job.endpoint, job).is_resident,
+            because: live.because,
             is_suspect: job.is_suspect(),
             lost: u32::from(job.lost),
             paused_until,
@@ -301,6 +338,10 @@ impl Core {
             name: pool.record.key.clone(),
             price: runpod.price,
             slots: pool.slots(),
+            learned: pool.learns_slots().then(|| {
+                let ceiling = pool.learned.ceiling.map(|(slots, _)| slots);
+                (pool.learned.knee, ceiling)
+            }),
             max: runpod.max,
             idle_timeout: runpod.idle_timeout,
             wanted: pool.record.wanted,
@@ -317,7 +358,13 @@ impl Core {
             not_before: pool.cloud.not_before,
             quota: pool.cloud.quota.filter(|quota| quota.until > self.now),
             astray_since: pool.cloud.astray_since,
+            crash_pause: pool.cloud.crash_loop.pause(),
+            standby: pool.cloud.standby,
+            changed: pool.cloud.changed,
+            manage: runpod.manage,
             first_queued: None,
+            region: runpod.region,
+            dry_until: pool.cloud.dry_until,
         };
         let attempts = pool.outstanding.iter();
         for attempt in attempts.filter_map(|id| self.attempts.get(id)) {

@@ -1,7 +1,7 @@
 //! `/v2/billing…`: what was spent, in half-open UTC buckets.
 //!
-//! A line of the bill that crosses a bucket's border is split in proportion to time. Running workers are billed as if
-//! they stopped now.
+//! The model's records are by hour; buckets begin with hours. A worker's time on both sides of a border is split in
+//! proportion. Running workers are billed as if they stopped now.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use axum::response::Response;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use overspill_sim::cloud::BillLine;
+use overspill_core::money::NanoUsd;
+use overspill_sim::cloud::HourAmounts;
 use overspill_wire::management::billing::{
     AccountAmounts, AccountBilling, AccountMetadata, AccountRecord, BillingQuery, BucketSize,
     ServerlessAmounts, ServerlessBilling, ServerlessMetadata, ServerlessRecord,
@@ -27,6 +28,8 @@ type Params = HashMap<String, String>;
 
 /// The first moment that RFC 3339 can say, in milliseconds since the epoch.
 const YEAR_0_MS: i64 = -62_167_219_200_000;
+/// Length of an hour.
+const HOUR_MS: i64 = 3_600_000;
 /// The most buckets of one answer.
 const BUCKETS_MAX: usize = 100_000;
 
@@ -123,28 +126,12 @@ impl Buckets {
         }
     }
 
-    /// The parts of a line in each bucket: bucket and USD.
-    fn split(&self, line: &BillLine) -> Vec<(usize, f64)> {
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let usd = line.usd.as_nanos() as f64 / 1e9;
-        let length = (line.to_ms - line.from_ms).max(1);
-        let first = self
-            .borders
-            .partition_point(|border| *border <= line.from_ms);
-        let mut parts = Vec::new();
-        for index in first.saturating_sub(1)..self.borders.len() - 1 {
-            let (from, to) = (self.borders[index], self.borders[index + 1]);
-            if from > line.to_ms {
-                break;
-            }
-            let inside = line.to_ms.max(line.from_ms + 1).min(to) - line.from_ms.max(from);
-            if inside > 0 {
-                #[expect(clippy::cast_precision_loss, reason = "spans far below 2^52")]
-                let share = inside as f64 / length as f64;
-                parts.push((index, usd * share));
-            }
-        }
-        parts
+    /// The bucket that an hour since the epoch lies in.
+    fn of_hour(&self, hour: i64) -> Option<usize> {
+        let ms = hour * HOUR_MS;
+        let next = self.borders.partition_point(|border| *border <= ms);
+        let bucket = next.checked_sub(1)?;
+        (bucket + 1 < self.borders.len()).then_some(bucket)
     }
 }
 
@@ -156,10 +143,7 @@ fn floor(ms: i64, size: BucketSize) -> i64 {
     let zoned = at.to_zoned_datetime(TimeZone::UTC);
     let day = zoned.date();
     let date = match size {
-        BucketSize::Hour => {
-            let hour = 3_600_000;
-            return ms.div_euclid(hour) * hour;
-        }
+        BucketSize::Hour => return ms.div_euclid(HOUR_MS) * HOUR_MS,
         BucketSize::Day => day,
         BucketSize::Week => {
             let past_monday = i64::from(day.weekday().since(Weekday::Monday));
@@ -190,35 +174,38 @@ fn after(ms: i64, size: BucketSize) -> i64 {
         .map_or(ms + 86_400_000, |next| next.timestamp().as_millisecond())
 }
 
-fn add(amounts: &mut ServerlessAmounts, usd: f64, is_gpu: bool) {
-    amounts.total_amount += usd;
-    if is_gpu {
-        amounts.gpu_amount += usd;
-    } else {
-        amounts.cpu_amount += usd;
-    }
-}
-
 /// Amounts by bucket and endpoint.
 fn amounts(
     shared: &Arc<Shared>,
     buckets: &Buckets,
     only: Option<&String>,
 ) -> BTreeMap<(usize, String), ServerlessAmounts> {
-    let lines = shared.call(|model, now_ms| model.bill_lines(now_ms));
-    let mut found: BTreeMap<(usize, String), ServerlessAmounts> = BTreeMap::new();
-    for line in lines {
-        if only.is_some_and(|only| line.endpoint.as_str() != only) {
+    let records = shared.call(|model, now_ms| model.billing(now_ms));
+    let mut sums: BTreeMap<(usize, String), HourAmounts> = BTreeMap::new();
+    for ((endpoint, hour), amounts) in records {
+        if only.is_some_and(|only| endpoint.as_str() != only) {
             continue;
         }
-        for (bucket, usd) in buckets.split(&line) {
-            let entry = found
-                .entry((bucket, line.endpoint.to_string()))
-                .or_default();
-            add(entry, usd, line.is_gpu);
+        if let Some(bucket) = buckets.of_hour(hour) {
+            let sum = sums.entry((bucket, endpoint.to_string())).or_default();
+            sum.gpu += amounts.gpu;
+            sum.cpu += amounts.cpu;
         }
     }
-    found
+    let dollars = |amounts: HourAmounts| ServerlessAmounts {
+        total_amount: usd(amounts.gpu + amounts.cpu),
+        gpu_amount: usd(amounts.gpu),
+        cpu_amount: usd(amounts.cpu),
+        ..ServerlessAmounts::default()
+    };
+    sums.into_iter()
+        .map(|(key, amounts)| (key, dollars(amounts)))
+        .collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn usd(amount: NanoUsd) -> f64 {
+    amount.as_nanos() as f64 / 1e9
 }
 
 fn sum<'a>(amounts: impl Iterator<Item = &'a ServerlessAmounts>) -> ServerlessAmounts {

@@ -321,7 +321,7 @@ pub(super) fn update(
     new.disk_gb = body.disk.unwrap_or(new.disk_gb);
     new.env = body.env.unwrap_or(new.env);
     new.ports = body.ports.unwrap_or(new.ports);
-    new.registry = body.registry.or(new.registry);
+    new.registry = body.registry.unwrap_or(new.registry);
     new.data_centers = body.data_center_ids.unwrap_or(new.data_centers);
     new.volumes = body.network_volumes.unwrap_or(new.volumes);
     Ok(new)

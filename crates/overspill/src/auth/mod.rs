@@ -6,6 +6,7 @@
 
 pub mod bootstrap;
 pub mod failures;
+pub mod job_token;
 pub mod key_text;
 pub mod keyring;
 pub mod keys;

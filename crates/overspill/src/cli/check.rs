@@ -3,7 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::config::{ConfigError, Flags, Problem, Severity, Strictness};
+use crate::config::{ConfigError, Environment, Flags, Problem, Severity, Strictness};
+use crate::keeper;
+use crate::kept::record::Record;
+use crate::topology::Installation;
 
 use super::Context;
 use super::error::{CommandError, ErrorKind};
@@ -46,7 +49,11 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CommandError> {
             let not_active = of(&loaded.findings, Severity::NotActiveYet);
             // What depends on this machine is no fault of the file: it may be meant for another.
             let gpus = crate::gpu::detect().unwrap_or_default();
-            let here = crate::topology::install(&loaded, &gpus).warnings;
+            let data_dir = loaded.folder.join(&loaded.config.data_dir);
+            let kept = Record::read(&data_dir).unwrap_or_default();
+            let installation = crate::topology::install(&loaded, &gpus, &kept);
+            let mut here = installation.warnings.clone();
+            here.extend(missing_programs(&installation, &context.environment));
             let names: Vec<&str> = loaded
                 .config
                 .endpoint
@@ -98,6 +105,21 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CommandError> {
         }
         Err(unreadable) => Err(unreadable.into()),
     }
+}
+
+/// Local pools whose command cannot be started on this machine.
+fn missing_programs(installation: &Installation, environment: &Environment) -> Vec<String> {
+    let missing = installation.commands.iter().filter_map(|pool| {
+        let own = pool.env.get("PATH").map(String::as_str);
+        let path = own.or_else(|| environment.text("PATH"));
+        let program = pool.command.first()?;
+        let error = keeper::find_program(program, &pool.dir, path).err()?;
+        let (endpoint, name) = (&pool.endpoint, &pool.pool);
+        Some(format!(
+            "endpoint {endpoint}, pool {name}: no worker can be started: {error}"
+        ))
+    });
+    missing.collect()
 }
 
 fn counted(count: usize, noun: &str) -> String {

@@ -1,20 +1,35 @@
-//! `overspill gpus`: the cards of this machine, and the types that can be rented.
+//! `overspill gpus`: the cards of this machine, the types that can be rented, and which of them serves an
+//! endpoint's jobs for the least money.
+
+use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value as Json, json};
+use overspill_core::time::{DurationMs, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
 
-use crate::config::known::{GPUS, KnownGpu, PRICES_AS_OF};
-use crate::config::units::{format_money, format_rate};
+use crate::catalog::{Catalog, Offer, cache};
+use crate::config::units::{format_rate, parse_duration};
+use crate::config::{Flags, Strictness};
 use crate::gpu::{Gpu, detect};
+use crate::pool::runpod::account::Connection;
+use crate::pool::runpod::clock::SystemClock;
 
 use super::Context;
+use super::client::segment;
 use super::error::CommandError;
+use super::jobs::malformed;
 use super::output::note;
 
-/// List local cards, and cloud GPU types with memory and price
+/// How long RunPod is waited for; what is kept, or the built-in table, serves as well.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// List local cards, and cloud GPU types with memory, price and availability
 ///
-/// Prices are those of the built-in table; an endpoint's `price` and RunPod's own list go before
-/// them.
+/// With a RunPod key in the configuration or RUNPOD_API_KEY, prices and availability are RunPod's
+/// own, kept in the data folder for six hours; else those of the dated built-in table. An endpoint's
+/// `price` goes before both. `--for` compares the types by what a job of an endpoint really cost on
+/// each, cold starts and idle workers included, and names the cheapest.
 #[derive(Debug, Args)]
 pub struct GpusArgs {
     /// Only the cards of this machine
@@ -23,25 +38,44 @@ pub struct GpusArgs {
     /// Only what can be rented
     #[arg(long)]
     cloud: bool,
+    /// Compare the types for this endpoint, by the running server's own history
+    #[arg(long = "for", value_name = "ENDPOINT", conflicts_with_all = ["local", "cloud"])]
+    endpoint: Option<String>,
+    /// How far back its history counts
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration, requires = "endpoint")]
+    since: DurationMs,
+    /// Do not ask RunPod: what is kept, else the built-in table
+    #[arg(long)]
+    offline: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When stdout cannot be written. A driver that fails is a warning: the cloud types do not need it.
-pub fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError> {
+/// When stdout cannot be written; with `--for` when the server is out of reach or knows no such endpoint. A
+/// driver that fails, or RunPod, is a warning.
+pub async fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError> {
+    if let Some(endpoint) = &args.endpoint {
+        return compare(endpoint, args.since, context).await;
+    }
     let (local, fault) = match detect() {
         _ if args.cloud => (Vec::new(), None),
         Ok(gpus) => (gpus, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    let cloud: &[KnownGpu] = if args.local { &[] } else { GPUS };
+    let catalog = if args.local {
+        Catalog::built_in()
+    } else {
+        catalog(context, args.offline).await
+    };
+    let cloud: &[Offer] = if args.local { &[] } else { &catalog.gpus };
     if context.output.is_json() {
         return context.output.json(&json!({
             "local": local,
             "driver_fault": fault,
-            "cloud": cloud.iter().map(cloud_json).collect::<Vec<_>>(),
-            "prices_as_of": PRICES_AS_OF,
+            "cloud": cloud,
+            "prices_from": catalog.source,
+            "prices_as_of": catalog.as_of,
         }));
     }
     if let Some(fault) = fault {
@@ -63,11 +97,167 @@ pub fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError> {
         context
             .output
             .table(CLOUD_HEADINGS, cloud.iter().map(cloud_row).collect())?;
+        note(&match catalog.source {
+            "runpod" => format!("prices: RunPod's catalog, as of {}", catalog.as_of),
+            _ => format!("prices: built-in table of {}", catalog.as_of),
+        });
+    }
+    Ok(())
+}
+
+/// RunPod's list where a key is there and it answers, else what is kept, else the built-in table.
+async fn catalog(context: &Context, offline: bool) -> Catalog {
+    let Ok((_, loaded)) = context.load_config(&Flags::default(), Strictness::Check) else {
+        return Catalog::built_in();
+    };
+    let runpod = loaded.config.runpod.as_ref();
+    let access = runpod.and_then(|runpod| runpod.access(&context.environment).ok());
+    let Some((access, key)) = access.and_then(|access| {
+        let key = access.api_key.clone()?;
+        Some((access, key))
+    }) else {
+        return Catalog::built_in();
+    };
+    let url = access.management_url.as_str();
+    let data_dir = &loaded.config.data_dir;
+    let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
+    let kept = cache::load(data_dir, url);
+    if let Some(kept) = kept.as_ref().filter(|kept| offline || !kept.is_stale(now)) {
+        return kept.catalog();
+    }
+    let old = || {
+        kept.as_ref()
+            .map_or_else(Catalog::built_in, cache::Kept::catalog)
+    };
+    if offline {
+        return old();
+    }
+    let clock = std::sync::Arc::new(SystemClock::start());
+    let connection = Connection::new(&key, None, Some(url), "overspill-gpus", clock);
+    let Ok(connection) = connection else {
+        return old();
+    };
+    let asked = tokio::time::timeout(PATIENCE, crate::catalog::fetch(&connection.management));
+    match asked.await {
+        Ok(Ok(list)) => {
+            let kept = cache::Kept {
+                at: now,
+                management_url: url.to_owned(),
+                list,
+            };
+            if data_dir.is_dir() {
+                // Only a cache: without it RunPod is asked again the next time.
+                let _ = cache::store(data_dir, &kept);
+            }
+            kept.catalog()
+        }
+        Ok(Err(error)) => {
+            note(&format!(
+                "warning: RunPod's catalog cannot be read: {error}"
+            ));
+            old()
+        }
+        Err(_) => {
+            note("warning: RunPod's catalog did not come in time");
+            old()
+        }
+    }
+}
+
+/// The server's comparison; unknown fields are passed over.
+#[derive(Debug, Deserialize)]
+struct ComparisonView {
+    rows: Vec<RowView>,
+    reason: String,
+    #[serde(default)]
+    worth_trying: Option<String>,
+    samples_min: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct RowView {
+    name: String,
+    memory_gb: u32,
+    price_usd_per_h: Option<String>,
+    jobs: u64,
+    seconds_per_job: Option<f64>,
+    usd_per_job: Option<String>,
+    cold_start_percent: Option<u32>,
+    idle_percent: Option<u32>,
+    basis: String,
+    may_not_fit: bool,
+    is_recommended: bool,
+}
+
+async fn compare(endpoint: &str, since: DurationMs, context: &Context) -> Result<(), CommandError> {
+    let path = format!(
+        "/api/v1/gpus?for={}&since={}s",
+        segment(endpoint),
+        since.as_millis() / 1_000
+    );
+    let answer = context.client()?.get(&path).await?;
+    if context.output.is_json() {
+        return context.output.json(&answer);
+    }
+    let found = ComparisonView::deserialize(&answer).map_err(malformed)?;
+    let rows = found.rows.iter().map(compared_row).collect();
+    context.output.table(COMPARED_HEADINGS, rows)?;
+    note(&found.reason);
+    if let Some(name) = found.worth_trying {
         note(&format!(
-            "prices: RunPod flex workers, built-in table of {PRICES_AS_OF}"
+            "{name} looks clearly cheaper by the relative speeds of the built-in table; nothing was measured on \
+             it: try it with a second [[endpoint.cloud]] of max = 1"
+        ));
+    }
+    if found.rows.iter().any(|row| row.basis == "estimate") {
+        note(&format!(
+            "~: an estimate, for want of {} jobs on that type; *: it may have too little memory",
+            found.samples_min
         ));
     }
     Ok(())
+}
+
+const COMPARED_HEADINGS: &[&str] = &[
+    "TYPE", ">MEMORY", ">PRICE", ">JOBS", ">S/JOB", ">$/JOB", ">STARTS", ">IDLE", "",
+];
+
+fn compared_row(row: &RowView) -> Vec<String> {
+    let sign = if row.basis == "estimate" { "~" } else { "" };
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let percent = |part: Option<u32>| or_dash(part.map(|part| format!("{part} %")));
+    let name = if row.may_not_fit {
+        format!("{}*", row.name)
+    } else {
+        row.name.clone()
+    };
+    vec![
+        name,
+        format!("{} GB", row.memory_gb),
+        or_dash(
+            row.price_usd_per_h
+                .as_ref()
+                .map(|price| format!("${price}/h")),
+        ),
+        row.jobs.to_string(),
+        or_dash(
+            row.seconds_per_job
+                .map(|seconds| format!("{sign}{seconds:.1}")),
+        ),
+        or_dash(
+            row.usd_per_job
+                .as_ref()
+                .map(|cost| format!("{sign}${cost}")),
+        ),
+        percent(row.cold_start_percent),
+        percent(row.idle_percent),
+        if row.is_recommended {
+            "recommended"
+        } else {
+            ""
+        }
+        .to_owned(),
+    ]
 }
 
 const LOCAL_HEADINGS: &[&str] = &[
@@ -123,24 +313,52 @@ fn tenths_of_gib(bytes: u64) -> String {
     format!("{}.{} GiB", tenths / 10, tenths % 10)
 }
 
-const CLOUD_HEADINGS: &[&str] = &["TYPE", ">MEMORY", ">PRICE", "RUNPOD ID"];
+const CLOUD_HEADINGS: &[&str] = &[
+    "TYPE",
+    ">MEMORY",
+    ">PRICE",
+    ">ACTIVE",
+    ">SPEED",
+    "THERE IS",
+    "RUNPOD ID",
+];
 
-fn cloud_row(gpu: &KnownGpu) -> Vec<String> {
+fn cloud_row(offer: &Offer) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     vec![
-        gpu.name.to_owned(),
-        format!("{} GB", gpu.memory_gb),
-        gpu.price().map_or_else(|| "-".to_owned(), format_rate),
-        gpu.id.to_owned(),
+        offer.name.clone(),
+        format!("{} GB", offer.memory_gb),
+        or_dash(offer.flex.map(format_rate)),
+        or_dash(offer.active.map(format_rate)),
+        or_dash(offer.speed_percent.map(|percent| format!("{percent} %"))),
+        there_is(offer),
+        offer.id.clone(),
     ]
 }
 
-fn cloud_json(gpu: &KnownGpu) -> Json {
-    let price = gpu
-        .price()
-        .map(|price| format_money(price.per_hour()).replace('$', ""));
-    json!({
-        "name": gpu.name, "id": gpu.id, "memory_gb": gpu.memory_gb, "price_usd_per_h": price,
-    })
+/// The data centers that have most of it, as far as a line allows.
+fn there_is(offer: &Offer) -> String {
+    use overspill_wire::management::catalog::Availability;
+    const SHOWN: usize = 3;
+    let Some(overall) = offer.availability else {
+        return "-".to_owned();
+    };
+    let word = match overall {
+        Availability::None => return "none".to_owned(),
+        Availability::Low => "low",
+        Availability::Medium => "medium",
+        Availability::High => "high",
+    };
+    let has = |place: &&crate::catalog::Place| place.availability > Availability::None;
+    let places = offer.data_centers.iter().filter(has);
+    let names: Vec<&str> = places.map(|place| place.id.as_str()).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len().min(SHOWN)].join(" ");
+    match (names.is_empty(), more) {
+        (true, _) => word.to_owned(),
+        (_, 0) => format!("{word}: {shown}"),
+        _ => format!("{word}: {shown} +{more}"),
+    }
 }
 
 #[cfg(test)]

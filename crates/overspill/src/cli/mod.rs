@@ -6,6 +6,8 @@
 //! but for those that run a server themselves, and those that look after the database's files ([`db`],
 //! [`backup`]).
 
+mod account;
+pub mod apply;
 pub mod backup;
 pub mod cancel;
 pub mod check;
@@ -15,6 +17,7 @@ pub mod config;
 pub mod db;
 pub mod demo;
 pub mod doctor;
+pub mod drill;
 pub mod emulate;
 pub mod error;
 pub mod gpus;
@@ -26,6 +29,7 @@ mod misfortunes;
 pub mod output;
 pub mod plan;
 pub mod purge;
+pub mod reap;
 pub mod retry;
 pub mod run;
 pub mod scale;
@@ -114,6 +118,8 @@ enum Command {
     Gpus(gpus::GpusArgs),
     Plan(plan::PlanArgs),
     Simulate(simulate::SimulateArgs),
+    Apply(apply::ApplyArgs),
+    Reap(reap::ReapArgs),
     Keys(keys::KeysArgs),
     Webhooks(webhooks::WebhooksArgs),
     Config(config::ConfigArgs),
@@ -125,6 +131,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Emulate(emulate::EmulateArgs),
     Demo(demo::DemoArgs),
+    Drill(drill::DrillArgs),
     /// What the keeper starts
     #[command(hide = true)]
     Serving(serve::ServeArgs),
@@ -224,9 +231,11 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Top(args) => block_on(top::run(&args, context)),
         Command::Why(args) => block_on(why::run(&args, context)),
         Command::Scale(args) => block_on(scale::run(&args, context)),
-        Command::Gpus(args) => gpus::run(&args, context),
+        Command::Gpus(args) => block_on(gpus::run(&args, context)),
         Command::Plan(args) => plan::run(&args, context),
         Command::Simulate(args) => simulate::run(&args, context),
+        Command::Apply(args) => block_on(apply::run(&args, context)),
+        Command::Reap(args) => block_on(reap::run(&args, context)),
         Command::Keys(args) => block_on(keys::run(&args, context)),
         Command::Webhooks(args) => block_on(webhooks::run(&args, context)),
         Command::Config(args) => config::run(&args, context),
@@ -238,6 +247,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Serve(args) => crate::serving::process::keep(&args, context),
         Command::Emulate(args) => block_on(emulate::run(&args, context)),
         Command::Demo(args) => crate::demo::run(&args, context),
+        Command::Drill(args) => crate::drill::run(&args, context),
         Command::Serving(args) => crate::serving::process::serve(&args, context),
         Command::Version(args) => version::run(&args, context),
     }

@@ -9,8 +9,8 @@ use overspill_sim::simulate::load::{DAY, Load};
 use overspill_sim::simulate::trace::TraceJob;
 use overspill_sim::simulate::{Settings, Trace};
 
-use crate::config::known;
 use crate::config::units::{format_duration, parse_duration, parse_rate};
+use crate::config::{Slots, known};
 
 use super::Context;
 use super::emulate::DurationRange;
@@ -24,10 +24,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["history", "jobs_per_hour", "users"])]
     pub trace: Option<PathBuf>,
     /// The running server's own jobs of this long, such as 7d
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["jobs_per_hour", "users"])]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, group = "recorded", conflicts_with_all = ["jobs_per_hour", "users"])]
     pub history: Option<DurationMs>,
-    /// Only jobs of this endpoint, with --history
-    #[arg(long, value_name = "NAME", requires = "history")]
+    /// Only jobs of this endpoint, of what was recorded
+    #[arg(long, value_name = "NAME", requires = "recorded")]
     pub endpoint: Option<String>,
     /// A described load: jobs an hour, as one number or 24 with commas between, by hour of the day
     #[arg(
@@ -182,6 +182,7 @@ async fn history(
             arrival: Timestamp::from_millis(at - first),
             duration: DurationMs::from_millis(ran),
             class: u32::try_from(class).unwrap_or(u32::MAX),
+            is_low_priority: false,
         });
     }
     Ok(trace)
@@ -196,9 +197,9 @@ pub struct WorldArgs {
     /// Jobs at once on each of them
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub local_slots: u32,
-    /// Jobs at once on a cloud worker
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub slots: u32,
+    /// Jobs at once on a cloud worker, or "learn"
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_slots)]
+    pub slots: Slots,
     /// Time from start to ready of a cold worker, as one duration or a range
     #[arg(long, value_name = "RANGE", default_value = "30s..60s")]
     pub cold_start: DurationRange,
@@ -236,11 +237,25 @@ impl WorldArgs {
         Ok(Settings {
             local_workers: self.local_workers,
             local_slots: self.local_slots,
-            slots: self.slots,
+            slots: self.slots.initial().max(1),
+            learns_slots: self.slots == Slots::Learn,
             cold_start: (self.cold_start.least, self.cold_start.most),
             rate,
             seed: self.seed,
             ..Settings::default()
         })
+    }
+}
+
+/// A number from 1, or `learn`.
+fn parse_slots(text: &str) -> Result<Slots, String> {
+    if text == "learn" {
+        return Ok(Slots::Learn);
+    }
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(Slots::Fixed(count)),
+        _ => Err(format!(
+            "`{text}` is no number of slots; expected one from 1, or learn"
+        )),
     }
 }

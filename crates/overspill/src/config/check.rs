@@ -8,7 +8,7 @@ use overspill_core::money::NanoUsd;
 use super::decode::Decoder;
 use super::endpoint::RESERVED_NAMES;
 use super::node::{Node, Value};
-use super::problem::{Place, did_you_mean, quoted};
+use super::problem::{Place, quoted};
 use super::settings::Config;
 use super::units::format_money;
 
@@ -17,16 +17,13 @@ use super::units::format_money;
 pub(crate) fn whole(config: &mut Config, node: &Node, cx: &mut Decoder<'_, '_>) {
     listen(config, node, cx);
     hosts(config, node, cx);
+    origins(config, node, cx);
     database(config, node, cx);
     quota(config, node, cx);
-    regions(config, node, cx);
+    super::regions::with_endpoints(config, node, cx);
     loops(config, node, cx);
     if config.data_dir.is_relative() {
         config.data_dir = cx.folder.join(&config.data_dir);
-    }
-    if node.get("regions").is_some() {
-        cx.problems
-            .not_active(node.place_of("regions"), "choice of cloud pools by region");
     }
 }
 
@@ -72,6 +69,30 @@ fn hosts(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
             let message = format!(
                 "{} is no host; expected a name such as \"gpu.example.com\", without https://",
                 quoted(host)
+            );
+            cx.error(item.map_or(&node.place, |item| &item.place), message);
+        }
+    }
+}
+
+fn origins(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
+    for (index, origin) in config.allowed_origins.iter().enumerate() {
+        let item = node
+            .get("allowed_origins")
+            .and_then(|list| list.items().get(index));
+        let rest = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        let is_origin = rest.is_some_and(|host| {
+            let host = host.strip_suffix('/').unwrap_or(host);
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b);
+            !host.is_empty() && host.bytes().all(allowed)
+        });
+        if !is_origin {
+            let message = format!(
+                "{} is no origin; expected scheme and host such as \"https://app.example\", without a path; a \
+                 wildcard would let every site read with a token that it came by",
+                quoted(origin)
             );
             cx.error(item.map_or(&node.place, |item| &item.place), message);
         }
@@ -148,34 +169,6 @@ fn quota(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
             place,
             "a cloud pool without [runpod]; add [runpod] with api_key = \"${RUNPOD_API_KEY}\"",
         );
-    }
-}
-
-/// Pools in regions that nobody is mapped to.
-fn regions(config: &Config, node: &Node, cx: &mut Decoder<'_, '_>) {
-    let Some(regions) = config
-        .regions
-        .as_ref()
-        .filter(|regions| !regions.map.is_empty())
-    else {
-        return;
-    };
-    let endpoints = node.get("endpoint").map_or(&[][..], Node::items);
-    for (endpoint, node) in config.endpoint.iter().zip(endpoints) {
-        let pools = node.get("cloud").map_or(&[][..], Node::items);
-        for (pool, node) in endpoint.cloud.iter().zip(pools) {
-            let Some(region) = &pool.region else { continue };
-            if !regions.map.contains_key(region) {
-                let known: Vec<&str> = regions.map.keys().map(String::as_str).collect();
-                let message = format!(
-                    "unknown region {}; known from [regions] map: {}{}",
-                    quoted(region),
-                    known.join(", "),
-                    did_you_mean(region, known.iter().copied())
-                );
-                cx.error(node.place_of("region"), message);
-            }
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! `[[endpoint.cloud]]`: rented GPUs, as an endpoint that exists at RunPod or one that Overspill
 //! makes and keeps.
 
+use std::collections::BTreeMap;
+
 use overspill_core::money::RatePerHour;
 use serde_json::Value as Json;
 
@@ -8,6 +10,11 @@ use super::decode::{Check, Decoder, FromNode, choice, section};
 use super::known;
 use super::node::{Node, Value};
 use super::problem::{Place, quoted};
+use super::units::MemorySize;
+use crate::kept::name::slug;
+
+/// The container's disk where none is given.
+const DISK: MemorySize = MemorySize::from_bytes(20_000_000_000);
 
 section! {
     /// A source of workers in a cloud: by `id`, or made from `image` and `gpu`.
@@ -25,9 +32,26 @@ section! {
         pub gpu: GpuTypes = GpuTypes(Vec::new()),
         /// Data centers that workers may start in, for `image`. Left out: any.
         pub data_centers: Vec<String> = Vec::new(),
+        /// For `image`: variables of the container. RunPod shows them to who may see the endpoint.
+        pub env: BTreeMap<String, String> = BTreeMap::new(),
+        /// For `image`: command line of the container. Left out: the image's own.
+        pub args: Option<String> = None,
+        /// For `image`: disk of the container, whole GB. Default 20GB.
+        pub disk: Option<MemorySize> = None,
+        /// For `image`: id of the container registry credentials at RunPod, for private images.
+        pub registry: Option<String> = None,
+        /// For `image`: ids of network volumes, one in each data center at most.
+        pub network_volumes: Vec<String> = Vec::new(),
+        /// For `image`: GPUs of one worker, 1 to 8; `price` is that of all of them. Default 1.
+        pub gpu_count: Option<u32> = None,
+        /// For `image`: whether RunPod may resume stopped workers instead of starting new ones.
+        /// Default `"on"`.
+        pub flashboot: Option<Flashboot> = None,
         /// Region that this pool is near to, one of `[regions] map`.
         pub region: Option<String> = None,
-        /// Jobs at once per worker, or `"learn"` to measure it.
+        /// Jobs at once per worker, or `"learn"`: from 1 on as many as pay, found from how long jobs take
+        /// beside each other, and fewer at once when a job says that its GPU's memory was full. The worker
+        /// must take as many as are handed to it (`concurrency_modifier`).
         pub slots: Slots = Slots::Fixed(1),
         /// Price of a worker. Left out: the provider's own price list.
         pub price: Option<RatePerHour> = None,
@@ -46,6 +70,18 @@ choice! {
         Runpod = "runpod",
         /// A RunPod load-balancing endpoint: direct HTTP to workers.
         RunpodLb = "runpod-lb",
+    }
+}
+
+choice! {
+    /// RunPod's acceleration of cold starts.
+    pub enum Flashboot {
+        /// None.
+        Off = "off",
+        /// Stopped workers may be resumed.
+        On = "on",
+        /// The same with priority.
+        Priority = "priority",
     }
 }
 
@@ -74,6 +110,18 @@ pub enum Manage {
 pub struct GpuTypes(pub Vec<String>);
 
 impl CloudPool {
+    /// The container's disk, the default filled in.
+    #[must_use]
+    pub fn disk(&self) -> MemorySize {
+        self.disk.unwrap_or(DISK)
+    }
+
+    /// GPUs of one worker, the default filled in.
+    #[must_use]
+    pub fn gpu_count(&self) -> u32 {
+        self.gpu_count.unwrap_or(1)
+    }
+
     /// What may be changed, the default filled in.
     #[must_use]
     pub fn manage(&self) -> Manage {
@@ -86,12 +134,12 @@ impl CloudPool {
 }
 
 impl Slots {
-    /// The fixed number, or 1 while it is being learned.
+    /// The fixed number; 0 where it is learned, as the topology has it.
     #[must_use]
     pub const fn initial(self) -> u32 {
         match self {
             Self::Fixed(count) => count,
-            Self::Learn => 1,
+            Self::Learn => 0,
         }
     }
 }
@@ -136,11 +184,24 @@ impl Check for CloudPool {
                      remove `manage`, or give the `id` of one that exists",
                 );
             }
-        } else if !self.data_centers.is_empty() {
-            cx.error(
-                of("data_centers"),
-                "`data_centers` is for endpoints made from `image`; one with an `id` has its own",
-            );
+            self.check_image(node, cx);
+        } else if self.id.is_some() {
+            let given = [
+                ("data_centers", !self.data_centers.is_empty()),
+                ("env", !self.env.is_empty()),
+                ("args", self.args.is_some()),
+                ("disk", self.disk.is_some()),
+                ("registry", self.registry.is_some()),
+                ("network_volumes", !self.network_volumes.is_empty()),
+                ("gpu_count", self.gpu_count.is_some()),
+                ("flashboot", self.flashboot.is_some()),
+            ];
+            for (key, _) in given.iter().filter(|(_, is_given)| *is_given) {
+                let message = format!(
+                    "`{key}` is for endpoints made from `image`; one with an `id` has its own"
+                );
+                cx.error(of(key), message);
+            }
         }
         if self.max == Some(0) {
             cx.error(
@@ -154,20 +215,51 @@ impl Check for CloudPool {
                 cx.problems
                     .not_active(of("provider"), "cloud pools of provider `runpod-lb`");
             }
-            Provider::Runpod if self.image.is_some() => {
-                cx.problems
-                    .not_active(of("image"), "cloud pools made from `image`");
-            }
             Provider::Runpod => {}
-        }
-        if self.slots == Slots::Learn {
-            cx.problems
-                .not_active(of("slots"), "slots = \"learn\" (1 until then)");
         }
     }
 }
 
 impl CloudPool {
+    /// Rules for what an endpoint is made from.
+    fn check_image(&self, node: &Node, cx: &mut Decoder<'_, '_>) {
+        let of = |key| node.place_of(key);
+        if let Some(image) = &self.image
+            && (image.is_empty() || image.contains(char::is_whitespace))
+        {
+            let message = format!(
+                "{} is no container image; expected one such as \"registry.example/worker:3\"",
+                quoted(image)
+            );
+            cx.error(of("image"), message);
+        }
+        let bytes = self.disk().as_bytes();
+        let gigabytes = bytes / 1_000_000_000;
+        if gigabytes == 0 || gigabytes > 4_000 || !bytes.is_multiple_of(1_000_000_000) {
+            let message = format!(
+                "a disk of {}; expected whole gigabytes, 1GB to 4000GB",
+                super::units::format_size(self.disk())
+            );
+            cx.error(of("disk"), message);
+        }
+        if !(1..=8).contains(&self.gpu_count()) {
+            let message = format!(
+                "gpu_count = {} is no number of GPUs; expected 1 to 8",
+                self.gpu_count()
+            );
+            cx.error(of("gpu_count"), message);
+        }
+        let id = |name: &String| slug(known::gpu(name).map_or(name.as_str(), |gpu| gpu.id));
+        let mut types: Vec<String> = self.gpu.0.iter().map(id).collect();
+        types.sort();
+        if types.windows(2).any(|pair| pair[0] == pair[1]) {
+            cx.error(
+                of("gpu"),
+                "a type of GPU stands twice in `gpu`; each has one endpoint at RunPod: remove one",
+            );
+        }
+    }
+
     /// Checks names against the built-in lists. Both may grow at RunPod's any day, so a name in
     /// the right form is only warned of, unless the price depends on it.
     fn check_known(&self, node: &Node, cx: &mut Decoder<'_, '_>) {

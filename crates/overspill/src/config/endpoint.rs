@@ -2,12 +2,15 @@
 
 use overspill_core::money::NanoUsd;
 use overspill_core::time::DurationMs;
+use overspill_core::topology::Tuning;
 
 use super::cloud::CloudPool;
 use super::decode::{Check, Decoder, choice, defaults, section};
 use super::local::LocalPool;
 use super::node::Node;
 use super::problem::{Place, quoted};
+use super::regions::RegionNames;
+use super::schedule::Schedule;
 
 /// Longest execution timeout and TTL that the compatible API knows: seven days.
 const WEEK: DurationMs = DurationMs::from_secs(7 * 24 * 3_600);
@@ -55,10 +58,15 @@ section! {
         pub retention: DurationMs = DurationMs::from_secs(24 * 3_600),
         /// Limits of cloud workers over all cloud pools.
         pub workers: Workers = defaults(),
+        /// More workers kept on at certain hours, ordered ahead so that they are ready.
+        pub schedule: Vec<Schedule> = Vec::new(),
         /// How many cloud workers are wanted at a moment.
         pub scaler: Scaler = defaults(),
         /// Caps on cloud spending of this endpoint, beside those for everything.
         pub budget: EndpointBudget = defaults(),
+        /// Regions whose callers' jobs run in cloud pools of that region only, or on own GPUs. Left out:
+        /// those of `[regions]`.
+        pub residency: Option<RegionNames> = None,
         /// Own GPUs, in the order that they are preferred.
         pub local: Vec<LocalPool> = Vec::new(),
         /// Rented GPUs, taken when the own ones would be late.
@@ -102,11 +110,12 @@ section! {
         pub queue_delay: Option<DurationMs> = None,
         /// For `request_count`: requests per worker. Default 4.
         pub request_count: Option<u32> = None,
-        /// For `cost_aware`: share of `max_wait` that projections may use, 0.5 to 1. Default 0.95.
+        /// For `cost_aware`: share of `max_wait` that projections may use, 0.5 to 1. Default 1.
         pub wait_share: Option<f64> = None,
         /// For `cost_aware`: price of lateness in cold starts, 1 to 100. Default 2.
         pub lateness_price: Option<f64> = None,
-        /// For `cost_aware`: shortest time that a worker idles before it is stopped. Default 2 s.
+        /// For `cost_aware`: shortest time that a worker idles before it is stopped, at most
+        /// `workers.idle_timeout`. Default 0 s: it stops as soon as no waiting job may go to it.
         pub min_idle: Option<DurationMs> = None,
     }
 }
@@ -124,17 +133,45 @@ section! {
 }
 
 impl Scaler {
+    /// The delay of `queue_delay` where none is given.
+    pub const QUEUE_DELAY: DurationMs = DurationMs::from_secs(4);
+    /// The requests per worker of `request_count` where none are given.
+    pub const REQUEST_COUNT: u32 = 4;
+
     /// The delay of `queue_delay`, its default filled in.
     #[must_use]
     pub fn queue_delay(&self) -> DurationMs {
-        self.queue_delay.unwrap_or(DurationMs::from_secs(4))
+        self.queue_delay.unwrap_or(Self::QUEUE_DELAY)
     }
 
     /// The requests per worker of `request_count`, its default filled in.
     #[must_use]
     pub fn request_count(&self) -> u32 {
-        self.request_count.unwrap_or(4)
+        self.request_count.unwrap_or(Self::REQUEST_COUNT)
     }
+
+    /// The constants of `cost_aware`, defaults filled in.
+    #[must_use]
+    pub fn tuning(&self) -> Tuning {
+        let default = Tuning::default();
+        Tuning {
+            wait_share_milli: self.wait_share.map_or(default.wait_share_milli, milli),
+            lateness_price_milli: self
+                .lateness_price
+                .map_or(default.lateness_price_milli, milli),
+            min_idle: self.min_idle.unwrap_or(default.min_idle),
+        }
+    }
+}
+
+/// In thousandths; what is far out of range comes out as the nearest there is.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast from a float saturates"
+)]
+pub(crate) fn milli(value: f64) -> u32 {
+    (value * 1_000.0).round() as u32
 }
 
 impl Check for Endpoint {
@@ -170,6 +207,21 @@ impl Check for Endpoint {
             seconds(60),
             seconds(10 * 365 * 24 * 3_600),
         );
+        if let Some(min_idle) = self
+            .scaler
+            .min_idle
+            .filter(|min| *min > self.workers.idle_timeout)
+        {
+            let place = node
+                .get("scaler")
+                .map_or(&node.place, |scaler| scaler.place_of("min_idle"));
+            let message = format!(
+                "min_idle {} is longer than workers.idle_timeout {}; lower the one or raise the other",
+                super::units::format_duration(min_idle),
+                super::units::format_duration(self.workers.idle_timeout),
+            );
+            cx.error(place, message);
+        }
         if !(1..=100).contains(&self.max_attempts) {
             let message = format!("max_attempts = {}; expected 1 to 100", self.max_attempts);
             cx.error(of("max_attempts"), message);
@@ -194,6 +246,22 @@ impl Check for Endpoint {
                 let message = format!(
                     "max = {max} of this pool is above workers.max = {} of endpoint {}; \
                      lower the one or raise the other",
+                    self.workers.max,
+                    quoted(&self.name)
+                );
+                cx.error(place, message);
+            }
+        }
+        for (index, schedule) in self.schedule.iter().enumerate() {
+            let place = node
+                .get("schedule")
+                .and_then(|list| list.items().get(index));
+            let place = place.map_or(&node.place, |schedule| schedule.place_of("min"));
+            if schedule.min > self.workers.max {
+                let message = format!(
+                    "min = {} of this schedule is above workers.max = {} of endpoint {}; lower the one or \
+                     raise the other",
+                    schedule.min,
                     self.workers.max,
                     quoted(&self.name)
                 );
@@ -283,12 +351,6 @@ impl Check for Scaler {
                     policy.as_str()
                 );
                 cx.error(node.place_of(key), message);
-            }
-        }
-        for key in ["wait_share", "lateness_price", "min_idle"] {
-            if let Some(constant) = node.get(key) {
-                let message = format!("the constant `{key}` of `cost_aware`");
-                cx.problems.not_active(&constant.place, message);
             }
         }
         if self.request_count == Some(0) {

@@ -17,8 +17,12 @@ pub const OVERSPILL_CONFIG: &str = "OVERSPILL_CONFIG";
 pub const OVERSPILL_URL: &str = "OVERSPILL_URL";
 /// What the server logs, in `tracing` filter syntax.
 pub const OVERSPILL_LOG: &str = "OVERSPILL_LOG";
+/// How log lines are written.
+pub const OVERSPILL_LOG_FORMAT: &str = "OVERSPILL_LOG_FORMAT";
 /// Key under which the secrets of jobs are sealed in the store.
 pub const OVERSPILL_SEAL_KEY: &str = "OVERSPILL_SEAL_KEY";
+/// Address of an OpenTelemetry collector.
+pub const OTEL_EXPORTER_OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// Key of the RunPod account.
 pub const RUNPOD_API_KEY: &str = "RUNPOD_API_KEY";
 /// Base address of RunPod's job API.
@@ -59,6 +63,21 @@ pub const DOCUMENTED: &[Variable] = &[
     Variable {
         name: OVERSPILL_LOG,
         doc: "What is logged, such as `info` or `warn,overspill::engine=debug`.",
+    },
+    Variable {
+        name: OVERSPILL_LOG_FORMAT,
+        doc: "`text` (the default) or `json`: one object a line, with `timestamp`, `level`, `message` and \
+              the fields of what happened, such as `job_id` and `trace_id`. What becomes of each job is \
+              logged with `OVERSPILL_LOG=info,overspill::jobs=debug`.",
+    },
+    Variable {
+        name: OTEL_EXPORTER_OTLP_ENDPOINT,
+        doc: "Address of an OpenTelemetry collector that takes OTLP over HTTP, such as \
+              `http://127.0.0.1:4318`; `/v1/traces` is added. Without it no spans are made. The other \
+              standard variables are read too: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, `_HEADERS`, \
+              `_TIMEOUT` and `_PROTOCOL` (`http/protobuf` only), `OTEL_SERVICE_NAME`, \
+              `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER` and `_ARG`, `OTEL_TRACES_EXPORTER`, \
+              `OTEL_BSP_*`, `OTEL_SDK_DISABLED` (see the guide to monitoring).",
     },
     Variable {
         name: OVERSPILL_SEAL_KEY,

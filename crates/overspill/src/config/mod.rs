@@ -23,14 +23,17 @@ mod node;
 mod overlay;
 mod plain;
 mod problem;
+mod regions;
+mod schedule;
 mod settings;
 mod show;
 pub mod units;
 
 use std::path::{Path, PathBuf};
 
-pub use cloud::{CloudPool, GpuTypes, Manage, Provider, Slots};
+pub use cloud::{CloudPool, Flashboot, GpuTypes, Manage, Provider, Slots};
 pub use decode::KeyDoc;
+pub(crate) use endpoint::milli;
 pub use endpoint::{Endpoint, EndpointBudget, Policy, Scaler, Workers};
 pub use env::Environment;
 pub use http_pool::{
@@ -41,8 +44,10 @@ pub use interpolate::Strictness;
 pub use local::{Devices, LocalPool};
 pub use locate::{LocateError, locate};
 pub use problem::{Problem, Severity};
+pub use regions::{RegionNames, Regions};
+pub use schedule::{DayRange, Schedule, TimeOfDay};
 pub use settings::{
-    Auth, Budget, Config, RateLimits, Regions, Runpod, RunpodAccess, TimeZone, Url, Webhooks,
+    Auth, Budget, Config, Journal, RateLimits, Runpod, RunpodAccess, TimeZone, Url, Webhooks,
 };
 pub use show::key_docs;
 pub use units::MemorySize;
@@ -102,6 +107,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--data-dir`, from the current folder.
     pub data_dir: Option<String>,
+    /// `--journal`, from the current folder.
+    pub journal: Option<String>,
 }
 
 /// Reads and checks the file at `path`.
@@ -167,10 +174,11 @@ pub fn parse(
     let flag_values = [
         ("--listen", "listen", &flags.listen),
         ("--data-dir", "data_dir", &flags.data_dir),
+        ("--journal", "journal.file", &flags.journal),
     ];
     for (flag, key, value) in flag_values {
         if let Some(value) = value {
-            overlay::apply_flag(&mut root, flag, key, value);
+            overlay::apply_flag(&mut root, flag, key, value, &mut problems);
         }
     }
     interpolate::interpolate(&mut root, environment, strictness, &mut problems);

@@ -34,16 +34,21 @@ pub(crate) fn apply_variables(
     }
 }
 
-/// Sets one top-level key from a flag.
-pub(crate) fn apply_flag(root: &mut Node, flag: &'static str, key: &str, text: &str) {
+/// Sets one key from a flag; full stops in it stand between tables.
+pub(crate) fn apply_flag(
+    root: &mut Node,
+    flag: &'static str,
+    key: &str,
+    text: &str,
+    problems: &mut Problems<'_>,
+) {
     let place = Place::Flag(flag);
     let node = Node {
         value: Value::String(text.to_owned()),
-        place: place.clone(),
+        place,
     };
-    if let Value::Table(table) = &mut root.value {
-        put(table, key, &place, node);
-    }
+    let path: Vec<&str> = key.split('.').collect();
+    set(root, &path, node, problems);
 }
 
 fn set(at: &mut Node, path: &[&str], value: Node, problems: &mut Problems<'_>) {

@@ -1,20 +1,24 @@
 //! The top of the configuration tree and the tables that hold for the whole installation.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use overspill_core::calendar::Calendar;
 use overspill_core::money::NanoUsd;
-use overspill_core::time::Timestamp;
+use overspill_core::time::{DurationMs, Timestamp};
 use secrecy::SecretString;
 
 use super::decode::{Check, Decoder, choice, defaults, from_text, section};
 use super::endpoint::Endpoint;
 use super::env::{self, Environment};
 use super::node::Node;
-use super::problem::{did_you_mean, quoted};
+use super::problem::quoted;
+use super::regions::Regions;
+use super::units::MemorySize;
+
+/// A journal has four files of at least a million bytes.
+const JOURNAL_BYTES_MIN: u64 = 4_000_000;
 
 section! {
     /// The whole configuration, every default filled in and every rule checked.
@@ -33,6 +37,9 @@ section! {
         /// Further values of the `Host` header that are answered, beside the listening address,
         /// `localhost` and the host of `public_url`.
         pub allowed_hosts: Vec<String> = Vec::new(),
+        /// Origins, such as `https://app.example`, whose pages may follow a job with that job's token
+        /// (`POST /api/v1/jobs/{job}/token`). No other request is answered to a page of another site.
+        pub allowed_origins: Vec<String> = Vec::new(),
         /// Networks whose `X-Forwarded-*` and region headers are believed.
         pub trusted_proxies: Vec<IpNet> = Vec::new(),
         /// Who may call.
@@ -47,6 +54,8 @@ section! {
         pub regions: Option<Regions> = None,
         /// Where results may be sent.
         pub webhooks: Webhooks = defaults(),
+        /// Where facts and decisions are written down, to be replayed.
+        pub journal: Journal = defaults(),
         /// The endpoints, each a named place that jobs are sent to.
         pub endpoint: Vec<Endpoint> = Vec::new(),
     }
@@ -86,6 +95,9 @@ section! {
         pub management_url: Option<Url> = None,
         /// The account's worker quota over all endpoints. Left out: learned from refusals.
         pub max_workers: Option<u32> = None,
+        /// How often RunPod's billing records are compared with the ledger, 10 s to 24 h. They are by
+        /// the hour, so a shorter time is for tests.
+        pub billing_check: DurationMs = DurationMs::from_secs(3_600),
     }
 }
 
@@ -104,25 +116,21 @@ section! {
 }
 
 section! {
-    /// Where callers come from, and which cloud pools are near them.
-    pub struct Regions in "[regions]" {
-        /// Header with the caller's country or region, believed only from `trusted_proxies`.
-        pub header: Option<String> = None,
-        /// A GeoIP file in MMDB form, asked when the header says nothing.
-        pub geoip: Option<PathBuf> = None,
-        /// Region of callers that nothing is known about.
-        pub default: Option<String> = None,
-        /// Country codes of each region.
-        pub map: BTreeMap<String, Vec<String>> = BTreeMap::new(),
-    }
-}
-
-section! {
     /// Where results may be sent.
     pub struct Webhooks in "[webhooks]" {
         /// Receivers on private addresses that are allowed all the same, as `host` or
         /// `host:port`.
         pub allow: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// Where facts and decisions are written down, to be replayed by `overspill simulate --journal`.
+    pub struct Journal in "[journal]" {
+        /// The file; the ones before it are named with `.1` to `.3`. Left out: no journal.
+        pub file: Option<PathBuf> = None,
+        /// The size of all its files together; the oldest goes when it is reached.
+        pub max_size: MemorySize = MemorySize::from_bytes(256_000_000),
     }
 }
 
@@ -161,6 +169,8 @@ pub struct RunpodAccess {
     pub base_url: Url,
     /// Base address of the management API, without a trailing slash.
     pub management_url: Url,
+    /// How often billing records are read.
+    pub billing_check: DurationMs,
 }
 
 impl Runpod {
@@ -195,6 +205,7 @@ impl Runpod {
                 env::RUNPOD_REST_V2_API_URL,
                 Self::MANAGEMENT_URL,
             )?,
+            billing_check: self.billing_check,
         })
     }
 }
@@ -215,6 +226,13 @@ impl Check for Runpod {
                 "max_workers = 0 would start nothing; leave [runpod] out to use local GPUs only",
             );
         }
+        super::endpoint::within(
+            cx,
+            node.place_of("billing_check"),
+            self.billing_check,
+            DurationMs::from_secs(10),
+            DurationMs::from_secs(86_400),
+        );
     }
 }
 
@@ -232,36 +250,13 @@ impl Check for Budget {
     }
 }
 
-impl Check for Regions {
+impl Check for Journal {
     fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
-        if let Some(default) = &self.default
-            && !self.map.is_empty()
-            && !self.map.contains_key(default)
-        {
-            let known = self.map.keys().map(String::as_str);
-            let listed = known.clone().collect::<Vec<_>>().join(", ");
-            let message = format!(
-                "unknown region {}; known: {listed}{}",
-                quoted(default),
-                did_you_mean(default, known)
+        if self.max_size.as_bytes() < JOURNAL_BYTES_MIN {
+            cx.error(
+                node.place_of("max_size"),
+                "a journal of less than 4MB holds too little; expected a size such as \"256MB\"",
             );
-            cx.error(node.place_of("default"), message);
-        }
-        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-        for (region, countries) in &self.map {
-            for country in countries {
-                if country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()) {
-                    let message = format!(
-                        "{} is no country code; expected two capital letters such as \"DE\"",
-                        quoted(country)
-                    );
-                    cx.error(node.place_of("map"), message);
-                }
-                if let Some(other) = seen.insert(country, region) {
-                    let message = format!("{country} is in the regions {other} and {region}");
-                    cx.error(node.place_of("map"), message);
-                }
-            }
         }
     }
 }

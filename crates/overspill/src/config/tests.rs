@@ -91,7 +91,7 @@ fn the_example_loads_and_every_key_arrives() {
     assert_eq!(config.endpoint[1].cloud[0].slots, Slots::Learn);
     assert_eq!(config.endpoint[1].cloud[0].manage(), Manage::Everything);
     assert_eq!(config.endpoint[2].cloud[0].provider, Provider::RunpodLb);
-    assert!(loaded.not_active().count() >= 4, "{:#?}", loaded.findings);
+    assert_eq!(loaded.not_active().count(), 2, "{:#?}", loaded.findings);
 }
 
 #[test]
@@ -386,6 +386,41 @@ fn cloud_pools_are_given_or_made() {
         &pool("id = \"a1\"\ndata_centers = [\"EU-RO-1\"]"),
         &["`data_centers` is for"],
     );
+    for key in [
+        "env = { A = \"1\" }",
+        "disk = \"9GB\"",
+        "flashboot = \"on\"",
+        "registry = \"r\"",
+    ] {
+        let name = key.split(' ').next().unwrap();
+        refused_with(
+            &pool(&format!("id = \"a1\"\n{key}")),
+            &[&format!("`{name}` is for endpoints made from `image`")],
+        );
+    }
+    for (line, message) in [
+        (
+            "disk = \"500MB\"",
+            "a disk of 500MB; expected whole gigabytes",
+        ),
+        ("gpu_count = 0", "gpu_count = 0 is no number of GPUs"),
+        (
+            "flashboot = \"yes\"",
+            "unknown value `yes`; expected off or on",
+        ),
+        ("image = \"a b\"", "`a b` is no container image"),
+    ] {
+        let image = if line.starts_with("image") {
+            ""
+        } else {
+            "image = \"x\"\n"
+        };
+        refused_with(&pool(&format!("{image}gpu = \"A40\"\n{line}")), &[message]);
+    }
+    refused_with(
+        &pool("image = \"x\"\ngpu = [\"RTX 4090\", \"rtx 4090\"]"),
+        &["stands twice in `gpu`"],
+    );
     refused_with(
         &pool("id = \"a1\"\nmax = 9"),
         &["max = 9 of this pool is above workers.max = 3"],
@@ -475,6 +510,7 @@ fn flags_win_over_variables_and_are_named() {
     let flags = Flags {
         listen: Some("0.0.0.0:1".to_owned()),
         data_dir: Some("/d".to_owned()),
+        journal: Some("j".to_owned()),
     };
     let environment = Environment::from_pairs([("OVERSPILL__LISTEN", "127.0.0.1:9")]);
     let refused = parse(
@@ -492,6 +528,53 @@ fn flags_win_over_variables_and_are_named() {
             .starts_with("--listen: listen = \"0.0.0.0:1\" would"),
         "{refused}"
     );
+}
+
+#[test]
+fn schedules_are_read_and_impossible_ones_refused() {
+    let endpoint = "[[endpoint]]\nname = \"tts\"\nworkers = { max = 3 }\n[[endpoint.schedule]]\n";
+    let loaded = accepted(&format!(
+        "{endpoint}days = [\"mon-fri\", \"sun\"]\nfrom = \"22:00\"\nto = \"6:00\"\nmin = 2\n\
+         time_zone = \"Europe/Berlin\"\nlead = \"2m\"\n"
+    ));
+    let schedule = &loaded.config.endpoint[0].schedule[0];
+    assert_eq!(schedule.days().to_string(), "mon-fri, sun");
+    assert_eq!(schedule.minutes(), (22 * 60, 30 * 60));
+    let shown = loaded.config.to_toml();
+    assert!(shown.contains("from = \"22:00\""), "{shown}");
+    for (keys, reason) in [
+        (
+            "from = \"8:00\"\nto = \"8:00\"\nmin = 1",
+            "from and to are the same",
+        ),
+        (
+            "from = \"24:00\"\nto = \"8:00\"\nmin = 1",
+            "the end of the day",
+        ),
+        (
+            "from = \"8:00\"\nto = \"18:00\"\nmin = 0",
+            "keeps no worker on",
+        ),
+        (
+            "from = \"8:00\"\nto = \"18:00\"\nmin = 4",
+            "above workers.max = 3",
+        ),
+        (
+            "from = \"8:00\"\nto = \"18h\"\nmin = 1",
+            "is no time of day",
+        ),
+        (
+            "days = [\"mondy\"]\nfrom = \"8:00\"\nto = \"9:00\"\nmin = 1",
+            "is no day",
+        ),
+        (
+            "from = \"8:00\"\nto = \"9:00\"\nmin = 1\nlead = \"2h\"",
+            "out of range",
+        ),
+        ("from = \"8:00\"\nto = \"9:00\"", "lacks `min`"),
+    ] {
+        refused_with(&format!("{endpoint}{keys}\n"), &[reason]);
+    }
 }
 
 #[test]
@@ -543,6 +626,68 @@ fn every_key_is_documented() {
     let mut count = 0;
     walk(&key_docs(), &mut count);
     assert!(count > 80, "{count}");
+}
+
+#[test]
+fn regions_name_what_there_is() {
+    let regions = |lines: &str, endpoint: &str| {
+        format!(
+            "[runpod]\n[regions]\nmap = {{ eu = [\"DE\"], us = [\"US\"] }}\n{lines}\n[[endpoint]]\nname = \"a\"\n{endpoint}"
+        )
+    };
+    let pool = |region: &str| {
+        format!(
+            "[[endpoint.cloud]]\nprovider = \"runpod\"\nid = \"x\"\ngpu = \"A40\"\nregion = \"{region}\"\n"
+        )
+    };
+    let loaded = accepted(&regions(
+        "residency = \"eu\"\nheader = \"X-Region\"\ngeoip = \"geo.mmdb\"",
+        &pool("eu"),
+    ));
+    assert_eq!(
+        loaded.warnings().count(),
+        0,
+        "{:?}",
+        loaded.warnings().collect::<Vec<_>>()
+    );
+    assert_eq!(loaded.not_active().count(), 0);
+    let regions_of = loaded.config.regions.as_ref().unwrap();
+    assert_eq!(regions_of.residency.regions().len(), 1);
+    assert!(regions_of.geoip.as_ref().unwrap().is_absolute());
+    refused_with(
+        &regions("residency = [\"ue\"]", ""),
+        &["unknown region `ue`; known: eu, us"],
+    );
+    refused_with(
+        &regions("", &pool("uss")),
+        &["unknown region `uss`", "known from [regions] map: eu, us"],
+    );
+    refused_with(
+        &regions("", "residency = \"asia\"\n"),
+        &["unknown region `asia`; known: eu, us"],
+    );
+    refused_with(
+        &regions("header = \"a b\"", ""),
+        &["`a b` is no name of a header"],
+    );
+    refused_with(
+        "[regions]\nmap = { \"europe and africa\" = [\"DE\"] }\n",
+        &["is no name of a region; expected 1 to 15 letters"],
+    );
+    refused_with(
+        &in_endpoint("residency = \"eu\""),
+        &["`residency` without [regions]"],
+    );
+    // Without a map the header names the regions of the pools.
+    let loaded = accepted(&format!(
+        "[regions]\ndefault = \"eu\"\n[runpod]\n[[endpoint]]\nname = \"a\"\n{}",
+        pool("eu")
+    ));
+    assert_eq!(loaded.warnings().count(), 0);
+    // A region that nothing of the endpoint serves: said, not refused.
+    let loaded = accepted(&regions("residency = \"eu\"", &pool("us")));
+    let warnings: Vec<String> = loaded.warnings().map(ToString::to_string).collect();
+    assert!(warnings[0].contains("they are refused"), "{warnings:?}");
 }
 
 /// TOML-like text: pieces of the real grammar in any order, so that the walk reaches deep.
@@ -630,5 +775,23 @@ fn judge_changed_example(at: usize, with: char) {
         let shown = loaded.config.to_toml();
         let whole = shown.replace("[redacted]", "postgres://overspill@db/overspill");
         assert!(check_with(&whole, &[]).is_ok(), "{shown}");
+    }
+}
+
+#[test]
+fn bad_input_an_allowed_origin_is_scheme_and_host() {
+    for bad in [
+        "*",
+        "app.example",
+        "https://",
+        "https://app.example/path",
+        "null",
+    ] {
+        let value = format!("[\"{bad}\"]");
+        let found = refusals_with(EXAMPLE, &[("OVERSPILL__ALLOWED_ORIGINS", &value)]);
+        assert!(
+            found.iter().any(|text| text.contains("is no origin")),
+            "{bad}: {found:?}"
+        );
     }
 }

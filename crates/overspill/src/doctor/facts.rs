@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use overspill_core::id::{EndpointId, WorkerId};
+use overspill_core::bill::HourBill;
+use overspill_core::id::{EndpointId, JobId, WorkerId};
 use overspill_core::ledger::EntryKind;
 use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
+use overspill_core::view::worker_of;
 use overspill_core::why::Situation;
 use overspill_store::SpentFilter;
 
@@ -16,6 +18,8 @@ use crate::engine::handle::Handle;
 const JOBS: u32 = 1_000;
 /// How far back they may have ended.
 const WINDOW: DurationMs = DurationMs::from_secs(3_600);
+/// How far back RunPod's bill is looked at.
+const DAY: DurationMs = DurationMs::from_secs(86_400);
 
 /// One endpoint, as the doctor sees it.
 #[derive(Debug, Clone)]
@@ -28,12 +32,31 @@ pub struct EndpointFacts {
     pub ended: Vec<Ended>,
     /// What its cloud pools cost in the last hour, by the pool's name.
     pub costs: BTreeMap<String, PoolCost>,
+    /// Its jobs that run in the cloud.
+    pub runs: Vec<CloudRun>,
+    /// What RunPod bills for its cloud pools by the hour, beside what was counted: the last day.
+    pub bills: BTreeMap<String, Vec<HourBill>>,
     /// Codes of its decisions in the last hour.
     pub decided: BTreeSet<&'static str>,
     /// Memory in GB of the card that a cloud pool asks for, where it names a known one.
     pub gpu_memory_gb: BTreeMap<String, u32>,
     /// Versions of RunPod's worker package that its local workers report.
     pub sdk: BTreeMap<WorkerId, String>,
+}
+
+/// A job that runs in the cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudRun {
+    /// The pool's name.
+    pub pool: String,
+    /// The job.
+    pub job: JobId,
+    /// RunPod's id of its worker, where told.
+    pub worker: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// How long it may.
+    pub execution_timeout: DurationMs,
 }
 
 /// A job that ended.
@@ -108,9 +131,21 @@ pub async fn gather(
 ) -> Result<Option<EndpointFacts>, Unavailable> {
     let read = handle.query(move |core| {
         let workers: Vec<WorkerId> = core.workers_of(id).into_iter().map(|w| w.0.id).collect();
-        Some((core.situation(id)?, workers))
+        let day = i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX);
+        let from = Timestamp::from_millis(core.now().as_millis() - day);
+        let pools = core.pools().filter(|pool| pool.record.endpoint == id);
+        let bills = pools.map(|pool| (pool.record.key.clone(), core.bill(pool.record.id, from)));
+        let runs = core.cloud_runs(id).map(|(pool, attempt, job)| CloudRun {
+            pool: pool.record.key.clone(),
+            job: job.id,
+            worker: worker_of(attempt),
+            since: attempt.started_at.unwrap_or(attempt.leased_at),
+            execution_timeout: job.execution_timeout,
+        });
+        let (runs, bills) = (runs.collect(), bills.collect());
+        Some((core.situation(id)?, workers, bills, runs))
     });
-    let Some((situation, workers)) = read.await? else {
+    let Some((situation, workers, bills, runs)) = read.await? else {
         return Ok(None);
     };
     let directory = handle.endpoints();
@@ -145,6 +180,8 @@ pub async fn gather(
     Ok(Some(EndpointFacts {
         ended,
         costs,
+        bills,
+        runs,
         decided: decided.map(|line| line.reason.code()).collect(),
         gpu_memory_gb: memory.map(|((_, pool), gb)| (pool.clone(), *gb)).collect(),
         sdk: workers

@@ -19,9 +19,19 @@ const DEARER_PERCENT: i64 = 40;
 /// `RunPod` ends idle workers about this long after their idle time-out; one that still runs is astray.
 const LEAK_AFTER: DurationMs = DurationMs::from_secs(30);
 
+/// What a standby worker costs is told by the day.
+const DAY: DurationMs = DurationMs::from_secs(86_400);
+/// So many jobs tell how long one takes.
+const HUNG_JOBS_MIN: usize = 5;
+/// A run of so many times the longest one hangs.
+const HUNG_TIMES: u64 = 10;
+/// No run hangs that is shorter.
+const HUNG_MIN: DurationMs = DurationMs::from_secs(20);
+
 pub(super) fn examine(facts: &EndpointFacts, found: &mut Vec<Finding>) {
     for pool in &facts.situation.pools {
-        if !leak(facts, pool, found) {
+        let is_hung = hung(facts, pool, found);
+        if !leak(facts, pool, found) && !standby(facts, pool, found) && !is_hung {
             idle(facts, pool, found);
         }
         gpu_dear(facts, pool, found);
@@ -49,6 +59,85 @@ fn leak(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) -> b
         "another program submits to the same RunPod endpoint, or a job there hangs: end them at \
          RunPod, and give each program an endpoint of its own",
         Some(format!("overspill scale {} --max 0", facts.name)),
+    ));
+    true
+}
+
+/// A worker that is on though nothing asks for it.
+fn standby(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) -> bool {
+    let Some((workers, since)) = pool.standby else {
+        return false;
+    };
+    let on = facts.situation.picture.now.since(since);
+    let price = pool.price.unwrap_or_default();
+    let per_day = price.over(DAY).times(workers);
+    let cost = price.over(on).times(workers);
+    let fix = if pool.manage {
+        "its limits are set a second time, which ends such workers; if this stays, set workersStandby to \
+         0 at RunPod, or end them there"
+    } else {
+        "set workersStandby to 0 at RunPod, or let Overspill set the limits (`manage = true`)"
+    };
+    found.push(Finding::new(
+        "standby_worker",
+        facts,
+        Some(&pool.name),
+        format!(
+            "RunPod keeps {workers} workers on that nothing asks for ({per_day} a day); seen for {on}, \
+             {cost} so far"
+        ),
+        json!({ "workers": workers, "on": on, "nano_usd_per_day": per_day, "nano_usd": cost }),
+        fix,
+        None,
+    ));
+    true
+}
+
+/// A job that runs in the cloud for far longer than any did that was completed.
+fn hung(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) -> bool {
+    let now = facts.situation.picture.now;
+    let done = facts.ended.iter().filter(|job| job.is_completed);
+    let times: Vec<DurationMs> = done.filter_map(|job| job.execution).collect();
+    let longest = times.iter().copied().max().unwrap_or_default();
+    if times.len() < HUNG_JOBS_MIN {
+        return false;
+    }
+    let limit = HUNG_MIN.max(DurationMs::from_millis(longest.as_millis() * HUNG_TIMES));
+    let runs = facts.runs.iter().filter(|run| run.pool == pool.name);
+    let worst = runs
+        .map(|run| (now.since(run.since), run))
+        .filter(|(length, _)| *length > limit)
+        .max_by_key(|(length, _)| *length);
+    let Some((length, run)) = worst else {
+        return false;
+    };
+    let cost = pool.price.unwrap_or_default().over(length);
+    let timeout = run.execution_timeout;
+    let worker = run.worker.as_deref().unwrap_or("a worker");
+    let job = run.job.to_string();
+    found.push(Finding::new(
+        "worker_hung",
+        facts,
+        Some(&pool.name),
+        format!(
+            "{worker} has run {job} for {length} without an end ({cost} so far); of {} jobs before, none \
+             took over {longest}",
+            times.len()
+        ),
+        json!({
+            "job": job,
+            "worker": run.worker,
+            "running": length,
+            "longest": longest,
+            "jobs": times.len(),
+            "nano_usd": cost,
+            "execution_timeout": timeout,
+        }),
+        format!(
+            "it is cancelled, and its worker ended, when its execution timeout of {timeout} is over; a shorter \
+             `execution_timeout` ends such runs sooner"
+        ),
+        Some(format!("overspill cancel {} {job}", facts.name)),
     ));
     true
 }

@@ -2,10 +2,11 @@
 //!
 //! Pure rules over [`EndpointFacts`]; [`gather`] reads them from the running server. One file per
 //! trouble that people come with: workers do not scale up ([`not_scaling`]), the cloud costs too much
-//! ([`high_cost`]), answers are slow ([`slow`]), workers idle while jobs wait ([`idle_but_queued`]). A
+//! ([`high_cost`], [`bill`]), answers are slow ([`slow`]), workers idle while jobs wait ([`idle_but_queued`]). A
 //! code fires on evidence only, and a healthy server has none: what merely could be better is advice
 //! for `plan`, not a finding. The codes, each with what causes and what ends it: `docs/doctor.md`.
 
+mod bill;
 pub mod facts;
 mod high_cost;
 mod idle_but_queued;
@@ -27,6 +28,7 @@ pub const CODES: &[(&str, &[&str])] = &[
             "pool_max_reached",
             "account_limit",
             "price_unknown",
+            "budget_reached",
             "endpoint_paused",
             "no_balance",
             "key_refused",
@@ -36,11 +38,25 @@ pub const CODES: &[(&str, &[&str])] = &[
             "throttled",
             "no_capacity",
             "cloud_crash_loop",
+            "max_lowered",
         ],
     ),
     (
         "high_cost",
-        &["idle_share", "min_unused", "gpu_dear", "leak"],
+        &[
+            "idle_share",
+            "min_unused",
+            "gpu_dear",
+            "leak",
+            "worker_hung",
+            "hidden_idle",
+            "price_differs",
+            "standby_worker",
+            "foreign_workers",
+            "billed_twice",
+            "bill_differs",
+            "record_missing",
+        ],
     ),
     ("slow", &["cold_starts", "slow_gpu", "timeouts"]),
     (
@@ -109,6 +125,7 @@ pub fn examine(facts: &EndpointFacts) -> Vec<Finding> {
     let mut found = Vec::new();
     not_scaling::examine(facts, &mut found);
     high_cost::examine(facts, &mut found);
+    bill::examine(facts, &mut found);
     slow::examine(facts, &mut found);
     idle_but_queued::examine(facts, &mut found);
     found

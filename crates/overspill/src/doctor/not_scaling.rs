@@ -1,5 +1,6 @@
 //! Workers do not scale up: a limit, RunPod's refusal, or no room there.
 
+use overspill_core::budget::CapHit;
 use overspill_core::event::CloudRefusal;
 use overspill_core::time::DurationMs;
 use overspill_core::why::CloudFacts;
@@ -67,6 +68,10 @@ fn limits(facts: &EndpointFacts, found: &mut Vec<Finding>) {
         ));
         return;
     }
+    if let Some(hit) = situation.cap_hit {
+        found.push(budget_reached(facts, &hit, waiting));
+        return;
+    }
     let allowed = situation.allowed(max);
     if wanted > allowed && allowed < max {
         let account = situation.account.unwrap_or(0);
@@ -128,6 +133,39 @@ fn limits(facts: &EndpointFacts, found: &mut Vec<Finding>) {
     }
 }
 
+/// A cap leaves no money for another worker.
+fn budget_reached(facts: &EndpointFacts, hit: &CapHit, waiting: usize) -> Finding {
+    let state = &hit.state;
+    let (whose, key) = match state.endpoint {
+        Some(_) => ("the endpoint's cap", "`budget` of the [[endpoint]]"),
+        None => ("the cap on everything", "[budget]"),
+    };
+    let frees_in = state.frees_at.since(facts.situation.picture.now);
+    Finding::new(
+        "budget_reached",
+        facts,
+        None,
+        format!(
+            "{whose} of {} per {} leaves no money for another cloud worker, which needs {}: {} spent, {} set \
+             aside, and {waiting} jobs wait longer than promised; the {} ends in {frees_in}",
+            state.cap, state.period, hit.each, state.spent, state.reserved, state.period
+        ),
+        json!({
+            "cap": state.cap.as_nanos(),
+            "spent": state.spent.as_nanos(),
+            "reserved": state.reserved.as_nanos(),
+            "each": hit.each.as_nanos(),
+            "frees_in": frees_in,
+            "waiting": waiting,
+        }),
+        format!(
+            "raise {key} and reload with SIGHUP, or wait: local cards go on, and the cloud does when the {} is over",
+            state.period
+        ),
+        None,
+    )
+}
+
 /// What RunPod said last, where it still refuses. Whether that is trouble.
 fn refusal(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) -> bool {
     let Some((refusal, times)) = pool.refusal else {
@@ -175,31 +213,84 @@ fn refusal(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) -
     true
 }
 
+/// A change of RunPod's own is told for this long after it was put right.
+const CHANGED_TOLD: DurationMs = DurationMs::from_secs(900);
+
+/// RunPod changed the limits by itself.
+fn lowered(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) {
+    let now = facts.situation.picture.now;
+    let Some(changed) = pool
+        .changed
+        .filter(|changed| now.since(changed.at) < CHANGED_TOLD)
+    else {
+        return;
+    };
+    let ((_, asked), (_, seen)) = (changed.asked, changed.seen);
+    if seen >= asked {
+        return;
+    }
+    let ago = now.since(changed.at);
+    found.push(Finding::new(
+        "max_lowered",
+        facts,
+        Some(&pool.name),
+        format!(
+            "RunPod lowered max from {asked} to {seen} by itself; that was seen {ago} ago, and {asked} was \
+             set again"
+        ),
+        json!({ "asked": asked, "seen": seen, "ago": ago }),
+        "nothing, if it does not come back: RunPod lowers it after days without a job, or when workers \
+         crash",
+        None,
+    ));
+}
+
 /// Whether RunPod has no room, or its workers crash.
 fn room(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) -> bool {
     let now = facts.situation.picture.now;
     let has = pool.workers.unwrap_or_default();
     let waits = facts.situation.picture.waiting_total > 0 || pool.queued > 0;
     if !waits {
+        lowered(facts, pool, found);
         return false;
     }
     let ready = has.idle + has.running;
-    if has.unhealthy > 0 && ready == 0 {
+    let pause = pool.crash_pause;
+    if pause.is_some() || (has.unhealthy > 0 && ready == 0) {
+        let stopped = pause.filter(|pause| pause.until > now);
+        let evidence = match (stopped, pause) {
+            (Some(pause), _) => format!(
+                "its cloud workers crash and none is ready: no start for {} (pause {})",
+                pause.until.since(now),
+                pause.times
+            ),
+            (None, Some(pause)) => format!(
+                "its cloud workers crashed and none was ready since: one alone may start now, after \
+                 pause {}",
+                pause.times
+            ),
+            (None, None) => format!(
+                "{} of its cloud workers crashed and none is ready",
+                has.unhealthy
+            ),
+        };
         found.push(Finding::new(
             "cloud_crash_loop",
             facts,
             Some(&pool.name),
-            format!(
-                "{} of its cloud workers crashed and none is ready",
-                has.unhealthy
-            ),
-            json!({ "unhealthy": has.unhealthy }),
+            evidence,
+            json!({
+                "unhealthy": has.unhealthy,
+                "pauses": pause.map_or(0, |pause| pause.times),
+                "paused_for": stopped.map(|pause| pause.until.since(now)),
+            }),
             "read the workers' log at RunPod: usually the image, a missing variable or too little \
              memory; scaling up waits until one start succeeds",
             None,
         ));
         return true;
     }
+    lowered(facts, pool, found);
     if has.throttled > 0 && ready == 0 {
         found.push(Finding::new(
             "throttled",

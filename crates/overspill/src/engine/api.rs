@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use overspill_core::change::Site;
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, PayloadRef};
 use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, RequestId, WorkerId};
+use overspill_core::region::Region;
 use overspill_core::time::Timestamp;
-use overspill_core::topology::Limits;
+use overspill_core::topology::{Limits, ScalerSpec};
 use overspill_core::webhook::{Webhook, WebhookId};
 use overspill_store::WebhookFilter;
 
 use crate::auth::keys::KeyRecord;
+use crate::otel::Tracer;
 
 /// Bytes of an input, output or chunk, kept by the engine until the change that stores them.
 #[derive(Debug, Clone)]
@@ -47,6 +50,8 @@ pub struct TakenJob {
     pub extras: Option<String>,
     /// Where the job's end is reported.
     pub webhook: Option<String>,
+    /// Where the job stands in its caller's trace.
+    pub trace: Option<String>,
 }
 
 /// Where a job is, as far as it is committed.
@@ -115,6 +120,10 @@ pub struct JobView {
     pub error_code: Option<String>,
     /// Where its end is reported.
     pub webhook: Option<String>,
+    /// Where it stands in its caller's trace; not in lists.
+    pub trace: Option<String>,
+    /// Where its caller is, where known.
+    pub region: Option<Region>,
     /// Whether it made chunks.
     pub is_stream: bool,
     /// SHA-256 of the result post that was recorded, hexadecimal.
@@ -184,6 +193,8 @@ pub struct AttemptView {
     pub ended_at: Option<Timestamp>,
     /// How: `running`, `completed`, `failed`, `worker_lost`, …
     pub outcome: String,
+    /// For one at RunPod: its GPU and region, and why its pool was chosen.
+    pub site: Option<Site>,
 }
 
 /// A job with everything that happened to it.
@@ -351,6 +362,8 @@ pub struct EndpointView {
     pub name: String,
     /// Limits in force.
     pub limits: Limits,
+    /// The scaling rule in force.
+    pub scaler: ScalerSpec,
     /// Jobs that wait.
     pub queued: u64,
     /// Jobs that run.
@@ -384,6 +397,11 @@ pub struct WorkerFacts {
 
 /// The engine's face. Every future may be dropped at any time.
 pub trait Engine: Send + Sync + 'static {
+    /// Where spans go; nowhere, where there is no collector.
+    fn tracer(&self) -> Tracer {
+        Tracer::default()
+    }
+
     /// Notes the version of RunPod's package that a worker reports in its heartbeats.
     fn note_sdk(&self, _worker: WorkerId, _version: &str) {}
 
@@ -436,8 +454,12 @@ pub trait Engine: Send + Sync + 'static {
     /// A job with its attempts.
     fn story(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStory>, Unavailable>>;
 
-    /// Queues a failed or timed-out job again, under its id.
-    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>>;
+    /// Queues a failed or timed-out job again, under its id; in a trace of the caller's, else in its own.
+    fn retry(
+        &self,
+        id: JobId,
+        trace: Option<String>,
+    ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>>;
 
     /// What was submitted under this key before, while that is kept.
     fn idempotency(

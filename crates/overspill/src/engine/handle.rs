@@ -31,6 +31,7 @@ use super::run::{Activity, JobActivity};
 use super::views::{endpoint_view, last_attempt};
 use crate::auth::keys::KeyRecord;
 use crate::clock::ServerClock;
+use crate::otel::Tracer;
 use crate::webhook::sign::{self, Rotations};
 
 /// Jobs on one page of a list at most.
@@ -191,8 +192,8 @@ impl Handle {
         read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Unavailable> {
         let reader = Arc::clone(&self.shared.reader);
-        let result = tokio::task::spawn_blocking(move || read(reader.as_ref())).await;
-        result.map_err(|_| Unavailable)?.map_err(unavailable)
+        let result = off_thread(move || read(reader.as_ref())).await?;
+        result.map_err(unavailable)
     }
 
     fn activity(&self, job: JobId) -> JobActivity {
@@ -334,10 +335,18 @@ impl Handle {
                 started_at: attempt.started_at,
                 ended_at: Some(attempt.ended_at),
                 outcome: attempt.outcome,
+                site: attempt.site.map(|site| *site),
             })
             .collect();
-        let live = self.query(move |core| core.live_job(id)).await?;
-        if let Some((live, attempt)) = live.and_then(|live| Some((live.clone(), live.attempt?))) {
+        let live = self.query(move |core| {
+            let live = core.live_job(id)?;
+            let site = core.site_of(live.attempt?);
+            Some((live, site))
+        });
+        let live = live.await?;
+        if let Some((live, site, attempt)) =
+            live.and_then(|(live, site)| Some((live.clone(), site, live.attempt?)))
+        {
             let is_running = live.started_at.is_some();
             attempts.push(AttemptView {
                 id: attempt,
@@ -347,12 +356,17 @@ impl Handle {
                 started_at: live.started_at,
                 ended_at: None,
                 outcome: if is_running { "running" } else { "submitted" }.into(),
+                site,
             });
         }
         Ok(Some(JobStory { job, attempts }))
     }
 
-    async fn run_again(&self, id: JobId) -> Result<RetryAnswer, Unavailable> {
+    async fn run_again(
+        &self,
+        id: JobId,
+        trace: Option<String>,
+    ) -> Result<RetryAnswer, Unavailable> {
         let Some(view) = self.view(id).await? else {
             return Ok(RetryAnswer::NotFound);
         };
@@ -378,8 +392,10 @@ impl Handle {
             low_priority: terms.as_ref().is_some_and(|terms| terms.low_priority),
             webhook: ended.webhook,
             class: terms.as_ref().map_or(0, |terms| terms.class),
+            region: ended.region,
             extras: terms.and_then(|terms| terms.extras),
             idempotency: None,
+            trace: trace.or(ended.trace),
         };
         let generation = ended.generation;
         let make: MakeEvent = Box::new(move |request| Event::RetryAsked {
@@ -414,6 +430,10 @@ impl Handle {
 }
 
 impl Engine for Handle {
+    fn tracer(&self) -> Tracer {
+        self.shared.live.tracer.clone()
+    }
+
     fn note_sdk(&self, worker: WorkerId, version: &str) {
         self.live().note_sdk(worker, version);
     }
@@ -537,8 +557,12 @@ impl Engine for Handle {
         self.tell_story(id).boxed()
     }
 
-    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
-        self.run_again(id).boxed()
+    fn retry(
+        &self,
+        id: JobId,
+        trace: Option<String>,
+    ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
+        self.run_again(id, trace).boxed()
     }
 
     fn idempotency(
@@ -713,6 +737,21 @@ impl Handle {
     }
 }
 
+/// Does what blocks where no connection waits for it.
+#[cfg(not(test))]
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unavailable> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Unavailable)
+}
+
+/// Whole storms are of one thread, so that two runs of a seed are the same.
+#[cfg(test)]
+async fn off_thread<T>(work: impl FnOnce() -> T) -> Result<T, Unavailable> {
+    Ok(work())
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 fn unavailable(error: StoreError) -> Unavailable {
     warn!(%error, "the store did not answer");
@@ -720,50 +759,4 @@ fn unavailable(error: StoreError) -> Unavailable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a guard says when it is dropped with these jobs on the way.
-    fn said_at_drop(sent: Option<Vec<TakenJob>>) -> Event {
-        let (inbox, said) = std::sync::mpsc::channel();
-        let (reply, jobs) = oneshot::channel();
-        let guard = PollGuard {
-            inbox,
-            poll: PollId(1),
-            worker: WorkerId::new(2),
-            jobs,
-            is_over: false,
-        };
-        if let Some(sent) = sent {
-            reply.send(sent).unwrap();
-        }
-        drop(guard);
-        match said.try_recv() {
-            Ok(Message::Tell { event, .. }) => event,
-            _ => panic!("a dropped poll says so"),
-        }
-    }
-
-    #[test]
-    fn jobs_sent_to_a_poll_that_went_away_go_back() {
-        let job = JobId::new(7, false);
-        let taken = TakenJob {
-            attempt: AttemptId {
-                job,
-                generation: 0,
-                number: 1,
-            },
-            input: Bytes::new(),
-            extras: None,
-            webhook: None,
-        };
-        let failed = Event::DeliverFailed {
-            worker: WorkerId::new(2),
-            jobs: vec![job],
-        };
-        assert_eq!(said_at_drop(Some(vec![taken])), failed);
-        let gone = Event::TakeGone { poll: PollId(1) };
-        assert_eq!(said_at_drop(None), gone);
-        assert_eq!(said_at_drop(Some(Vec::new())), gone);
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::api::{EndpointDirectory, EndpointEntry, WorkerFacts};
 use super::trouble::Troubles;
 use crate::auth::keys::KeyRecord;
+use crate::otel::Tracer;
 use crate::view::tally::Tally;
 use crate::webhook::sign::Rotations;
 
@@ -51,6 +52,8 @@ pub struct Live {
     decisions: Mutex<VecDeque<Decision>>,
     decided: Mutex<BTreeMap<(EndpointId, &'static str), u64>>,
     has_no_room: AtomicBool,
+    /// Where spans go.
+    pub tracer: Tracer,
     /// What is wrong now.
     pub troubles: Troubles,
     /// What became of jobs lately.
@@ -69,6 +72,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
+    /// Nothing yet, with where spans go.
+    #[must_use]
+    pub fn traced(tracer: Tracer) -> Self {
+        Self {
+            tracer,
+            ..Self::default()
+        }
+    }
+
     /// The endpoints by all their names.
     #[must_use]
     pub fn directory(&self) -> Arc<EndpointDirectory> {

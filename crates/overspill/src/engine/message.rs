@@ -16,6 +16,10 @@ pub type Query = Box<dyn FnOnce(&Core) + Send>;
 pub type StoreUse = Box<dyn FnOnce(&mut dyn Store) + Send>;
 
 /// One thing for the engine to do.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "facts are most of what comes: a box for each would cost more than the room of the others"
+)]
 pub enum Message {
     /// A fact that nobody waits for.
     Tell {

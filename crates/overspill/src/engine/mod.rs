@@ -5,10 +5,11 @@
 //! handle it, commits all changes in one transaction with one fsync, and only then answers and
 //! carries out effects. [`handle`] is how others reach it, `views` what they
 //! read; [`live`] is what it publishes after each
-//! commit; [`trouble`] is what is wrong with disk and clock; [`world`] is whom it asks to start processes and to talk to the cloud.
+//! commit; [`journal`] writes down what it handled and decided; [`trouble`] is what is wrong with disk and clock; [`world`] is whom it asks to start processes and to talk to the cloud.
 
 pub mod api;
 pub mod handle;
+pub mod journal;
 pub mod live;
 pub mod message;
 pub mod run;

@@ -27,10 +27,12 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::api::{Payload, TakenJob, WorkerFacts};
+use super::journal::{Journal, Steps};
 use super::live::Live;
 use super::message::{Message, Query, StoreUse};
 use super::world::World;
 use crate::clock::ServerClock;
+use crate::otel::jobs::{JobSpans, Sources};
 use house::House;
 
 /// Events in one batch at most: below the size where one transaction gets slow.
@@ -54,15 +56,18 @@ pub struct Engine {
     clock: ServerClock,
     inbox: Receiver<Message>,
     topology: Topology,
+    /// Workers whose start was ordered and whose end was not told.
     alive: std::collections::BTreeSet<WorkerId>,
     /// Who waits for an answer: the one who asked, and whoever repeated it in the same batch.
-    replies: HashMap<RequestId, Vec<oneshot::Sender<Answer>>>,
-    polls: HashMap<PollId, HeldPoll>,
+    replies: BTreeMap<RequestId, Vec<oneshot::Sender<Answer>>>,
+    polls: BTreeMap<PollId, HeldPoll>,
     inputs: HashMap<JobId, Bytes>,
     input_bytes: usize,
     activity: Arc<Activity>,
     next_request: u64,
     house: House,
+    spans: JobSpans,
+    journal: Option<Journal>,
 }
 
 struct HeldPoll {
@@ -123,6 +128,8 @@ pub struct Parts {
     pub alive: Vec<WorkerId>,
     /// Counts of progress and chunks.
     pub activity: Arc<Activity>,
+    /// Where facts and decisions are written down, if they are.
+    pub journal: Option<Journal>,
 }
 
 impl Engine {
@@ -132,6 +139,7 @@ impl Engine {
     /// When the store cannot be read, or is not what was stored.
     pub fn restore(parts: Parts, inbox: Receiver<Message>) -> Result<Self, StoreError> {
         let reader = parts.store.reader();
+        let spans = JobSpans::new(parts.live.tracer.clone());
         let mut engine = Self {
             core: Core::new(),
             store: parts.store,
@@ -142,15 +150,17 @@ impl Engine {
             inbox,
             topology: parts.topology,
             alive: parts.alive.into_iter().collect(),
-            replies: HashMap::new(),
-            polls: HashMap::new(),
+            replies: BTreeMap::new(),
+            polls: BTreeMap::new(),
             inputs: HashMap::new(),
             input_bytes: 0,
             activity: parts.activity,
             next_request: 0,
             house: House::new(),
+            spans,
+            journal: parts.journal,
         };
-        engine.rebuild()?;
+        engine.rebuild(true)?;
         engine.look_at_disk();
         Ok(engine)
     }
@@ -168,6 +178,9 @@ impl Engine {
             if let Some(done) = stop {
                 if let Err(error) = self.store.close() {
                     error!(%error, "the store could not be closed; it recovers at the next start");
+                }
+                if let Some(journal) = &self.journal {
+                    journal.sync();
                 }
                 let _ = done.send(());
                 return;
@@ -314,14 +327,11 @@ impl Engine {
     }
 
     fn batch(&mut self, pending: Pending) {
-        let mut out = Out::default();
         let now = self.now();
-        for fed in &pending.events {
-            self.core.handle(now, fed.event.clone(), &mut out);
+        if let Some(journal) = &mut self.journal {
+            journal.offer(&self.core);
         }
-        if pending.events.is_empty() {
-            self.core.handle(now, Event::TimePassed, &mut out);
-        }
+        let (out, steps) = self.handle(now, &pending.events);
         match self.commit(&out.changes, &pending.payloads) {
             Ok(()) => self.publish(&out.changes, &pending.payloads),
             Err(cause) => {
@@ -329,13 +339,43 @@ impl Engine {
                 return;
             }
         }
-        self.carry_out(out.effects);
+        self.tell_spans(&pending.events, &out.changes);
+        self.note_and_carry_out(now, steps, out);
         for query in pending.queries {
             query(&self.core);
         }
         for store_use in pending.uses {
             store_use(self.store.as_mut());
         }
+    }
+
+    /// Lets the core handle these facts, or that time passed where there are none.
+    fn handle(&mut self, now: Timestamp, events: &[Fed]) -> (Out, Steps) {
+        let (mut out, mut steps) = (Out::default(), Steps::default());
+        let is_journaled = self.journal.is_some();
+        for fed in events {
+            self.core.handle(now, fed.event.clone(), &mut out);
+            if is_journaled {
+                steps.note(Some(fed.event.clone()), &out.changes, &out.effects);
+            }
+        }
+        if events.is_empty() {
+            // Where nothing is due, nothing comes of it.
+            let is_due = self.core.next_wakeup().is_some_and(|at| at <= now);
+            self.core.handle(now, Event::TimePassed, &mut out);
+            if is_journaled && is_due {
+                steps.note(Some(Event::TimePassed), &out.changes, &out.effects);
+            }
+        }
+        (out, steps)
+    }
+
+    /// After the commit: writes down what was handled, and does what is to be done.
+    fn note_and_carry_out(&mut self, now: Timestamp, steps: Steps, out: Out) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(now, steps, out.changes, out.effects.clone());
+        }
+        self.carry_out(out.effects);
     }
 
     fn commit(
@@ -360,7 +400,7 @@ impl Engine {
     fn recover(&mut self, pending: Pending, cause: &StoreError) {
         warn!(error = %cause, "a commit failed: the core is restored from the store");
         self.look_at_disk();
-        if let Err(error) = self.rebuild() {
+        if let Err(error) = self.rebuild(false) {
             die(&error);
         }
         let mut again = Pending {
@@ -376,6 +416,7 @@ impl Engine {
                     | Event::RetryAsked { .. }
                     | Event::TtlSet { .. }
                     | Event::LimitsSet { .. }
+                    | Event::ScalerSet { .. }
                     | Event::CapsSet { .. }
             );
             if is_submission {
@@ -400,25 +441,23 @@ impl Engine {
             request: None,
         }));
         // A second failure in a row answers everyone: the disk is full, or worse.
-        let mut out = Out::default();
         let now = self.now();
-        for fed in &again.events {
-            self.core.handle(now, fed.event.clone(), &mut out);
-        }
+        let (out, steps) = self.handle(now, &again.events);
         match self.commit(&out.changes, &again.payloads) {
             Ok(()) => {
                 self.publish(&out.changes, &again.payloads);
-                self.carry_out(out.effects);
+                self.tell_spans(&again.events, &out.changes);
+                self.note_and_carry_out(now, steps, out);
             }
             Err(cause) => {
                 warn!(error = %cause, "the repeated commit failed too");
-                if let Err(error) = self.rebuild() {
+                if let Err(error) = self.rebuild(false) {
                     die(&error);
                 }
                 for fed in &again.events {
                     self.answer(fed.request, &Answer::Unavailable);
                 }
-                for (_, held) in self.polls.drain() {
+                for held in std::mem::take(&mut self.polls).into_values() {
                     let _ = held.reply.send(Vec::new());
                 }
             }
@@ -432,23 +471,32 @@ impl Engine {
     }
 
     /// The core as the store has it; the same code at start and after a failed commit.
-    fn rebuild(&mut self) -> Result<(), StoreError> {
+    fn rebuild(&mut self, is_start: bool) -> Result<(), StoreError> {
         let snapshot = self.store.restore()?;
         let (jobs, attempts) = (snapshot.jobs.len(), snapshot.attempts.len());
         let now = self.now();
+        if let Some(journal) = &mut self.journal {
+            journal.restored(now, is_start, snapshot.clone());
+        }
         self.core = Core::restore(snapshot, now);
-        let mut out = Out::default();
         let topology = Box::new(self.topology.clone());
-        self.core
-            .handle(now, Event::Configured { topology }, &mut out);
         let workers = self.alive.iter().copied().collect();
-        self.core
-            .handle(now, Event::WorkersAlive { workers }, &mut out);
+        let boot = [
+            Event::Configured { topology },
+            Event::WorkersAlive { workers },
+        ]
+        .map(|event| Fed {
+            event,
+            request: None,
+        });
+        let (mut out, mut steps) = self.handle(now, &boot);
         self.core.resume(&mut out);
+        steps.note(None, &out.changes, &out.effects);
         self.commit(&out.changes, &BTreeMap::new())?;
         self.publish_all();
         self.publish(&out.changes, &BTreeMap::new());
-        self.carry_out(out.effects);
+        self.tell_spans(&[], &out.changes);
+        self.note_and_carry_out(now, steps, out);
         info!(jobs, attempts, "the core is restored");
         Ok(())
     }
@@ -456,9 +504,6 @@ impl Engine {
     /// Remembers who lives, for a restore.
     fn note_alive(&mut self, event: &Event) {
         match event {
-            Event::WorkerMinted { worker, .. } => {
-                self.alive.insert(*worker);
-            }
             Event::WorkerExited { worker, .. } => {
                 self.alive.remove(worker);
             }
@@ -553,6 +598,19 @@ impl Engine {
         self.live.changed(changed.into_iter());
     }
 
+    /// Lets spans and log lines be made of what is committed.
+    fn tell_spans(&mut self, events: &[Fed], changes: &[Change]) {
+        let sources = Sources {
+            core: &self.core,
+            live: &self.live,
+            reader: self.reader.as_ref(),
+        };
+        for fed in events {
+            self.spans.hear(&fed.event, &sources);
+        }
+        self.spans.note(changes, &sources);
+    }
+
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
@@ -576,7 +634,14 @@ impl Engine {
                     let at = self.core.now();
                     self.live.decided(at, endpoint, reason);
                 }
+                Effect::SpawnWorker { worker, .. } => {
+                    // Not before its start is ordered: a worker whose record was committed, and nobody
+                    // knows it, is none, and after the restore its card gets another.
+                    self.alive.insert(worker);
+                    self.world.carry_out(effect, None);
+                }
                 Effect::CloudSubmit { attempt, .. } => {
+                    self.spans.submitting(attempt, self.core.now());
                     let input = self.input(attempt.job);
                     self.world.carry_out(effect, input);
                 }
@@ -605,6 +670,7 @@ impl Engine {
                     input,
                     extras: delivery.extras,
                     webhook: delivery.webhook,
+                    trace: delivery.trace,
                 })
             })
             .collect();
@@ -665,8 +731,14 @@ impl Pending {
     }
 }
 
+#[cfg(test)]
+fn die(cause: &dyn std::error::Error) -> ! {
+    std::panic::resume_unwind(Box::new(Stopped(cause.to_string())))
+}
+
 /// A failed fsync may have lost what was written, and the next one may succeed as if nothing had
 /// been: nothing may be acknowledged any more.
+#[cfg(not(test))]
 fn die(cause: &dyn std::error::Error) -> ! {
     error!(
         error = %cause,
@@ -681,4 +753,9 @@ pub type Inbox = Sender<Message>;
 
 mod house;
 #[cfg(test)]
-mod tests;
+mod steps;
+#[cfg(test)]
+pub(super) mod tests;
+
+#[cfg(test)]
+pub(crate) use steps::Stopped;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 use overspill_core::id::JobId;
+use overspill_core::region::Region;
 use overspill_wire::job::WAIT_MS;
 
 use super::body::{self, Read, ReadRules};
@@ -80,12 +81,15 @@ impl Call {
         Ok(Credential::Text(key))
     }
 
+    /// Where whoever called is, as far as that is known.
+    pub(super) fn region(&self, gateway: &Gateway) -> Option<Region> {
+        let is_trusted = is_trusted(gateway, self.peer.remote.ip());
+        let locator = gateway.options.locator.get();
+        locator.locate(&self.headers, is_trusted, self.client_address(gateway))
+    }
+
     /// The address of whoever called, through the proxies that are believed.
     pub(super) fn client_address(&self, gateway: &Gateway) -> IpAddr {
-        let is_trusted = |address: IpAddr| {
-            let mut proxies = gateway.options.trusted_proxies.iter();
-            proxies.any(|network| network.contains(&address))
-        };
         let mut address = self.peer.remote.ip();
         let forwarded: Vec<&str> = self
             .headers
@@ -95,7 +99,7 @@ impl Call {
             .flat_map(|value| value.split(','))
             .collect();
         for hop in forwarded.into_iter().rev() {
-            if !is_trusted(address) {
+            if !is_trusted(gateway, address) {
                 break;
             }
             let Ok(before) = hop.trim().parse() else {
@@ -337,4 +341,10 @@ pub(super) fn refuse_loop(gateway: &Gateway, headers: &HeaderMap) -> Result<(), 
     .hint(
         "set `[runpod] base_url` (or RUNPOD_ENDPOINT_BASE_URL) of the server to RunPod or to the emulator",
     ))
+}
+
+/// Whether an address is one of a proxy that is believed.
+fn is_trusted(gateway: &Gateway, address: IpAddr) -> bool {
+    let mut proxies = gateway.options.trusted_proxies.iter();
+    proxies.any(|network| network.contains(&address.to_canonical()) || network.contains(&address))
 }

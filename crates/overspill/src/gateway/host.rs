@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::error::{ApiError, shown};
 
@@ -14,6 +14,8 @@ use super::error::{ApiError, shown};
 pub struct HostRules {
     /// Host names and addresses without ports, in lower case.
     allowed: Vec<String>,
+    /// Origins whose pages may follow a job with its token.
+    origins: Vec<String>,
 }
 
 impl HostRules {
@@ -22,14 +24,33 @@ impl HostRules {
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         let mut allowed = vec!["localhost".to_owned()];
         allowed.extend(names.into_iter().map(|name| host_of(&name).to_lowercase()));
-        Self { allowed }
+        Self {
+            allowed,
+            origins: Vec::new(),
+        }
     }
 
-    /// Checks where a request says it goes and where it comes from.
+    /// The same, with origins (`https://app.example`) whose pages may follow a job with its token.
+    #[must_use]
+    pub fn with_origins(mut self, origins: impl IntoIterator<Item = String>) -> Self {
+        self.origins = origins
+            .into_iter()
+            .map(|origin| origin.trim_end_matches('/').to_lowercase())
+            .collect();
+        self
+    }
+
+    /// Checks where a request says it goes and where it comes from. With `is_page`, the request brings a job's token
+    /// and may come from an allowed origin, which is given back: its page may read the answer.
     ///
     /// # Errors
     /// 421 for a foreign or missing `Host`, 403 for a request that a page of another site made.
-    pub fn check(&self, headers: &HeaderMap, local: IpAddr) -> Result<(), ApiError> {
+    pub fn check(
+        &self,
+        headers: &HeaderMap,
+        local: IpAddr,
+        is_page: bool,
+    ) -> Result<Option<HeaderValue>, ApiError> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
             (Some(host), None) => host.to_str().unwrap_or_default(),
@@ -48,19 +69,28 @@ impl HostRules {
             .hint("if the name is yours, add it to `allowed_hosts` in the configuration")
             .closing());
         }
-        if let Some(origin) = headers.get(header::ORIGIN) {
-            let origin = origin.to_str().unwrap_or_default();
+        if let Some(sent) = headers.get(header::ORIGIN) {
+            let origin = sent.to_str().unwrap_or_default();
+            let is_allowed = |allowed: &String| allowed.eq_ignore_ascii_case(origin);
+            if is_page && self.origins.iter().any(is_allowed) {
+                return Ok(Some(sent.clone()));
+            }
             let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
             let is_same = !authority.is_empty() && authority.eq_ignore_ascii_case(host);
             if !is_same {
-                return Err(foreign(&format!(
-                    "a page of `{}` may not call this server",
-                    shown(origin)
-                )));
+                let message = format!("a page of `{}` may not call this server", shown(origin));
+                return Err(if is_page {
+                    foreign(&message)
+                        .hint("name its origin in `allowed_origins` of the configuration")
+                } else {
+                    foreign(&message)
+                });
             }
         }
         match headers.get("sec-fetch-site").map(|v| v.as_bytes()) {
-            None | Some(b"same-origin" | b"none") => Ok(()),
+            None | Some(b"same-origin" | b"none") => Ok(None),
+            // A picture in a page: the browser shows it, and the page cannot read it. The token was given to it.
+            Some(_) if is_page && !self.origins.is_empty() => Ok(None),
             Some(_) => Err(foreign("a page of another site may not call this server")),
         }
     }
@@ -106,7 +136,6 @@ fn host_of(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn check(pairs: &[(&'static str, &'static str)]) -> Result<(), u16> {
         let mut headers = HeaderMap::new();
@@ -115,8 +144,34 @@ mod tests {
         }
         let rules = HostRules::new(["gpu.example.com:443".to_owned()]);
         rules
-            .check(&headers, "192.0.2.7".parse().unwrap())
+            .check(&headers, "192.0.2.7".parse().unwrap(), false)
+            .map(|origin| assert_eq!(origin, None))
             .map_err(|error| error.status().as_u16())
+    }
+
+    #[test]
+    fn a_page_with_a_token_comes_from_an_allowed_origin() {
+        let rules = HostRules::new([]).with_origins(["https://App.example/".to_owned()]);
+        let check = |pairs: &[(&'static str, &'static str)], is_page| {
+            let mut headers = HeaderMap::new();
+            headers.append("host", HeaderValue::from_static("localhost"));
+            for (name, value) in pairs {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let local = "127.0.0.1".parse().unwrap();
+            let checked = rules.check(&headers, local, is_page);
+            checked.map_err(|error| error.status().as_u16())
+        };
+        let app = [
+            ("origin", "https://app.example"),
+            ("sec-fetch-site", "cross-site"),
+        ];
+        assert_eq!(check(&app, true).unwrap().unwrap(), "https://app.example");
+        assert_eq!(check(&app, false), Err(403));
+        let other = [("origin", "https://app.example.evil")];
+        assert_eq!(check(&other, true), Err(403));
+        assert_eq!(check(&[("sec-fetch-site", "cross-site")], true), Ok(None));
+        assert_eq!(check(&[("sec-fetch-site", "cross-site")], false), Err(403));
     }
 
     #[test]

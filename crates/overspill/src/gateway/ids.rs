@@ -31,12 +31,39 @@ impl Ids {
 
 /// A fresh job id: a UUID version 7 of this moment.
 pub(super) fn job_id(now: Timestamp, is_sync: bool) -> JobId {
-    let mut rng = rand::rng();
+    let (first, second) = random();
     let millis = u128::from(now.as_millis().max(0).cast_unsigned()) & 0xffff_ffff_ffff;
-    let random = (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64());
+    let random = (u128::from(first) << 64) | u128::from(second);
     let high = (millis << 16) | 0x7000 | ((random >> 64) & 0x0fff);
     let low = (random & 0x3fff_ffff_ffff_ffff) | (0b10 << 62);
     JobId::new((high << 64) | low, is_sync)
+}
+
+#[cfg(not(test))]
+fn random() -> (u64, u64) {
+    let mut rng = rand::rng();
+    (rng.next_u64(), rng.next_u64())
+}
+
+#[cfg(test)]
+fn random() -> (u64, u64) {
+    SEEDED.with_borrow_mut(|seeded| match seeded {
+        Some(rng) => (rng.next_u64(), rng.next_u64()),
+        None => (rand::rng().next_u64(), rand::rng().next_u64()),
+    })
+}
+
+#[cfg(test)]
+thread_local! {
+    static SEEDED: std::cell::RefCell<Option<rand_chacha::ChaCha12Rng>> =
+        const { std::cell::RefCell::new(None) };
+}
+
+/// Lets the ids that this thread mints follow from a seed, or no longer so.
+#[cfg(test)]
+pub(crate) fn seed_ids(seed: Option<u64>) {
+    use rand::SeedableRng as _;
+    SEEDED.set(seed.map(rand_chacha::ChaCha12Rng::seed_from_u64));
 }
 
 #[cfg(test)]

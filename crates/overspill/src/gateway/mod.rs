@@ -18,6 +18,7 @@ mod ids;
 pub mod limits;
 pub mod management;
 pub mod options;
+mod page;
 pub mod query;
 pub mod route;
 pub mod server;
@@ -124,6 +125,9 @@ impl Gateway {
         headers
             .entry(header::CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));
+        if let Some(origin) = marks.origin {
+            page::allow(headers, origin);
+        }
         if marks.closes_connection {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -141,8 +145,15 @@ impl Gateway {
         marks: &mut Marks,
     ) -> Result<Reply, ApiError> {
         let (parts, body) = request.into_parts();
-        self.options.hosts.check(&parts.headers, peer.local.ip())?;
         let path = parts.uri.path();
+        let is_page = page::has_token(path, parts.uri.query());
+        marks.origin = self
+            .options
+            .hosts
+            .check(&parts.headers, peer.local.ip(), is_page)?;
+        if is_page && parts.method == Method::OPTIONS && marks.origin.is_some() {
+            return Ok(page::preflight());
+        }
         let mut segments = Vec::with_capacity(6);
         if path.len() <= PATH_LENGTH_MAX {
             for segment in path.split('/').skip(1) {
@@ -173,9 +184,11 @@ impl Gateway {
             closes: marks.closes_connection,
             request_id: request_id.to_owned(),
         };
-        if let Access::Key(scope) = route.access {
-            call.caller = Some(self.authorise(&call, scope)?);
-        }
+        call.caller = match route.access {
+            Access::Key(scope) => Some(self.authorise(&call, scope)?),
+            Access::KeyOrJobToken(scope) => Some(self.authorise_job(&call, scope)?),
+            Access::Open | Access::Worker | Access::Token => None,
+        };
         if let Some(caller) = &call.caller
             && route.path.starts_with("/v2/serverless")
         {
@@ -234,6 +247,8 @@ impl Gateway {
             Operation::EndpointPatch => of!(management::endpoints::patch(self, call)),
             Operation::JobList => of!(management::jobs::list(self, call)),
             Operation::JobShow => of!(management::jobs::show(self, call)),
+            Operation::JobEvents => of!(management::events::events(self, call)),
+            Operation::JobToken => of!(management::events::token(self, call)),
             Operation::KeyCreate => of!(management::keys::create(self, call)),
             Operation::KeyList => of!(management::keys::list(self, call)),
             Operation::KeyRevoke => of!(management::keys::revoke(self, call)),
@@ -249,6 +264,7 @@ impl Gateway {
             Operation::Live => of!(management::board::live(self, call)),
             Operation::Series => of!(management::board::series(self, call)),
             Operation::Pools => of!(management::board::pools(self, call)),
+            Operation::Gpus => of!(management::board::gpus(self, call)),
             Operation::WhyJob => of!(management::why::job(self, call)),
             Operation::WhyScale => of!(management::why::scale(self, call)),
             Operation::Doctor => of!(management::board::doctor(self, call)),
@@ -301,6 +317,8 @@ impl Gateway {
 struct Marks {
     /// It closes its connection: its worker would lose a result on a stale one.
     closes_connection: bool,
+    /// A page of this other origin may read the answer.
+    origin: Option<HeaderValue>,
     /// What remains of the caller's calls of RunPod's management API.
     windows: Option<management::windows::State>,
 }
@@ -342,6 +360,9 @@ fn wrong_method(method: &Method, allowed: &[&Method]) -> ApiError {
         Err(_) => error,
     }
 }
+
+#[cfg(test)]
+pub(crate) use ids::seed_ids;
 
 #[cfg(test)]
 mod tests;

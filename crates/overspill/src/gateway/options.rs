@@ -10,6 +10,7 @@ pub use crate::config::RateLimits;
 
 use super::host::HostRules;
 use crate::auth::seal::Sealer;
+use crate::region::SharedLocator;
 
 /// How long requests are held, and how slowly errors are answered.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub struct GatewayOptions {
     pub hosts: HostRules,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Says where callers are.
+    pub locator: SharedLocator,
     /// This installation's id, by which a submission of our own is recognised.
     pub installation: String,
     /// Receivers of webhooks on private addresses that are allowed all the same.
@@ -119,6 +122,7 @@ impl Default for GatewayOptions {
             auth_required: true,
             hosts: HostRules::new([]),
             trusted_proxies: Vec::new(),
+            locator: SharedLocator::default(),
             installation: String::new(),
             webhooks_allowed: Vec::new(),
             run_bytes_max: 10_000_000,

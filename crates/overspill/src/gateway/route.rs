@@ -14,6 +14,8 @@ pub enum Access {
     Open,
     /// Who has a key with this scope.
     Key(Scope),
+    /// Who has a key with this scope, or a token of the path's job.
+    KeyOrJobToken(Scope),
     /// A worker of ours, with its own key.
     Worker,
     /// RunPod, by a token in the path that we gave it.
@@ -52,6 +54,8 @@ pub enum Operation {
     EndpointPatch,
     JobList,
     JobShow,
+    JobEvents,
+    JobToken,
     KeyCreate,
     KeyList,
     KeyRevoke,
@@ -67,6 +71,7 @@ pub enum Operation {
     Live,
     Series,
     Pools,
+    Gpus,
     TimeLine,
     WhyJob,
     WhyScale,
@@ -119,7 +124,7 @@ const fn route(
 /// All routes.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = {
-    use Access::{Key, Open, Token, Worker};
+    use Access::{Key, KeyOrJobToken, Open, Token, Worker};
     use Operation as Op;
     use Scope as S;
     &[
@@ -151,7 +156,9 @@ pub const ROUTES: &[Route] = {
         route(PATCH, "/api/v1/endpoints/{endpoint}", Op::EndpointPatch, Key(S::EndpointsWrite)),
         route(GET, "/api/v1/jobs", Op::JobList, Key(S::JobsRead)),
         route(GET, "/api/v1/jobs/{job}", Op::JobShow, Key(S::JobsRead)),
-        route(GET, "/api/v1/jobs/{job}/{payload}", Op::JobPayload, Key(S::JobsRead)),
+        route(GET, "/api/v1/jobs/{job}/events", Op::JobEvents, KeyOrJobToken(S::JobsRead)),
+        route(POST, "/api/v1/jobs/{job}/token", Op::JobToken, Key(S::JobsRead)),
+        route(GET, "/api/v1/jobs/{job}/{payload}", Op::JobPayload, KeyOrJobToken(S::JobsRead)),
         route(POST, "/api/v1/keys", Op::KeyCreate, Key(S::Keys)),
         route(GET, "/api/v1/keys", Op::KeyList, Key(S::Keys)),
         route(DELETE, "/api/v1/keys/{key}", Op::KeyRevoke, Key(S::Keys)),
@@ -164,6 +171,7 @@ pub const ROUTES: &[Route] = {
         route(GET, "/api/v1/live", Op::Live, Key(S::JobsRead)),
         route(GET, "/api/v1/series", Op::Series, Key(S::JobsRead)),
         route(GET, "/api/v1/pools", Op::Pools, Key(S::Workers)),
+        route(GET, "/api/v1/gpus", Op::Gpus, Key(S::JobsRead)),
         route(GET, "/api/v1/decisions", Op::TimeLine, Key(S::JobsRead)),
         route(GET, "/api/v1/why/job/{job}", Op::WhyJob, Key(S::JobsRead)),
         route(GET, "/api/v1/why/scale/{endpoint}", Op::WhyScale, Key(S::JobsRead)),
@@ -291,6 +299,7 @@ mod tests {
             let needs = match route.access {
                 Access::Open => "nothing".to_owned(),
                 Access::Key(scope) => format!("`{scope}`"),
+                Access::KeyOrJobToken(scope) => format!("`{scope}`, or a token of the job"),
                 Access::Worker => "a worker's own key".to_owned(),
                 Access::Token => "the token in its path".to_owned(),
             };

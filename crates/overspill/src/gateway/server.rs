@@ -130,6 +130,16 @@ async fn serve_connection(gateway: Arc<Gateway>, stream: TcpStream, remote: Sock
         remote,
         owed: Arc::new(Owed::default()),
     };
+    serve_stream(gateway, stream, peer).await;
+}
+
+/// Answers what comes over a stream of bytes, until it ends or the server drains.
+pub(crate) async fn serve_stream(
+    gateway: Arc<Gateway>,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: Peer,
+) {
+    let remote = peer.remote;
     let phase = Arc::new(AtomicU8::new(IDLE));
     let io = TokioIo::new(TimedStream::new(
         stream,
@@ -159,6 +169,7 @@ async fn serve_connection(gateway: Arc<Gateway>, stream: TcpStream, remote: Sock
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let result = tokio::select! {
+        biased;
         result = connection.as_mut() => result,
         () = gateway.drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
@@ -260,8 +271,8 @@ impl Drop for Busy {
 
 /// A stream that breaks when the other side is too slow: with its headers, with reading its
 /// answer, or with asking anything at all.
-struct TimedStream {
-    stream: TcpStream,
+struct TimedStream<S> {
+    stream: S,
     phase: Arc<AtomicU8>,
     /// Runs while nothing of a request, or not all of its headers, is there.
     reading: Timeout,
@@ -309,8 +320,8 @@ impl Timeout {
     }
 }
 
-impl TimedStream {
-    const fn new(stream: TcpStream, phase: Arc<AtomicU8>, holds: &Holds) -> Self {
+impl<S> TimedStream<S> {
+    const fn new(stream: S, phase: Arc<AtomicU8>, holds: &Holds) -> Self {
         Self {
             stream,
             phase,
@@ -324,7 +335,7 @@ impl TimedStream {
     }
 }
 
-impl AsyncRead for TimedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -364,7 +375,7 @@ impl AsyncRead for TimedStream {
     }
 }
 
-impl TimedStream {
+impl<S> TimedStream<S> {
     fn timed<T>(
         &mut self,
         result: Poll<io::Result<T>>,
@@ -381,7 +392,7 @@ impl TimedStream {
     }
 }
 
-impl AsyncWrite for TimedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -42,6 +42,7 @@ pub use lock::{DataDirLock, Holder, LockError};
 pub use options::KeeperOptions;
 pub use restart::{EXIT_CONFIGURATION, EXIT_RESTART, EXIT_STORAGE};
 pub use run::{KeeperError, run};
+pub(crate) use spawn::find_program;
 pub use sweep::{INSTALLATION, SweepError};
 
 /// Handles the hidden subcommands `keep` and `exec`; to be called with the whole command line,

@@ -55,10 +55,10 @@ impl KeeperOptions {
         })
     }
 
-    /// Replaces this process by the keeper; returns only when that fails.
+    /// Replaces this process by the keeper, with these variables beside its own; returns only when that fails.
     #[must_use]
-    pub fn become_keeper(&self) -> io::Error {
-        self.command().exec()
+    pub fn become_keeper(&self, variables: &[(&str, &str)]) -> io::Error {
+        self.command().envs(variables.iter().copied()).exec()
     }
 
     /// The command that runs a keeper with these options.

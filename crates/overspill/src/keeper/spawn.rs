@@ -25,7 +25,7 @@ pub(super) struct Started {
 
 /// Why a worker process was not started. The text goes to the user as the reason.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SpawnError {
+pub(crate) enum SpawnError {
     #[error("the command is empty; give a program and its arguments")]
     EmptyCommand,
     #[error("the working directory {0:?} is not a directory; make it or change `dir`")]
@@ -49,10 +49,8 @@ pub(super) fn start(
         .command
         .split_first()
         .ok_or(SpawnError::EmptyCommand)?;
-    if !order.dir.is_dir() {
-        return Err(SpawnError::NoDirectory(order.dir.clone()));
-    }
-    find_program(program, order)?;
+    let path = order.env.get("PATH").map(String::as_str);
+    find_program(program, &order.dir, path)?;
     let log_failed = |source| SpawnError::Log {
         path: order.log.clone(),
         source,
@@ -88,23 +86,29 @@ pub(super) fn start(
     })
 }
 
-/// Looks for the program as `execvp` will, because a reason before the start is worth more than
-/// an exit code after it.
-fn find_program(program: &str, order: &SpawnOrder) -> Result<(), SpawnError> {
+/// Looks for the program as `execvp` will from `dir`, because a reason before the start is worth more
+/// than an exit code after it. `path` is the `PATH` that the process gets.
+pub(crate) fn find_program(
+    program: &str,
+    dir: &Path,
+    path: Option<&str>,
+) -> Result<(), SpawnError> {
+    if !dir.is_dir() {
+        return Err(SpawnError::NoDirectory(dir.to_owned()));
+    }
     let runs = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
     if program.contains('/') {
-        let path = order.dir.join(program);
-        if runs(&path) {
+        if runs(&dir.join(program)) {
             return Ok(());
         }
-        let path = format!("{:?}", order.dir);
+        let path = format!("{dir:?}");
         return Err(SpawnError::NoProgram {
             program: program.to_owned(),
             path,
         });
     }
-    let path = order.env.get("PATH").map_or(PATH_DEFAULT, String::as_str);
-    if std::env::split_paths(path).any(|folder| runs(&order.dir.join(folder).join(program))) {
+    let path = path.unwrap_or(PATH_DEFAULT);
+    if std::env::split_paths(path).any(|folder| runs(&dir.join(folder).join(program))) {
         return Ok(());
     }
     let path = format!("PATH ({path})");

@@ -12,10 +12,12 @@ use secrecy::SecretString;
 use crate::config::RunpodAccess;
 use crate::engine::api::Payload;
 use crate::engine::message::Message;
+use crate::kept::carry_out::Account;
 use crate::pool::runpod::account::Connection;
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::clock::{Clock, SystemClock};
-use crate::pool::runpod::driver::{CloudEvents, CloudPool, Driver, Managed};
+use crate::pool::runpod::driver::{BillAccess, CloudEvents, CloudPool, Driver, Managed};
+use crate::pool::runpod::management::Management;
 
 /// The running driver with the account that its pools share.
 pub struct Cloud {
@@ -44,7 +46,27 @@ impl Cloud {
             Arc::clone(&clock),
         )?;
         let (driver, _task) = Driver::start(clock, events);
+        driver.read_bills(BillAccess {
+            management: connection.management.clone(),
+            period_ms: i64::try_from(access.billing_check.as_millis()).unwrap_or(i64::MAX),
+        });
         Ok(Self { driver, connection })
+    }
+
+    /// The account, for those who keep endpoints there.
+    #[must_use]
+    pub fn account(&self, installation: &str) -> Account {
+        Account {
+            management: self.connection.management.clone(),
+            data_plane: self.connection.data_plane.clone(),
+            installation: installation.to_owned(),
+        }
+    }
+
+    /// The account's management API.
+    #[must_use]
+    pub const fn management(&self) -> &Management {
+        &self.connection.management
     }
 
     /// Tells the driver of all cloud pools.

@@ -5,6 +5,8 @@
 
 pub mod cloud;
 mod descriptors;
+mod force;
+mod prices;
 mod private;
 pub(crate) use private::folder as private_folder;
 pub mod process;
@@ -22,7 +24,7 @@ use overspill_store::{Store as _, StoreError};
 use rand::Rng as _;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -32,6 +34,7 @@ use crate::clock::ServerClock;
 use crate::config::{Config, Environment, Loaded, Runpod, RunpodAccess, env};
 use crate::engine::api::Engine as _;
 use crate::engine::handle::Handle;
+use crate::engine::journal::{self, Journal};
 use crate::engine::live::Live;
 use crate::engine::message::Message;
 use crate::engine::run::{Activity, Engine, Parts};
@@ -40,8 +43,13 @@ use crate::gateway::{Gateway, GatewayOptions, ShownEndpoint, server};
 use crate::gpu;
 use crate::keeper::ProcessHost;
 use crate::keeper::protocol::Notice;
+use crate::kept::keep;
+use crate::kept::record::Record;
+use crate::otel::settings::Settings;
+use crate::otel::{Exporter, Tracer};
 use crate::pool::runpod::client::AccountError;
 use crate::pool::runpod::guard::{self, GuardError};
+use crate::region::{GeoIpError, Locator, SharedLocator};
 use crate::topology::{self, Installation};
 use crate::view::board::Board;
 use crate::webhook::{self, sign};
@@ -81,6 +89,15 @@ pub enum StartError {
         #[source]
         source: StoreError,
     },
+    /// The journal's file.
+    #[error("the journal \"{}\" cannot be written", path.display())]
+    Journal {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The first key.
     #[error(transparent)]
     Key(#[from] BootstrapError),
@@ -93,6 +110,9 @@ pub enum StartError {
     /// The cloud's account.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// The file that says where addresses are.
+    #[error(transparent)]
+    GeoIp(#[from] GeoIpError),
     /// The environment.
     #[error("{0}")]
     Environment(String),
@@ -109,11 +129,15 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Store { .. } | Self::System(_) | Self::Seal(SealKeyError::File { .. }) => 74,
+            Self::Store { .. }
+            | Self::Journal { .. }
+            | Self::System(_)
+            | Self::Seal(SealKeyError::File { .. }) => 74,
             Self::Seal(SealKeyError::Malformed { .. })
             | Self::Key(_)
             | Self::Loop(_)
             | Self::Account(_)
+            | Self::GeoIp(_)
             | Self::Environment(_) => 78,
             Self::KeeperGone => 69,
         }
@@ -138,11 +162,12 @@ pub struct Server {
     first_key: FirstKey,
     notices: mpsc::Receiver<Notice>,
     host: Arc<ProcessHost>,
-    installation: Arc<RwLock<Installation>>,
+    force: Arc<force::Force>,
+    configured: watch::Sender<Arc<Loaded>>,
     drain: CancellationToken,
     gateway: tokio::task::JoinHandle<std::io::Result<()>>,
     webhooks: webhook::Service,
-    board: Arc<Board>,
+    exporter: Option<Exporter>,
     warnings: Vec<String>,
 }
 
@@ -155,6 +180,7 @@ impl Server {
         let config = &options.loaded.config;
         let address = options.listener.local_addr()?;
         let access = cloud_access(config, &options.environment, address)?;
+        let locator = SharedLocator::new(Locator::new(config)?);
         let data_dir = options.loaded.folder.join(&config.data_dir);
         let path = data_dir.join(DATABASE);
         let store_error = |source| StartError::Store {
@@ -175,10 +201,15 @@ impl Server {
             info!(%error, "no GPU driver");
             Vec::new()
         });
-        let installation = topology::install(&options.loaded, &gpus);
+        let kept = Record::read(&data_dir).unwrap_or_else(|error| {
+            warn!(error = &error as &dyn std::error::Error, "kept endpoints");
+            Record::default()
+        });
+        let installation = topology::install(&options.loaded, &gpus, &kept);
         let warnings = installation.warnings.clone();
         let clock = ServerClock::start();
-        let live = Arc::new(Live::default());
+        let (tracer, exporter) = traces(&options.environment, &options.installation);
+        let live = Arc::new(Live::traced(tracer));
         live.set_keys(keys);
         live.set_rotations(sign::Rotations::read(rotations.as_deref()));
         live.set_aliases(aliases(config));
@@ -203,6 +234,10 @@ impl Server {
         let logs = data_dir.join("logs");
         private::folder(&logs)?;
         let streams = cloud.as_ref().map(|cloud| cloud.driver.clone());
+        let account = cloud
+            .as_ref()
+            .map(|cloud| cloud.account(&options.installation));
+        let management = cloud.as_ref().map(|cloud| cloud.management().clone());
         let drivers = world::Drivers {
             inbox: inbox.clone(),
             live: Arc::clone(&live),
@@ -210,6 +245,7 @@ impl Server {
             installation: Arc::clone(&installation),
             cloud,
             cloud_known: BTreeSet::new(),
+            cloud_number: 0,
             server: format!("http://{}", reachable(address)),
             secret,
             sealer: sealer.clone(),
@@ -219,6 +255,21 @@ impl Server {
         };
         let activity = Arc::new(Activity::default());
         let reader = store.reader();
+        let journal = match &config.journal.file {
+            Some(path) => {
+                let options = journal::Options {
+                    path: path.clone(),
+                    bytes_max: config.journal.max_size.as_bytes(),
+                    installation: options.installation.clone(),
+                };
+                let started = Journal::start(options);
+                Some(started.map_err(|source| StartError::Journal {
+                    path: path.clone(),
+                    source,
+                })?)
+            }
+            None => None,
+        };
         let parts = Parts {
             store: Box::new(store),
             world: Box::new(drivers),
@@ -227,6 +278,7 @@ impl Server {
             topology,
             alive,
             activity: Arc::clone(&activity),
+            journal,
         };
         let engine = Engine::restore(parts, messages).map_err(store_error)?;
         std::thread::Builder::new()
@@ -252,6 +304,7 @@ impl Server {
         let drain = CancellationToken::new();
         let gateway_options = GatewayOptions {
             sealer,
+            locator: locator.clone(),
             connections_max: descriptors::connections_max().min(CONNECTIONS_MAX),
             ..gateway_options(config, &options.installation)
         };
@@ -261,7 +314,39 @@ impl Server {
             &read(&installation),
             drain.clone(),
         );
-        let gateway = Gateway::with_board(as_engine, gateway_options, Some(Arc::clone(&board)));
+        let force = Arc::new(force::Force {
+            handle: handle.clone(),
+            board: Arc::clone(&board),
+            installation,
+            data_dir: data_dir.clone(),
+            locator,
+        });
+        let (configured, loaded) = watch::channel(Arc::new(options.loaded.clone()));
+        if let Some(account) = account {
+            let (force, configuration) = (Arc::clone(&force), loaded.clone());
+            let _ends_with_the_sender = keep::start(keep::Options {
+                account,
+                folder: data_dir.clone(),
+                loaded,
+                on_ids: Box::new(move || {
+                    let loaded = Arc::clone(&configuration.borrow());
+                    force.put_in(&loaded);
+                }),
+            });
+        }
+        board.set_catalog(Arc::new(prices::at_start(access.as_ref(), &data_dir)));
+        if let (Some(management), Some((access, _))) = (management, &access) {
+            let told = Arc::clone(&board);
+            tokio::spawn(prices::follow(
+                management,
+                access.management_url.to_string(),
+                data_dir.clone(),
+                clock,
+                move |catalog| told.set_catalog(catalog),
+                drain.clone(),
+            ));
+        }
+        let gateway = Gateway::with_board(as_engine, gateway_options, Some(board));
         let serving = server::serve(gateway, options.listener, drain.clone());
         let gateway = tokio::spawn(serving);
         // A convenience: a full disk must not keep the server away.
@@ -277,11 +362,12 @@ impl Server {
             first_key,
             notices: options.notices,
             host,
-            installation,
+            force,
+            configured,
             drain,
             gateway,
             webhooks,
-            board,
+            exporter,
             warnings,
         })
     }
@@ -311,20 +397,9 @@ impl Server {
     }
 
     /// Takes over a changed configuration; what cannot change while it runs is left.
-    pub fn reload(&self, loaded: &Loaded) {
-        let gpus = gpu::detect().unwrap_or_default();
-        let installation = topology::install(loaded, &gpus);
-        for warning in &installation.warnings {
-            warn!("{warning}");
-        }
-        let topology = Box::new(installation.topology.clone());
-        self.handle.live().set_aliases(aliases(&loaded.config));
-        self.board.configure(loaded, &installation);
-        *self
-            .installation
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = installation;
-        self.handle.tell(Event::Configured { topology }, Vec::new());
+    pub fn reload(&self, loaded: Loaded) {
+        self.force.put_in(&loaded);
+        self.configured.send_replace(Arc::new(loaded));
         info!("the configuration was read again and is in force");
     }
 
@@ -347,7 +422,7 @@ impl Server {
                 Some(Notice::Restart) => break End::Restart,
                 Some(Notice::Reload) => {
                     if let Some(loaded) = reload() {
-                        self.reload(&loaded);
+                        self.reload(loaded);
                     }
                 }
                 Some(notice) => self.hear(notice),
@@ -367,7 +442,8 @@ impl Server {
                     .map(|worker| Event::WorkerSpawned { worker, pid })
             }
             Notice::SpawnFailed { worker, reason } => {
-                error!(worker, reason, "a worker cannot be started");
+                let endpoint = self.endpoint_of(&worker);
+                error!(worker, endpoint, reason, "a worker cannot be started");
                 worker
                     .parse::<WorkerId>()
                     .map(|worker| Event::WorkerExited {
@@ -386,7 +462,8 @@ impl Server {
                 if !stuck.is_empty() {
                     error!(worker, ?stuck, "processes of this worker do not die");
                 }
-                info!(worker, ?code, ?signal, "a worker ended");
+                let endpoint = self.endpoint_of(&worker);
+                info!(worker, endpoint, ?code, ?signal, "a worker ended");
                 worker
                     .parse::<WorkerId>()
                     .map(|worker| Event::WorkerExited {
@@ -400,6 +477,15 @@ impl Server {
         if let Ok(event) = event {
             self.handle.tell(event, Vec::new());
         }
+    }
+
+    /// Whose jobs a worker takes, for the log; empty for one that is not known (any more).
+    fn endpoint_of(&self, worker: &str) -> String {
+        let live = self.handle.live();
+        let facts = worker.parse().ok().and_then(|worker| live.worker(worker));
+        let directory = live.directory();
+        let entry = facts.and_then(|facts| directory.get(facts.endpoint));
+        entry.map_or_else(String::new, |entry| entry.name.clone())
     }
 
     /// Stops taking, lets what is held go, and closes the store.
@@ -419,12 +505,40 @@ impl Server {
         }
         self.webhooks.stop().await;
         self.handle.stop().await;
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
     }
 }
 
 fn read(installation: &RwLock<Installation>) -> std::sync::RwLockReadGuard<'_, Installation> {
     let installation = installation.read();
     installation.unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Where spans go, if a collector is named. What is wrong with that keeps no server away.
+fn traces(environment: &Environment, installation: &str) -> (Tracer, Option<Exporter>) {
+    let settings = match Settings::of(environment, installation) {
+        Ok(settings) => settings,
+        Err(reason) => {
+            warn!(reason, "no traces are sent");
+            None
+        }
+    };
+    let Some(settings) = settings else {
+        return (Tracer::default(), None);
+    };
+    let url = settings.url.clone();
+    match Tracer::start(settings) {
+        Ok((tracer, exporter)) => {
+            info!(%url, "traces are sent");
+            (tracer, Some(exporter))
+        }
+        Err(error) => {
+            warn!(%error, "no traces are sent");
+            (Tracer::default(), None)
+        }
+    }
 }
 
 /// The account in the cloud, if there is one: with a key, or with addresses of its own.
@@ -445,6 +559,7 @@ fn cloud_access(
         base_url: None,
         management_url: None,
         max_workers: None,
+        billing_check: overspill_core::time::DurationMs::from_secs(3_600),
     });
     let access = runpod
         .access(environment)
@@ -463,7 +578,7 @@ fn cloud_access(
 }
 
 /// Other names of endpoints, by name.
-fn aliases(config: &Config) -> HashMap<String, Vec<String>> {
+pub(super) fn aliases(config: &Config) -> HashMap<String, Vec<String>> {
     let endpoints = config.endpoint.iter();
     endpoints
         .map(|endpoint| (endpoint.name.clone(), endpoint.aliases.clone()))
@@ -524,7 +639,7 @@ fn gateway_options(config: &Config, installation: &str) -> GatewayOptions {
     let hosts = config.allowed_hosts.iter().cloned().chain(public_host);
     GatewayOptions {
         auth_required: config.auth.required,
-        hosts: HostRules::new(hosts),
+        hosts: HostRules::new(hosts).with_origins(config.allowed_origins.iter().cloned()),
         trusted_proxies: config.trusted_proxies.clone(),
         installation: installation.to_owned(),
         webhooks_allowed: config.webhooks.allow.clone(),

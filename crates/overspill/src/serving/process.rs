@@ -13,7 +13,7 @@ use crate::cli::serve::ServeArgs;
 use crate::cli::{CommandError, Context, ErrorKind};
 use crate::config::{Loaded, Strictness};
 use crate::keeper::{KeeperClient, KeeperOptions, ProcessHost, inherited_listener};
-use crate::telemetry;
+use crate::telemetry::{self, LOG_FORMAT_VARIABLE};
 
 /// The file that holds the installation's id.
 const INSTALLATION: &str = "installation";
@@ -49,7 +49,10 @@ pub fn keep(args: &ServeArgs, context: &Context) -> Result<(), CommandError> {
                 CommandError::new(ErrorKind::Io, "the path of this program is unknown")
                     .because(error)
             })?;
-    let error = keeper.become_keeper();
+    let format = args
+        .log_format
+        .map(|format| (LOG_FORMAT_VARIABLE, format.word()));
+    let error = keeper.become_keeper(format.as_slice());
     Err(CommandError::new(ErrorKind::Io, "the keeper cannot be started").because(error))
 }
 

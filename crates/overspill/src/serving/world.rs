@@ -22,6 +22,7 @@ use crate::engine::message::Message;
 use crate::engine::world::World;
 use crate::keeper::ProcessHost;
 use crate::keeper::protocol::{SpawnOrder, WorkerSignal};
+use crate::otel::span;
 use crate::pool::local::job_list::{self, Found};
 use crate::pool::local::process::{WorkerIdentity, worker_environment};
 use crate::pool::runpod::driver::token;
@@ -40,6 +41,8 @@ pub struct Drivers {
     pub(super) cloud: Option<Cloud>,
     /// Cloud pools that the cloud's driver was told of.
     pub(super) cloud_known: BTreeSet<PoolId>,
+    /// The installation that they are of.
+    pub(super) cloud_number: u64,
     /// The server as local workers reach it.
     pub(super) server: String,
     pub(super) secret: [u8; 32],
@@ -85,11 +88,22 @@ impl World for Drivers {
             | Effect::CloudWatch { pool, .. }
             | Effect::CloudCancel { pool, .. }
             | Effect::CloudTtl { pool, .. }
+            | Effect::CloudIdle { pool, .. }
             | Effect::CloudScale { pool, .. } => {
                 let effect = self.opened(effect);
-                let webhook = match &effect {
-                    Effect::CloudSubmit { attempt, pool, .. } => self.hook(*attempt, *pool),
-                    _ => None,
+                let (webhook, traceparent) = match &effect {
+                    Effect::CloudSubmit {
+                        attempt,
+                        pool,
+                        trace,
+                        ..
+                    } => {
+                        let step = span::of_cloud_submission(*attempt);
+                        let context = self.live.tracer.passed_on(trace.as_deref(), step);
+                        let parent = context.map(|context| context.traceparent());
+                        (self.hook(*attempt, *pool), parent)
+                    }
+                    _ => (None, None),
                 };
                 let Some(cloud) = self.cloud(pool) else {
                     return;
@@ -97,6 +111,7 @@ impl World for Drivers {
                 let submission = |_| Submission {
                     input: input.unwrap_or_default(),
                     webhook,
+                    traceparent,
                     ..Submission::default()
                 };
                 if cloud.driver.carry_out(effect, submission).is_err() {
@@ -144,8 +159,13 @@ impl Drivers {
     /// The cloud's driver, told of all pools that there are.
     fn cloud(&mut self, pool: PoolId) -> Option<&Cloud> {
         let cloud = self.cloud.as_ref()?;
+        let installation = read(&self.installation);
+        if installation.number != self.cloud_number {
+            // A pool may lead to another endpoint now.
+            self.cloud_known.clear();
+            self.cloud_number = installation.number;
+        }
         if self.cloud_known.insert(pool) {
-            let installation = read(&self.installation);
             let planned = self.live.pools().into_iter().filter_map(|(id, name, key)| {
                 let endpoints = &installation.topology.endpoints;
                 let endpoint = endpoints.iter().find(|endpoint| endpoint.name == name)?;
@@ -169,7 +189,10 @@ impl Drivers {
             host.map_err(|_| "the keeper is gone".to_owned())
         });
         if let Err(reason) = result {
-            error!(%worker, reason, "a worker cannot be started");
+            let pools = self.live.pools();
+            let named = pools.iter().find(|(id, ..)| *id == pool);
+            let (endpoint, pool) = named.map_or(("", ""), |(_, endpoint, key)| (endpoint, key));
+            error!(%worker, endpoint, pool, reason, "a worker cannot be started");
             self.tell(Event::WorkerExited {
                 worker,
                 code: Some(-1),

@@ -9,13 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use overspill_core::id::{DeviceId, EndpointId, JobId, PoolId};
+use overspill_core::machine::Core;
 use overspill_core::time::{DurationMs, Timestamp};
+use overspill_core::topology::PoolKind;
 use overspill_store::{Counts, SpentFilter};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::gpus::{self, Comparison, PoolCard};
 use super::metrics;
 use super::overview::{Beside, Look, Overview};
 use super::pools::Pools;
@@ -24,11 +27,13 @@ use super::spending::{self, Money, SpentLine};
 use super::tally::Sums;
 use super::time_line::{self, DecisionLine};
 use super::why::{self, Why};
+use crate::catalog::Catalog;
 use crate::config::{Loaded, known};
 use crate::doctor::{self, Finding};
 use crate::engine::api::{Engine as _, Unavailable};
 use crate::engine::handle::Handle;
 use crate::gpu::{GpuMonitor, GpuSnapshot, NvmlGpus};
+use crate::kept::desired::{is_kept, pool_key};
 use crate::topology::Installation;
 
 /// How often the core is looked at.
@@ -45,6 +50,7 @@ pub struct Board {
     series: Mutex<Series>,
     latest: watch::Sender<Arc<Overview>>,
     gpus: Option<GpuMonitor>,
+    catalog: RwLock<Arc<Catalog>>,
 }
 
 /// The configuration in force, for people.
@@ -91,9 +97,22 @@ impl Settings {
 fn gpu_memory(loaded: &Loaded) -> BTreeMap<(String, String), u32> {
     let endpoints = loaded.config.endpoint.iter();
     let pools = endpoints.flat_map(|e| e.cloud.iter().map(move |pool| (&e.name, pool)));
-    let known = pools.filter_map(|(endpoint, pool)| {
-        let gpu = known::gpu(pool.gpu.0.first()?)?;
-        Some(((endpoint.clone(), pool.name.clone()), gpu.memory_gb))
+    let known = pools.flat_map(|(endpoint, pool)| {
+        let types = pool.gpu.0.iter();
+        let memory = types.filter_map(|name| Some((name, known::gpu(name)?.memory_gb)));
+        let of = |name: &String| {
+            if is_kept(pool) {
+                pool_key(&pool.name, name)
+            } else {
+                pool.name.clone()
+            }
+        };
+        // Of a pool that may get several types, the first is the one that is meant.
+        let first = if is_kept(pool) { usize::MAX } else { 1 };
+        let memory = memory.take(first);
+        memory
+            .map(|(name, gb)| ((endpoint.clone(), of(name)), gb))
+            .collect::<Vec<_>>()
     });
     known.collect()
 }
@@ -132,6 +151,7 @@ impl Board {
             series: Mutex::default(),
             latest: watch::Sender::new(Arc::default()),
             gpus,
+            catalog: RwLock::default(),
         });
         let looking = Arc::clone(&board);
         tokio::spawn(async move {
@@ -270,6 +290,49 @@ impl Board {
         Ok(spending::lines(&sums, name_of))
     }
 
+    /// What can be rented, as last known.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        let catalog = self.catalog.read();
+        Arc::clone(&catalog.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over a newer catalog.
+    pub fn set_catalog(&self, catalog: Arc<Catalog>) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+    }
+
+    /// The cards of this machine, where a driver shows them.
+    #[must_use]
+    pub fn cards(&self) -> Vec<crate::gpu::Gpu> {
+        let monitored = self.gpus.as_ref();
+        monitored.map_or_else(Vec::new, |monitor| monitor.watch().borrow().gpus.clone())
+    }
+
+    /// Which type of GPU serves an endpoint's jobs for the least money, by what was spent from `since` on;
+    /// `None` for an endpoint that is not configured.
+    ///
+    /// # Errors
+    /// When the engine or the store does not answer.
+    pub async fn gpus_for(
+        &self,
+        id: EndpointId,
+        since: Timestamp,
+    ) -> Result<Option<Comparison>, Unavailable> {
+        let pools = self.handle.query(move |core| pool_cards(core, id)).await?;
+        let Some(pools) = pools else { return Ok(None) };
+        let filter = SpentFilter {
+            endpoint: Some(id),
+            since: Some(since),
+            ..SpentFilter::default()
+        };
+        let sums = self
+            .handle
+            .read(move |reader| reader.spent(&filter))
+            .await?;
+        Ok(Some(gpus::compare(&pools, &sums, &self.catalog())))
+    }
+
     /// Everything as metrics, as of this overview.
     ///
     /// # Errors
@@ -294,6 +357,7 @@ impl Board {
                 .filter_map(|((id, code), count)| Some(((name(id)?, code), count)))
                 .collect(),
             spent: &spent,
+            spans: live.tracer.counts(),
         };
         Ok(metrics::write(&sources, format))
     }
@@ -363,4 +427,37 @@ impl Board {
         self.latest.send_replace(Arc::new(overview));
         Ok(())
     }
+}
+
+/// The pools of an endpoint with their cards.
+fn pool_cards(core: &Core, id: EndpointId) -> Option<Vec<PoolCard>> {
+    core.configured()
+        .find(|endpoint| endpoint.record.id == id)?;
+    let names: BTreeMap<DeviceId, &str> = core
+        .devices()
+        .map(|device| (device.id, device.name.as_str()))
+        .collect();
+    let own = core.pools().filter(|pool| pool.record.endpoint == id);
+    let cards = own.filter_map(|pool| {
+        let (gpu, price, vram) = match &pool.spec.as_ref()?.kind {
+            PoolKind::RunPod(spec) => {
+                (spec.gpu.clone(), Some(spec.price.unwrap_or_default()), None)
+            }
+            PoolKind::Command {
+                devices,
+                vram_bytes,
+            } => {
+                let name = devices.first().and_then(|device| names.get(device));
+                (name.map(|name| (*name).to_owned()), None, *vram_bytes)
+            }
+        };
+        Some(PoolCard {
+            id: pool.record.id,
+            name: pool.record.key.clone(),
+            gpu,
+            price,
+            vram_gb: vram.and_then(|bytes| u32::try_from(bytes / 1_000_000_000).ok()),
+        })
+    });
+    Some(cards.collect())
 }

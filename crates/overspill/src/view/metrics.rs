@@ -11,6 +11,7 @@ use super::overview::Overview;
 use super::pools::WorkerStates;
 use super::spending::SpentLine;
 use super::tally::{BOUNDS_MS, Histogram};
+use crate::otel::export::SpanCounts;
 
 /// The text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Sources<'a> {
     pub decisions: &'a BTreeMap<(String, &'static str), u64>,
     /// Sums of the ledger, for ever.
     pub spent: &'a [SpentLine],
+    /// What became of spans, where they are made.
+    pub spans: Option<SpanCounts>,
 }
 
 /// All metrics as text.
@@ -71,6 +74,20 @@ pub fn write(sources: &Sources<'_>, format: Format) -> String {
     );
     for trouble in &sources.overview.troubles {
         page.value("", &[("code", trouble.code)], 1.0);
+    }
+    if let Some(spans) = sources.spans {
+        page.family(
+            "trace_spans",
+            Kind::Counter,
+            "Spans since the start, by what became of them.",
+        );
+        for (result, count) in [
+            ("sent", spans.sent),
+            ("lost", spans.lost),
+            ("refused", spans.refused),
+        ] {
+            page.value("_total", &[("result", result)], number(count));
+        }
     }
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     page.family("build_info", Kind::Gauge, "What is running; always 1.");
@@ -212,6 +229,24 @@ fn about_workers(page: &mut Page, overview: &Overview) {
         }
     }
     page.family(
+        "pool_info",
+        Kind::Gauge,
+        "Where a cloud pool stands and what it runs on, as labels; the value is 1. Joins money and jobs by pool to \
+         regions and GPU types.",
+    );
+    for (endpoint, pool) in pools() {
+        if let Some(cloud) = &pool.cloud {
+            let region = cloud.region.as_ref().map_or("", |region| region.as_str());
+            let labels = [
+                ("endpoint", endpoint),
+                ("pool", pool.name.as_str()),
+                ("region", region),
+                ("gpu", cloud.gpu.as_deref().unwrap_or("")),
+            ];
+            page.value("", &labels, 1.0);
+        }
+    }
+    page.family(
         "pool_failures",
         Kind::Gauge,
         "Refusals and failures of a cloud pool in a row; above 0 it is left alone for a while.",
@@ -254,9 +289,15 @@ fn about_money(page: &mut Page, sources: &Sources<'_>) {
     );
     page.value("", &[], dollars(money.reserved_nano_usd));
     // Pools that were removed have no names any more: they are one.
-    let mut spent: BTreeMap<(&str, &str), [i64; 4]> = BTreeMap::new();
+    let mut spent: BTreeMap<(&str, &str), [i64; 5]> = BTreeMap::new();
+    let mut drift: BTreeMap<(&str, &str, &str), i64> = BTreeMap::new();
     for line in sources.spent {
         let sums = spent.entry((&line.endpoint, &line.pool)).or_default();
+        sums[4] += line.unsettled_nano_usd;
+        for (cause, amount) in &line.drift_by_cause {
+            let sum = drift.entry((&line.endpoint, &line.pool, cause));
+            *sum.or_default() += amount;
+        }
         sums[0] += line.cold_start_nano_usd;
         sums[1] += line.run_nano_usd;
         sums[2] += line.idle_nano_usd;
@@ -272,6 +313,24 @@ fn about_money(page: &mut Page, sources: &Sources<'_>) {
             let labels = [("endpoint", endpoint), ("pool", pool), ("for", what)];
             page.value("_total", &labels, dollars(*amount));
         }
+    }
+    page.family(
+        "unsettled_dollars",
+        Kind::Gauge,
+        "What cloud workers may have cost while nobody could count them.",
+    );
+    for (&(endpoint, pool), sums) in &spent {
+        let labels = [("endpoint", endpoint), ("pool", pool)];
+        page.value("", &labels, dollars(sums[4]));
+    }
+    page.family(
+        "drift_dollars",
+        Kind::Gauge,
+        "What RunPod's records say beyond what was counted, or short of it, by cause.",
+    );
+    for (&(endpoint, pool, cause), &amount) in &drift {
+        let labels = [("endpoint", endpoint), ("pool", pool), ("cause", cause)];
+        page.value("", &labels, dollars(amount));
     }
     page.family(
         "saved_dollars",
@@ -431,6 +490,7 @@ mod tests {
             min: 0,
             max: 3,
             limits_changed: None,
+            schedule: None,
             policy: "ladder",
             max_wait_ms: 90_000,
             queued: 3,
@@ -449,7 +509,8 @@ mod tests {
             run_nano_usd: 1_500_000_000,
             idle_nano_usd: 0,
             unsettled_nano_usd: 0,
-            drift_nano_usd: 0,
+            drift_nano_usd: -250_000_000,
+            drift_by_cause: BTreeMap::from([("billed_less", -250_000_000)]),
             saved_nano_usd: 0,
             run_ms: 0,
         };
@@ -463,6 +524,11 @@ mod tests {
             histograms: &[("tts".to_owned(), (histogram, Histogram::default()))].into(),
             decisions: &[(("tts".to_owned(), "scaled_up"), 2)].into(),
             spent: &[removed.clone(), removed],
+            spans: Some(SpanCounts {
+                sent: 7,
+                lost: 1,
+                refused: 0,
+            }),
         };
         write(&sources, format)
     }
@@ -483,6 +549,7 @@ mod tests {
             "overspill_decisions_total{endpoint=\"tts\",reason=\"scaled_up\"} 2",
             "overspill_seen_timestamp_seconds 1.5",
             "overspill_spent_dollars_total{endpoint=\"\",pool=\"\",for=\"run\"} 3",
+            "overspill_drift_dollars{endpoint=\"\",pool=\"\",cause=\"billed_less\"} -0.5",
         ] {
             assert!(
                 text.lines().any(|seen| seen == line),

@@ -9,6 +9,7 @@
 //! ledger. [`why`]: causes, forecasts and what-ifs. [`metrics`]: all of it for Prometheus. [`preview`]: what of a payload can be shown to people.
 
 pub mod board;
+pub mod gpus;
 pub mod metrics;
 pub mod overview;
 pub mod pools;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use overspill_core::endpoint::LimitsOverride;
 use overspill_core::id::{DeviceId, EndpointId};
 use overspill_core::machine::Core;
+use overspill_core::schedule::Scheduled;
 use overspill_core::time::Timestamp;
 use overspill_core::topology::{Limits, ScalerSpec};
 use overspill_store::Counts;
@@ -23,6 +24,7 @@ pub(super) struct EndpointFacts {
     id: EndpointId,
     name: String,
     limits: Limits,
+    scheduled: Option<Scheduled>,
     changed: Option<LimitsOverride>,
     policy: &'static str,
     max_wait_ms: u64,
@@ -54,13 +56,9 @@ impl Look {
                 id: endpoint.record.id,
                 name: endpoint.record.name.clone(),
                 limits: endpoint.limits(),
+                scheduled: endpoint.scheduled(now),
                 changed: endpoint.record.limits_override.clone(),
-                policy: match spec.scaler {
-                    ScalerSpec::QueueDelay { .. } => "queue_delay",
-                    ScalerSpec::RequestCount { .. } => "request_count",
-                    ScalerSpec::Ladder => "ladder",
-                    ScalerSpec::CostAware => "cost_aware",
-                },
+                policy: endpoint.scaler().map_or("", ScalerSpec::policy),
                 max_wait_ms: spec.max_wait.as_millis(),
                 queued: endpoint.queue.len() as u64,
                 oldest: core.oldest_waiting(endpoint),
@@ -93,6 +91,8 @@ pub struct EndpointLine {
     pub max: u32,
     /// Who changed the two while the server ran, and when; `None` while the file's hold.
     pub limits_changed: Option<Changed>,
+    /// What the schedules keep on now, or have ordered ahead; `None` while none does.
+    pub schedule: Option<ScheduleView>,
     /// The rule that scales it.
     pub policy: &'static str,
     /// The promise: submit to first start.
@@ -111,6 +111,17 @@ pub struct EndpointLine {
     pub recent: Recent,
     /// How its jobs ended since it exists.
     pub ended: Ended,
+}
+
+/// What a schedule keeps on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ScheduleView {
+    /// Cloud workers.
+    pub min: u32,
+    /// When its window opens, or opened.
+    pub opens_at_ms: i64,
+    /// When it closes.
+    pub closes_at_ms: i64,
 }
 
 /// A live change of limits.
@@ -300,6 +311,11 @@ fn line(
         name: facts.name.clone(),
         min: facts.limits.min,
         max: facts.limits.max,
+        schedule: facts.scheduled.map(|asked| ScheduleView {
+            min: asked.min.min(facts.limits.max),
+            opens_at_ms: asked.opens.as_millis(),
+            closes_at_ms: asked.closes.as_millis(),
+        }),
         limits_changed: facts.changed.as_ref().map(|change| Changed {
             by: change.by.clone(),
             at_ms: change.at.as_millis(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use overspill_core::attempt::{CloudPhase, Place};
 use overspill_core::id::{AttemptId, DeviceId, EndpointId, PoolId};
 use overspill_core::machine::Core;
+use overspill_core::region::Region;
 use overspill_core::time::Timestamp;
 use overspill_core::topology::PoolKind;
 use overspill_core::worker::{Worker, WorkerState};
@@ -69,6 +70,12 @@ pub struct PoolView {
 pub struct CloudView {
     /// RunPod's id of the endpoint.
     pub runpod_endpoint: String,
+    /// The region that it is near to, where configured.
+    pub region: Option<Region>,
+    /// The type of its GPUs by RunPod's id, where it has a single one.
+    pub gpu: Option<String>,
+    /// It got no workers: other pools go before it until then.
+    pub passed_over_until_ms: Option<i64>,
     /// Workers wanted now.
     pub wanted: u32,
     /// A ceiling of its own.
@@ -190,6 +197,10 @@ impl Pools {
                     let resumes = pool.cloud.not_before;
                     view.cloud = Some(CloudView {
                         runpod_endpoint: runpod.endpoint.clone(),
+                        region: runpod.region,
+                        gpu: runpod.gpu.clone(),
+                        passed_over_until_ms: (pool.cloud.dry_until > now)
+                            .then(|| pool.cloud.dry_until.as_millis()),
                         wanted: pool.record.wanted,
                         max: runpod.max,
                         price_nano_usd_per_hour: price.map(|price| price.as_nanos()),

@@ -43,6 +43,8 @@ pub struct SpentLine {
     pub unsettled_nano_usd: i64,
     /// What RunPod's records say beyond all of it, or short of it.
     pub drift_nano_usd: i64,
+    /// That by its cause: `rounding`, `unsettled_settled`, `hidden_idle`, …
+    pub drift_by_cause: BTreeMap<&'static str, i64>,
     /// What the cloud would have cost for jobs of local cards.
     pub saved_nano_usd: i64,
     /// How long its workers ran jobs.
@@ -93,7 +95,7 @@ fn split(sums: &[Spent]) -> (i64, i64) {
             | EntryKind::Run
             | EntryKind::Idle
             | EntryKind::Unsettled
-            | EntryKind::Drift => &mut spent,
+            | EntryKind::Drift(_) => &mut spent,
         };
         *side = side.saturating_add(sum.amount.as_nanos());
     }
@@ -118,6 +120,7 @@ pub fn lines(
                 idle_nano_usd: 0,
                 unsettled_nano_usd: 0,
                 drift_nano_usd: 0,
+                drift_by_cause: BTreeMap::new(),
                 saved_nano_usd: 0,
                 run_ms: 0,
             }
@@ -131,7 +134,10 @@ pub fn lines(
             }
             EntryKind::Idle => line.idle_nano_usd += amount,
             EntryKind::Unsettled => line.unsettled_nano_usd += amount,
-            EntryKind::Drift => line.drift_nano_usd += amount,
+            EntryKind::Drift(cause) => {
+                line.drift_nano_usd += amount;
+                *line.drift_by_cause.entry(cause.code()).or_default() += amount;
+            }
             EntryKind::Share => {}
             EntryKind::Saved => {
                 line.saved_nano_usd += amount;
@@ -151,6 +157,7 @@ pub fn lines(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use overspill_core::ledger::Cause;
     use overspill_core::money::NanoUsd;
     use overspill_core::time::DurationMs;
 
@@ -183,11 +190,16 @@ mod tests {
             sum(2, EntryKind::ColdStart, 5),
             sum(2, EntryKind::Run, 10),
             sum(2, EntryKind::Idle, 1),
+            sum(2, EntryKind::Drift(Cause::HiddenIdle), 4),
+            sum(2, EntryKind::Drift(Cause::UnsettledSettled), -3),
         ];
-        assert_eq!(split(&sums), (16, 900));
+        assert_eq!(split(&sums), (17, 900));
         let lines = lines(&sums, |_, pool| ("e".into(), pool.to_string()));
         assert_eq!(lines.len(), 2);
         assert_eq!((lines[0].run_nano_usd, lines[0].run_ms), (10, 1_000));
+        assert_eq!(lines[0].drift_nano_usd, 1);
+        let causes = [("hidden_idle", 4), ("unsettled_settled", -3)];
+        assert_eq!(lines[0].drift_by_cause, BTreeMap::from(causes));
         assert_eq!((lines[1].saved_nano_usd, lines[1].run_ms), (900, 1_000));
     }
 }

@@ -59,6 +59,10 @@ fn pool_of(reason: &Reason) -> Option<PoolId> {
         | Reason::Reserved { pool, .. }
         | Reason::CloudUnavailable { pool, .. }
         | Reason::QuotaLearned { pool, .. }
+        | Reason::BillDiffers { pool, .. }
+        | Reason::CrashLoop { pool, .. }
+        | Reason::LimitsChanged { pool, .. }
+        | Reason::StandbySeen { pool, .. }
         | Reason::WorkerBackOff { pool, .. } => Some(*pool),
         _ => None,
     }

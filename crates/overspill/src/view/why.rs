@@ -243,13 +243,20 @@ fn ended(handle: &Handle, story: &JobStory) -> Why {
             "pool": attempt.pool,
             "worker": attempt.worker,
             "outcome": attempt.outcome,
+            "gpu": attempt.site.as_ref().and_then(|site| site.gpu.as_deref()),
+            "region": attempt.site.as_ref().and_then(|site| site.region),
+            "because": attempt.site.as_ref().and_then(|site| site.because),
             "lasted": length.map(DurationMs::as_millis),
         });
         let lasted = length.map_or_else(String::new, |length| format!(" after {length}"));
         let (code, text) = if number == last {
             let wait = job.delay_ms.map(DurationMs::from_millis);
             let wait = wait.map_or_else(String::new, |wait| format!(", after a wait of {wait}"));
-            let text = format!("its last attempt was on {}{wait}", attempt.pool);
+            let because = attempt.site.as_ref().and_then(|site| site.because);
+            let because = because.map_or_else(String::new, |because| {
+                format!("; that pool because {}", because.words())
+            });
+            let text = format!("its last attempt was on {}{wait}{because}", attempt.pool);
             ("ran", text)
         } else {
             let text = format!(

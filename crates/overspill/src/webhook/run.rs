@@ -22,6 +22,7 @@ use super::send::{Message, Resolve, Sender, SystemResolver};
 use crate::clock;
 use crate::engine::api::{Engine as _, Unavailable};
 use crate::engine::handle::Handle;
+use crate::otel::span::{self, Kind, OPERATION, Span};
 
 /// Attempts at once in all.
 const AT_ONCE_MAX: usize = 64;
@@ -266,9 +267,13 @@ async fn attempt(
 ) -> WebhookOutcome {
     let id = webhook.id;
     let payloads = handle
-        .read(move |reader| Ok((reader.input(id.job)?, reader.webhook_output(id)?)))
+        .read(move |reader| {
+            let (input, output) = (reader.input(id.job)?, reader.webhook_output(id)?);
+            let ended = reader.ended(id.job)?;
+            Ok((input, output, ended.and_then(|ended| ended.trace)))
+        })
         .await;
-    let Ok((input, output)) = payloads else {
+    let Ok((input, output, trace)) = payloads else {
         return WebhookOutcome::Failed {
             status: None,
             failure: "the job's input and output cannot be read now".into(),
@@ -287,13 +292,45 @@ async fn attempt(
         &text,
         &body,
     );
+    let tracer = &handle.live().tracer;
+    let step = span::of_delivery(id, webhook.attempts, now);
+    let context = tracer.passed_on(trace.as_deref(), step);
     let message = Message {
         id: text,
         seconds,
         signature,
+        trace: context.clone(),
         body,
     };
-    sender.send(&webhook.url, allowed, message).await
+    let outcome = sender.send(&webhook.url, allowed, message).await;
+    if let (Some(parent), Some(own)) = (tracer.wanted(trace.as_deref()), context) {
+        let directory = handle.live().directory();
+        let endpoint = directory.get(webhook.endpoint);
+        let name = endpoint.map_or("", |endpoint| endpoint.name.as_str());
+        let mut span =
+            Span::of_job("webhook", Kind::Client, own, name, id.job).lasting(now, handle.now());
+        span.parent = Some(parent.span_id);
+        tracer.send(told(span, webhook, &outcome));
+    }
+    outcome
+}
+
+/// What the span of a delivery says.
+fn told(mut span: Span, webhook: &Webhook, outcome: &WebhookOutcome) -> Span {
+    span.text(OPERATION, "settle");
+    span.text("webhook_id", &webhook.id.to_string());
+    span.text("server.address", &webhook.receiver());
+    span.int("attempt", i64::from(webhook.attempts) + 1);
+    let (status, error) = match outcome {
+        WebhookOutcome::Accepted { status } => (Some(*status), None),
+        WebhookOutcome::Gone => (Some(410), Some("the receiver wants no more".to_owned())),
+        WebhookOutcome::Failed { status, failure } => (*status, Some(failure.clone())),
+    };
+    if let Some(status) = status {
+        span.int("http.response.status_code", status.into());
+    }
+    span.error = error;
+    span
 }
 
 /// Tells the engine until it is written: otherwise the same attempt would be made again.

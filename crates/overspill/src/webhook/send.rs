@@ -23,6 +23,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::gateway::webhook_url::{self, Receiver};
+use crate::otel::TraceContext;
 
 /// An answer's body is read up to this many bytes, and thrown away.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -61,6 +62,8 @@ pub(super) struct Message {
     pub(super) id: String,
     pub(super) seconds: i64,
     pub(super) signature: String,
+    /// Where the delivery stands in a trace.
+    pub(super) trace: Option<TraceContext>,
     pub(super) body: Bytes,
 }
 
@@ -177,7 +180,7 @@ async fn post(
     let (mut requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(lost)?;
-    let request = Request::post(&receiver.path)
+    let mut request = Request::post(&receiver.path)
         .header(header::HOST, &receiver.authority)
         .header(header::CONTENT_TYPE, "application/json")
         .header(
@@ -187,7 +190,14 @@ async fn post(
         .header(header::CONNECTION, "close")
         .header("webhook-id", message.id)
         .header("webhook-timestamp", message.seconds)
-        .header("webhook-signature", message.signature)
+        .header("webhook-signature", message.signature);
+    if let Some(trace) = message.trace {
+        request = request.header("traceparent", trace.traceparent());
+        if let Some(state) = trace.state {
+            request = request.header("tracestate", state);
+        }
+    }
+    let request = request
         .body(Full::new(message.body))
         .map_err(|error| format!("the request cannot be written: {error}"))?;
     let talk = async {
@@ -238,6 +248,7 @@ mod tests {
             id: "msg_1".into(),
             seconds: 1,
             signature: "v1,x".into(),
+            trace: None,
             body: Bytes::from_static(b"{}"),
         }
     }

@@ -49,6 +49,7 @@ impl CloudModel {
         let lateness = self.dice.lateness_ms(self.options.timeout_lateness);
         let lease_ms = now_ms + self.options.redispatch_after_ms;
         let is_real = self.options.real_workers;
+        let hangs = !is_real && self.faults.hangs(endpoint_id, now_ms);
         let execution = self.executions.len();
         let Some(endpoint) = self.endpoints.get_mut(endpoint_id) else {
             return;
@@ -71,10 +72,13 @@ impl CloudModel {
             .policy
             .execution_timeout_ms
             .unwrap_or(default_timeout);
-        job.timeout = Some(self.agenda.set(
-            now_ms.saturating_add_unsigned(timeout_ms.saturating_add(lateness)),
-            Timer::ExecutionTimeout(endpoint_id.clone(), job_id.clone(), attempt),
-        ));
+        let timeout_ms = timeout_ms.saturating_add(lateness);
+        job.timeout = (!hangs).then(|| {
+            self.agenda.set(
+                now_ms.saturating_add_unsigned(timeout_ms),
+                Timer::ExecutionTimeout(endpoint_id.clone(), job_id.clone(), attempt),
+            )
+        });
         let is_empty = job.order.input.get().trim() == "{}";
         let first_step = job.script.as_ref().and_then(|script| script.step(0));
         // A dropped `{}` reaches the worker without an input: it refuses the job and tells nobody.
@@ -89,7 +93,7 @@ impl CloudModel {
         if is_dropped {
             return;
         }
-        let step = first_step.map(|(after_ms, _)| {
+        let step = first_step.filter(|_| !hangs).map(|(after_ms, _)| {
             self.agenda.set(
                 now_ms.saturating_add_unsigned(after_ms),
                 Timer::Step(
@@ -119,6 +123,7 @@ impl CloudModel {
                     attempt,
                     execution,
                     step,
+                    hangs,
                     unwanted_since_ms: None,
                 },
             );
@@ -317,12 +322,17 @@ impl CloudModel {
         } else {
             // The job is final before the worker looks for the next, so it is not dispatched again.
             let running = worker.jobs.remove(job_id);
+            let is_hung = running.as_ref().is_some_and(|running| running.hangs);
+            let (is_idle, is_draining) = (worker.is_idle(), worker.is_draining);
             if let Some(running) = running {
                 self.agenda.cancel(running.step);
                 close(&mut self.executions, running.execution, now_ms, outcome);
             }
-            if worker.is_idle() {
-                if worker.is_draining {
+            if is_hung {
+                // It does not hear the cancel: the platform ends it.
+                self.stop_worker(endpoint_id, &worker_id, StopReason::Killed);
+            } else if is_idle {
+                if is_draining {
                     self.stop_worker(endpoint_id, &worker_id, StopReason::Ordered);
                 } else {
                     self.mark_idle(endpoint_id, &worker_id);

@@ -58,6 +58,8 @@ pub(crate) struct Endpoint {
     pub(crate) counters: Counters,
     /// Workers kept warm although nobody asked.
     pub(crate) standby: u32,
+    /// Beyond the maximum too.
+    pub(crate) standby_beyond_max: bool,
     /// Crashed starts since the last good one.
     pub(crate) crashes: u32,
     pub(crate) price_override: Option<RatePerHour>,
@@ -143,10 +145,18 @@ impl Endpoint {
 
     /// Workers that are to be on without a job.
     pub(crate) fn least(&self) -> u32 {
-        self.settings
-            .workers_min
-            .max(self.standby)
-            .min(self.settings.workers_max)
+        let least = self.settings.workers_min.max(self.standby);
+        least.min(self.most())
+    }
+
+    /// Workers that there may be.
+    pub(crate) fn most(&self) -> u32 {
+        let max = self.settings.workers_max;
+        if self.standby_beyond_max {
+            max.max(self.standby)
+        } else {
+            max
+        }
     }
 
     pub(crate) fn prune_parked(&mut self, now_ms: i64) {

@@ -75,7 +75,12 @@ pub enum FaultKind {
         /// How many.
         #[serde(default = "one_worker")]
         workers: u32,
+        /// Beyond the maximum too, until the limits are written again.
+        #[serde(default)]
+        beyond_max: bool,
     },
+    /// A worker that gets a job never ends it, and no time-out of the platform ends it either; a cancel does.
+    HungWorker,
     /// Workers cost something else from now on.
     PriceChange {
         /// USD per hour and worker, as text.
@@ -83,10 +88,29 @@ pub enum FaultKind {
     },
     /// Each stopped worker is billed for so much longer than it was seen.
     HiddenIdle {
-        /// Milliseconds.
-        #[serde(default = "ten_seconds")]
-        extra_ms: u64,
+        /// Milliseconds; 10 s when neither this nor `percent` is given.
+        #[serde(default)]
+        extra_ms: Option<u64>,
+        /// In percent of what it is billed for anyway.
+        #[serde(default)]
+        percent: Option<u32>,
     },
+    /// Each stopped worker is billed at so many percent of its price.
+    WrongPrice {
+        /// Percent of the price.
+        #[serde(default = "half_more")]
+        percent: u32,
+    },
+    /// Each stopped worker is billed twice.
+    BilledTwice,
+    /// An hour's billing record can be read only so long after its end.
+    LateRecords {
+        /// Milliseconds.
+        #[serde(default = "two_hours")]
+        delay_ms: u64,
+    },
+    /// No billing record can be read.
+    MissingRecords,
     /// A data centre is gone, with all its workers.
     RegionOutage {
         /// Its id.
@@ -110,8 +134,11 @@ fn five_hundred() -> u16 {
 fn two_seconds() -> u64 {
     2_000
 }
-fn ten_seconds() -> u64 {
-    10_000
+fn half_more() -> u32 {
+    150
+}
+fn two_hours() -> u64 {
+    7_200_000
 }
 
 /// A fault that is ordered.
@@ -250,10 +277,58 @@ impl Faults {
         self.hit(Some(endpoint), now_ms, None, pick).is_some()
     }
 
-    pub(crate) fn hidden_idle_ms(&mut self, endpoint: &EndpointId, now_ms: i64) -> Option<u64> {
-        self.hit(Some(endpoint), now_ms, None, |kind| match kind {
-            FaultKind::HiddenIdle { extra_ms } => Some(*extra_ms),
+    /// How much longer a worker is billed for that was seen for `seen_ms`.
+    pub(crate) fn hidden_idle_ms(
+        &mut self,
+        endpoint: &EndpointId,
+        now_ms: i64,
+        seen_ms: u64,
+    ) -> Option<u64> {
+        self.hit(Some(endpoint), now_ms, None, |kind| match *kind {
+            FaultKind::HiddenIdle {
+                percent: Some(percent),
+                extra_ms,
+            } => Some(seen_ms * u64::from(percent) / 100 + extra_ms.unwrap_or(0)),
+            FaultKind::HiddenIdle {
+                percent: None,
+                extra_ms,
+            } => Some(extra_ms.unwrap_or(10_000)),
             _ => None,
+        })
+    }
+
+    /// At how many percent of its price a stopped worker is billed.
+    pub(crate) fn price_percent(&mut self, endpoint: &EndpointId, now_ms: i64) -> Option<u32> {
+        self.hit(Some(endpoint), now_ms, None, |kind| match *kind {
+            FaultKind::WrongPrice { percent } => Some(percent),
+            _ => None,
+        })
+    }
+
+    /// Whether a worker hangs with the job that it gets now.
+    pub(crate) fn hangs(&mut self, endpoint: &EndpointId, now_ms: i64) -> bool {
+        let pick = |kind: &FaultKind| (*kind == FaultKind::HungWorker).then_some(());
+        self.hit(Some(endpoint), now_ms, None, pick).is_some()
+    }
+
+    pub(crate) fn bills_twice(&mut self, endpoint: &EndpointId, now_ms: i64) -> bool {
+        let pick = |kind: &FaultKind| (*kind == FaultKind::BilledTwice).then_some(());
+        self.hit(Some(endpoint), now_ms, None, pick).is_some()
+    }
+
+    /// Whether the record of an hour that ended so long ago cannot be read.
+    pub(crate) fn withholds_record(
+        &self,
+        endpoint: &EndpointId,
+        now_ms: i64,
+        over_ms: i64,
+    ) -> bool {
+        self.holds(Some(endpoint), now_ms, |kind| match kind {
+            FaultKind::MissingRecords => true,
+            FaultKind::LateRecords { delay_ms } => {
+                over_ms < i64::try_from(*delay_ms).unwrap_or(i64::MAX)
+            }
+            _ => false,
         })
     }
 
@@ -376,10 +451,14 @@ impl CloudModel {
                 }
                 false
             }
-            FaultKind::StandbyWorker { workers } => {
+            FaultKind::StandbyWorker {
+                workers,
+                beyond_max,
+            } => {
                 for target in &targets {
                     if let Some(endpoint) = self.endpoints.get_mut(target) {
                         endpoint.standby = *workers;
+                        endpoint.standby_beyond_max = *beyond_max;
                     }
                     self.rescale(target);
                 }

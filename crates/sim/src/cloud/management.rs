@@ -69,6 +69,7 @@ impl CloudModel {
                 parked: std::collections::VecDeque::new(),
                 counters: Counters::default(),
                 standby: 0,
+                standby_beyond_max: false,
                 crashes: 0,
                 price_override: None,
                 last_request_ms: now_ms,
@@ -102,6 +103,7 @@ impl CloudModel {
             endpoint.last_request_ms = now_ms;
         }
         endpoint.standby = 0;
+        endpoint.standby_beyond_max = false;
         endpoint.settings = settings;
         let mut old = Vec::new();
         if is_release {

@@ -42,7 +42,7 @@ use agenda::{Agenda, Timer};
 use dice::Dice;
 use endpoint::Endpoint;
 
-pub use billing::{BillLine, EndpointBill};
+pub use billing::{BillLine, EndpointBill, HourAmounts};
 pub use call::{Effect, Execution, JobOrder, Outcome, Refusal, StreamView, WorkerView};
 pub use dice::MsRange;
 pub use endpoint::{Health, JobCounts, Release, WorkerCounts};

@@ -2,7 +2,7 @@
 
 use super::CloudModel;
 use super::agenda::Timer;
-use super::billing::{BillLine, Meter, Stretch};
+use super::billing::Meter;
 use super::call::Effect;
 use super::endpoint::{Endpoint, Parked};
 use super::gpu::{DATA_CENTERS, DataCenter, GPUS};
@@ -251,16 +251,9 @@ impl CloudModel {
         let stretch = worker.meter.stop(now_ms, rate);
         let was_ready = worker.ready_ms.is_some();
         self.write_line(endpoint_id, &worker, stretch);
-        if was_ready && let Some(hidden_ms) = self.faults.hidden_idle_ms(endpoint_id, now_ms) {
-            // The platform kept it a little longer than it said: only the bill shows it.
-            let length = overspill_core::time::DurationMs::from_millis(hidden_ms);
-            let hidden = (
-                now_ms,
-                now_ms.saturating_add_unsigned(hidden_ms),
-                hidden_ms,
-                rate.over(length),
-            );
-            self.write_line(endpoint_id, &worker, Some(hidden));
+        if was_ready {
+            let seen_ms = stretch.map_or(0, |(_, _, billed_ms, _)| billed_ms);
+            self.write_hidden_idle(endpoint_id, &worker, seen_ms);
         }
         if worker.has_process {
             let is_hard = matches!(reason, StopReason::Killed | StopReason::Lost);
@@ -272,25 +265,6 @@ impl CloudModel {
         }
         let lost = std::mem::take(&mut worker.jobs).into_iter().collect();
         self.lose_jobs(endpoint_id, lost);
-    }
-
-    pub(super) fn write_line(
-        &mut self,
-        endpoint_id: &EndpointId,
-        worker: &Worker,
-        stretch: Option<Stretch>,
-    ) {
-        if let Some((from_ms, to_ms, billed_ms, usd)) = stretch {
-            self.lines.push(BillLine {
-                endpoint: endpoint_id.clone(),
-                worker: worker.id.clone(),
-                from_ms,
-                to_ms,
-                billed_ms,
-                usd,
-                is_gpu: worker.gpu.is_some(),
-            });
-        }
     }
 
     pub(super) fn with_worker<T>(

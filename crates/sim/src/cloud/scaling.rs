@@ -25,10 +25,7 @@ impl CloudModel {
         let Some(endpoint) = self.endpoints.get(endpoint_id) else {
             return;
         };
-        let room = endpoint
-            .settings
-            .workers_max
-            .saturating_sub(endpoint.alive());
+        let room = endpoint.most().saturating_sub(endpoint.alive());
         let missing = endpoint.least().saturating_sub(endpoint.staying());
         let (wanted, look_at_ms) = demand(endpoint, self.now_ms);
         for _ in 0..wanted.max(missing).min(room) {
@@ -59,9 +56,7 @@ impl CloudModel {
         let Some(endpoint) = self.endpoints.get(endpoint_id) else {
             return;
         };
-        let excess = endpoint
-            .staying()
-            .saturating_sub(endpoint.settings.workers_max);
+        let excess = endpoint.staying().saturating_sub(endpoint.most());
         if excess == 0 {
             return;
         }

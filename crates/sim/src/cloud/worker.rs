@@ -30,6 +30,8 @@ pub(crate) struct Running {
     /// Place in the log of executions.
     pub(crate) execution: usize,
     pub(crate) step: Option<TimerKey>,
+    /// It never ends by itself.
+    pub(crate) hangs: bool,
     /// Nobody wants it any more: it was cancelled or has expired.
     pub(crate) unwanted_since_ms: Option<i64>,
 }

@@ -515,6 +515,7 @@ mod tests {
             arrival: Timestamp::from_millis(at * 1_000),
             duration: DurationMs::from_secs(secs),
             class: 0,
+            is_low_priority: false,
         };
         Trace {
             jobs: jobs.iter().map(job).collect(),

@@ -16,6 +16,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 
 use overspill_core::scaler::history::History;
+use overspill_core::scaler::slots::{Slots, Step};
 use overspill_core::time::{DurationMs, Timestamp};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -33,6 +34,8 @@ const ATTEMPTS_MAX: u8 = 3;
 const AVOIDED: DurationMs = DurationMs::from_secs(60);
 /// How many jobs end between two calls of the watcher.
 const WATCHED_EVERY: usize = 256;
+/// A job that finds its worker's memory full fails after this long.
+const FULL_AFTER: DurationMs = DurationMs::from_secs(1);
 
 /// Replays `trace` under `policy`.
 ///
@@ -100,6 +103,8 @@ pub(super) struct Engine<'a> {
     faults: ChaCha8Rng,
     pub(super) history: History,
     pub(super) queue: VecDeque<usize>,
+    /// Jobs of low priority: behind all others, and nothing is started for them.
+    pub(super) low: VecDeque<usize>,
     /// How often each waiting or running job was tried, where that is more than never.
     tried: Vec<u8>,
     /// Attempts that run on local slots.
@@ -112,6 +117,10 @@ pub(super) struct Engine<'a> {
     open: BTreeSet<(Reverse<usize>, usize)>,
     pub(super) workers: Vec<Option<Worker>>,
     pub(super) spill: u32,
+    /// Jobs at once on a cloud worker, now.
+    pub(super) slots: u32,
+    learned: Slots,
+    slots_max: u32,
     is_ticking: bool,
     pub(super) arrived: usize,
     left: usize,
@@ -143,6 +152,7 @@ impl<'a> Engine<'a> {
             faults: ChaCha8Rng::seed_from_u64(settings.seed ^ 0x0066_6175_6c74),
             history: History::default(),
             queue: VecDeque::new(),
+            low: VecDeque::new(),
             tried: vec![0; trace.jobs.len()],
             local: BTreeSet::new(),
             alive: BTreeSet::new(),
@@ -151,6 +161,9 @@ impl<'a> Engine<'a> {
             open: BTreeSet::new(),
             workers: Vec::new(),
             spill,
+            slots: settings.slots,
+            learned: Slots::default(),
+            slots_max: settings.slots,
             is_ticking: false,
             arrived: 0,
             left: trace.jobs.len(),
@@ -178,7 +191,8 @@ impl<'a> Engine<'a> {
                 told = self.left;
                 watch(self.trace.jobs.len() - self.left);
             }
-            if self.left == 0 && self.queue.is_empty() {
+            // Jobs of low priority that no worker is there for wait without limit.
+            if self.left == self.low.len() && self.queue.is_empty() {
                 let end = *ended_at.get_or_insert(self.now);
                 if self.alive.is_empty() || self.now.since(end) > TAIL {
                     break;
@@ -194,11 +208,13 @@ impl<'a> Engine<'a> {
         match happening {
             Happening::Arrival { job } => {
                 self.arrived = job + 1;
-                if policy.foresight().is_none() {
-                    self.history.arrived(self.now);
+                if !self.trace.jobs[job].is_low_priority {
+                    if policy.foresight().is_none() {
+                        self.history.arrived(self.now);
+                    }
+                    policy.arrived(self.now);
                 }
-                policy.arrived(self.now);
-                self.queue.push_back(job);
+                self.queue_of(job).push_back(job);
                 if let Some(next) = self.trace.jobs.get(job + 1) {
                     self.put(next.arrival, Happening::Arrival { job: job + 1 });
                 }
@@ -252,15 +268,16 @@ impl<'a> Engine<'a> {
             return;
         }
         self.done(attempt);
+        self.learn(worker, attempt);
         let now = self.now;
-        let slots = self.settings.slots as usize;
+        let slots = self.slots as usize;
         let state = self.workers[worker].as_mut().expect("a busy worker lives");
         let busy = state.running.len();
         state.running.retain(|&other| other != attempt);
-        if busy < slots {
-            self.open.remove(&(Reverse(busy), worker));
+        self.open.remove(&(Reverse(busy), worker));
+        if busy - 1 < slots {
+            self.open.insert((Reverse(busy - 1), worker));
         }
-        self.open.insert((Reverse(busy - 1), worker));
         if state.running.is_empty() {
             state.idle_since = now;
             self.idle.insert(worker);
@@ -302,7 +319,7 @@ impl<'a> Engine<'a> {
         }
         back.sort_unstable();
         for &job in back.iter().rev() {
-            self.queue.push_front(job);
+            self.queue_of(job).push_front(job);
         }
         self.stop(worker);
     }
@@ -330,51 +347,130 @@ impl<'a> Engine<'a> {
             job,
             started_at,
             is_failed,
+            is_full,
             ..
         } = self.attempts[attempt];
-        if !is_failed {
+        if is_full {
+            // That says nothing against the job.
+            self.queue_of(job).push_front(job);
+        } else if !is_failed {
             let length = self.now.since(started_at);
             self.history.finished(self.trace.jobs[job].class, length);
             self.left -= 1;
         } else if self.tried[job] >= ATTEMPTS_MAX {
             self.left -= 1;
         } else {
-            self.queue.push_front(job);
+            self.queue_of(job).push_front(job);
+        }
+    }
+
+    /// Tells the learner of slots how a job on `worker` ended, and follows it.
+    fn learn(&mut self, worker: usize, attempt: usize) {
+        if !self.settings.learns_slots {
+            return;
+        }
+        let beside = self.workers[worker].as_ref().map_or(1, |w| w.running.len());
+        let beside = u32::try_from(beside).unwrap_or(u32::MAX);
+        let record = self.attempts[attempt];
+        let step: Option<Step> = if record.is_full {
+            self.learned.out_of_memory(beside, self.now)
+        } else if record.is_failed {
+            None
+        } else {
+            let class = self.trace.jobs[record.job].class;
+            let length = self.now.since(record.started_at);
+            self.learned.finished(class, beside, length, self.now)
+        };
+        let Some(step) = step else {
+            return;
+        };
+        self.slots = step.to;
+        self.slots_max = self.slots_max.max(step.to);
+        let open = self.alive.iter().filter_map(|&worker| {
+            let state = self.workers[worker].as_ref()?;
+            let busy = state.running.len();
+            let is_open = state.ready_at.is_some() && busy < step.to as usize;
+            is_open.then_some((Reverse(busy), worker))
+        });
+        self.open = open.collect();
+    }
+
+    fn queue_of(&mut self, job: usize) -> &mut VecDeque<usize> {
+        if self.trace.jobs[job].is_low_priority {
+            &mut self.low
+        } else {
+            &mut self.queue
         }
     }
 
     /// Hands the first jobs of the queue out, in order.
     pub(super) fn hand_out(&mut self) {
-        let local_slots = self.settings.local_slots_total();
         while let Some(&job) = self.queue.front() {
-            if self.local.len() < local_slots {
-                let attempt = self.note_start(job, None, 1.0);
-                self.local.insert(attempt);
-                let end = self.attempts[attempt].ended_at;
-                self.put(end, Happening::LocalDone { attempt });
-            } else if let Some(&(Reverse(busy), worker)) =
-                self.open.first().filter(|_| self.spill > 0)
-            {
-                self.spill = self.spill.saturating_sub(u32::from(self.spill != u32::MAX));
-                let offer = self.workers[worker].as_ref().map_or(0, |w| w.offer);
-                let speed = self.offers[offer].speed;
-                let attempt = self.note_start(job, Some(worker), speed);
-                let state = self.workers[worker]
-                    .as_mut()
-                    .expect("chosen among the living");
-                state.running.push(attempt);
-                self.idle.remove(&worker);
-                self.open.remove(&(Reverse(busy), worker));
-                if busy + 1 < self.settings.slots as usize {
-                    self.open.insert((Reverse(busy + 1), worker));
+            if !self.begin_local(job) {
+                if self.spill == 0 || !self.begin_cloud(job) {
+                    return;
                 }
-                let end = self.attempts[attempt].ended_at;
-                self.put(end, Happening::CloudDone { worker, attempt });
-            } else {
-                break;
+                self.spill = self.spill.saturating_sub(u32::from(self.spill != u32::MAX));
             }
             self.queue.pop_front();
         }
+        // As the core has it: without local cards any worker that is there, else those always on.
+        let may_go = self.settings.local_slots_total() == 0 || self.settings.min > 0;
+        while let Some(&job) = self.low.front() {
+            let begins = self.begin_local(job) || (may_go && self.begin_cloud(job));
+            if !begins {
+                return;
+            }
+            self.low.pop_front();
+        }
+    }
+
+    /// On a free local slot, if there is one.
+    fn begin_local(&mut self, job: usize) -> bool {
+        if self.local.len() >= self.settings.local_slots_total() {
+            return false;
+        }
+        let attempt = self.note_start(job, None, 1.0);
+        self.local.insert(attempt);
+        let end = self.attempts[attempt].ended_at;
+        self.put(end, Happening::LocalDone { attempt });
+        true
+    }
+
+    /// On the fullest cloud worker with a free slot, if there is one.
+    fn begin_cloud(&mut self, job: usize) -> bool {
+        let Some(&(Reverse(busy), worker)) = self.open.first() else {
+            return false;
+        };
+        let offer = self.workers[worker].as_ref().map_or(0, |w| w.offer);
+        // As slow as beside those that it starts with.
+        let beside = f64::from(u32::try_from(busy + 1).unwrap_or(u32::MAX));
+        let knee = f64::from(self.settings.knee);
+        let shared = if knee > 0.0 {
+            (knee / beside).min(1.0)
+        } else {
+            1.0
+        };
+        let speed = self.offers[offer].speed * shared;
+        let attempt = self.note_start(job, Some(worker), speed);
+        let fits = self.settings.fits as usize;
+        if fits > 0 && busy + 1 > fits {
+            let record = &mut self.attempts[attempt];
+            (record.is_failed, record.is_full) = (true, true);
+            record.ended_at = self.now + FULL_AFTER;
+        }
+        let state = self.workers[worker]
+            .as_mut()
+            .expect("chosen among the living");
+        state.running.push(attempt);
+        self.idle.remove(&worker);
+        self.open.remove(&(Reverse(busy), worker));
+        if busy + 1 < self.slots as usize {
+            self.open.insert((Reverse(busy + 1), worker));
+        }
+        let end = self.attempts[attempt].ended_at;
+        self.put(end, Happening::CloudDone { worker, attempt });
+        true
     }
 
     /// Writes down that `job` starts now; returns the number of the attempt.
@@ -382,7 +478,7 @@ impl<'a> Engine<'a> {
         let spec = self.trace.jobs[job];
         let is_first = self.tried[job] == 0;
         self.tried[job] = self.tried[job].saturating_add(1);
-        if is_first {
+        if is_first && !spec.is_low_priority {
             let wait = self.now.since(spec.arrival);
             self.history.began(wait > self.settings.max_wait);
         }
@@ -406,6 +502,7 @@ impl<'a> Engine<'a> {
             worker,
             is_failed,
             is_lost: false,
+            is_full: false,
         });
         self.attempts.len() - 1
     }
@@ -534,6 +631,8 @@ impl<'a> Engine<'a> {
             attempts: self.attempts,
             workers: self.records,
             decisions: self.decisions,
+            slots: self.slots,
+            slots_max: self.slots_max,
         }
     }
 }

@@ -77,6 +77,7 @@ impl Load {
                     arrival: begins + DurationMs::from_secs_f64(at),
                     duration: DurationMs::from_millis(length),
                     class: 0,
+                    is_low_priority: false,
                 });
             }
         }

@@ -17,6 +17,10 @@ pub struct Run {
     pub workers: Vec<WorkerRecord>,
     /// How often the policy was asked.
     pub decisions: u64,
+    /// Jobs at once on a cloud worker, in the end.
+    pub slots: u32,
+    /// The most that there were on the way.
+    pub slots_max: u32,
 }
 
 /// When and where a job ran.
@@ -36,6 +40,8 @@ pub struct AttemptRecord {
     pub is_failed: bool,
     /// It failed because its worker was lost.
     pub is_lost: bool,
+    /// It failed because its worker's memory was full.
+    pub is_full: bool,
 }
 
 /// A cloud worker's life.
@@ -85,6 +91,8 @@ pub struct Summary {
     pub workers_max: usize,
     /// Attempts that failed, and were tried again.
     pub failed_attempts: usize,
+    /// Jobs at once on a cloud worker, in the end: as many as were learned, where they are.
+    pub slots: u32,
     /// The least worker-seconds that any schedule with all jobs on time bills, where it was asked
     /// for and such a schedule exists.
     pub bound_worker_seconds: Option<f64>,
@@ -190,16 +198,18 @@ impl Run {
             local_share: share(local),
             workers_max: self.workers_max(),
             failed_attempts: self.attempts.iter().filter(|a| a.is_failed).count(),
+            slots: self.slots.max(1),
             bound_worker_seconds: None,
             cost_usd: self.cost(settings).as_nanos() as f64 / 1e9,
         }
     }
 
-    /// How long each job waited for its first start, in order of start.
+    /// How long each job waited for its first start, in order of start; no promise holds for those of
+    /// low priority, which are left out.
     pub fn waits<'a>(&'a self, trace: &'a Trace) -> impl Iterator<Item = DurationMs> + 'a {
         self.attempts
             .iter()
-            .filter(|attempt| attempt.is_first)
+            .filter(|attempt| attempt.is_first && !trace.jobs[attempt.job].is_low_priority)
             .map(|attempt| attempt.started_at.since(trace.jobs[attempt.job].arrival))
     }
 
@@ -227,16 +237,28 @@ impl Run {
         for attempt in self.attempts.iter().filter(|attempt| !attempt.is_failed) {
             ends[attempt.job] = ends[attempt.job].saturating_add(1);
         }
-        let is_in_order = firsts().enumerate().all(|(n, attempt)| n == attempt.job);
+        // Jobs of low priority may wait for ever.
+        let is_low = |job: usize| trace.jobs[job].is_low_priority;
         let can_fail = settings.failing_share > 0.0;
-        let is_ended_once = ends.iter().all(|&n| n == 1 || (n == 0 && can_fail));
-        if jobs != ran || !is_ended_once {
+        let mut has_begun = vec![false; jobs];
+        for attempt in firsts() {
+            has_begun[attempt.job] = true;
+        }
+        let waits = |job: usize| is_low(job) && !has_begun[job];
+        let is_ended_once = ends
+            .iter()
+            .enumerate()
+            .all(|(job, &n)| n == 1 || (n == 0 && (can_fail || waits(job))));
+        let waiting = (0..jobs).filter(|&job| waits(job)).count();
+        if !is_ended_once || ran + waiting != jobs {
             return Err(Broken::Jobs { jobs, ran });
         }
-        if !is_in_order {
-            let odd = firsts().enumerate().find(|(n, attempt)| *n != attempt.job);
-            let job = odd.map_or(0, |(_, attempt)| attempt.job);
-            return Err(Broken::Order { job });
+        for low in [false, true] {
+            let mine = firsts().filter(|attempt| is_low(attempt.job) == low);
+            let all = (0..jobs).filter(|&job| is_low(job) == low);
+            if let Some((_, odd)) = all.zip(mine).find(|(job, attempt)| *job != attempt.job) {
+                return Err(Broken::Order { job: odd.job });
+            }
         }
         for pair in self.attempts.windows(2) {
             if pair[0].started_at > pair[1].started_at {
@@ -277,7 +299,7 @@ impl Run {
         }
         for (worker, spans) in self.spans().into_iter().enumerate() {
             let seen = most_at_once(spans.iter().copied());
-            if seen > settings.slots as usize {
+            if seen > self.slots_max.max(settings.slots) as usize {
                 return Err(Broken::Slots { worker, seen });
             }
         }
@@ -351,7 +373,7 @@ fn most_at_once(spans: impl Iterator<Item = (i64, i64)>) -> usize {
     clippy::cast_sign_loss,
     reason = "an index between the first and the last"
 )]
-fn quantile(sorted: &[u64], share: f64) -> u64 {
+pub(crate) fn quantile(sorted: &[u64], share: f64) -> u64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted
         .get(rank.saturating_sub(1))

@@ -180,6 +180,7 @@ mod tests {
             arrival: Timestamp::from_millis(n * 20_000),
             duration: DurationMs::from_millis(33_000),
             class: 0,
+            is_low_priority: false,
         };
         let trace = Trace {
             jobs: (0..60).map(job).collect(),

@@ -17,8 +17,14 @@ pub struct Settings {
     pub min: u32,
     /// Cloud workers at most, over all offers.
     pub max: u32,
-    /// Jobs at once on a cloud worker.
+    /// Jobs at once on a cloud worker; where they are learned, what it begins with.
     pub slots: u32,
+    /// Whether the slots of cloud workers are learned, by the core's own rule.
+    pub learns_slots: bool,
+    /// From so many jobs at once on, a cloud worker gets no more done: each is slower in proportion. 0: never.
+    pub knee: u32,
+    /// With more jobs at once, a cloud worker's memory is full and the job fails. 0: it never is.
+    pub fits: u32,
     /// The promise: submit to start.
     pub max_wait: DurationMs,
     /// The shortest and the longest start-up, evenly distributed.
@@ -79,6 +85,9 @@ impl Default for Settings {
             min: 0,
             max: 3,
             slots: 1,
+            learns_slots: false,
+            knee: 0,
+            fits: 0,
             max_wait: DurationMs::from_secs(90),
             cold_start: (DurationMs::from_secs(30), DurationMs::from_secs(60)),
             flash_share: 0.0,
@@ -133,6 +142,16 @@ pub enum SettingsError {
         /// Of what.
         what: &'static str,
     },
+    /// No slots that are not learned can be kept within memory.
+    #[error(
+        "{slots} slots never fit a worker with memory for {fits}: lower the slots, or learn them"
+    )]
+    NeverFits {
+        /// Jobs at once.
+        slots: u32,
+        /// That there is memory for.
+        fits: u32,
+    },
     /// A promise of nothing.
     #[error("the promise (max wait) is longer than 0")]
     NoPromise,
@@ -155,6 +174,10 @@ impl Settings {
         }
         if self.slots == 0 || self.local_slots == 0 {
             return Err(SettingsError::NoSlots);
+        }
+        if self.fits > 0 && self.slots > self.fits && !self.learns_slots {
+            let (slots, fits) = (self.slots, self.fits);
+            return Err(SettingsError::NeverFits { slots, fits });
         }
         if self.min > self.max {
             let (min, max) = (self.min, self.max);
@@ -231,7 +254,10 @@ impl Settings {
             "local_slots" => self.local_slots = value::count(text)?,
             "min" => self.min = value::count(text)?,
             "max" => self.max = value::count(text)?,
-            "slots" => self.slots = value::count(text)?,
+            "slots" if text.trim() == "learn" => (self.slots, self.learns_slots) = (1, true),
+            "slots" => (self.slots, self.learns_slots) = (value::count(text)?, false),
+            "knee" => self.knee = value::count(text)?,
+            "fits" => self.fits = value::count(text)?,
             "max_wait" => self.max_wait = value::duration(text)?,
             "cold_start" => self.cold_start = value::range(text)?,
             "flash_share" => self.flash_share = value::number(text)?,
@@ -248,12 +274,14 @@ impl Settings {
     }
 
     /// The names that [`Self::set`] knows.
-    pub const KEYS: [&'static str; 15] = [
+    pub const KEYS: [&'static str; 17] = [
         "local_workers",
         "local_slots",
         "min",
         "max",
         "slots",
+        "knee",
+        "fits",
         "max_wait",
         "cold_start",
         "flash_share",

@@ -46,16 +46,18 @@ impl Engine<'_> {
                 Projection::default()
             },
             cloud: Cloud {
-                slots: self.settings.slots,
+                slots: self.slots,
                 outstanding: running,
                 running,
                 alive,
                 wanted: alive,
             },
             fleet: Some(&fleet),
+            submitted: &[],
             history: &self.history,
             expected: self.settings.expected_execution,
             max: self.settings.max,
+            idle_max: DurationMs::from_millis(u64::MAX),
         };
         let wish = policy.decide(&view);
         self.spill = if self.settings.local_slots_total() == 0 {
@@ -86,18 +88,18 @@ impl Engine<'_> {
     fn picture(&self, foresight: Option<DurationMs>) -> Picture {
         let mut fresh: Vec<(u32, DurationMs)> = Vec::new();
         let mut waiting = Vec::with_capacity(self.queue.len().min(WAITING_MAX));
-        let mut put = |submitted_at, execution| {
+        let mut put = |submitted_at, execution, is_low_priority| {
             waiting.push(Waiting {
                 submitted_at,
                 execution,
                 is_cloudable: true,
-                is_low_priority: false,
+                is_low_priority,
             });
         };
-        for &job in self.queue.iter().take(WAITING_MAX) {
+        for &job in self.queue.iter().chain(&self.low).take(WAITING_MAX) {
             let spec = self.trace.jobs[job];
             if foresight.is_some() {
-                put(spec.arrival, spec.duration);
+                put(spec.arrival, spec.duration, spec.is_low_priority);
                 continue;
             }
             let known = fresh.iter().find(|(class, _)| *class == spec.class);
@@ -105,7 +107,7 @@ impl Engine<'_> {
             if known.is_none() {
                 fresh.push((spec.class, execution));
             }
-            put(spec.arrival, execution);
+            put(spec.arrival, execution, spec.is_low_priority);
         }
         if let Some(ahead) = foresight {
             let coming = self.trace.jobs[self.arrived..].iter();
@@ -114,7 +116,7 @@ impl Engine<'_> {
                 .take_while(|spec| spec.arrival <= until)
                 .take(FORESEEN_MAX)
             {
-                put(spec.arrival, spec.duration);
+                put(spec.arrival, spec.duration, spec.is_low_priority);
             }
         }
         let is_foreseen = foresight.is_some();
@@ -128,7 +130,7 @@ impl Engine<'_> {
             now: self.now,
             max_wait: self.settings.max_wait,
             waiting,
-            waiting_total: self.queue.len(),
+            waiting_total: self.queue.len() + self.low.len(),
             local,
         }
     }

@@ -13,6 +13,7 @@ fn arrivals(count: u32, gap_ms: i64, length_ms: u64, burst: u32) -> Trace {
         arrival: Timestamp::from_millis(i64::from(n / burst) * i64::from(burst) * gap_ms),
         duration: DurationMs::from_millis(length_ms + u64::from(n * 7 % 13) * length_ms / 13),
         class: n % 3,
+        is_low_priority: false,
     };
     Trace {
         jobs: (0..count).map(job).collect(),
@@ -50,6 +51,43 @@ fn every_run_adds_up_and_ends_at_zero_workers() {
             let last = run.attempts.iter().map(|job| job.started_at).max().unwrap();
             let limit = last + DurationMs::from_secs(40 + 420 + 10);
             assert!(run.workers.iter().all(|w| w.stopped_at <= limit), "{name}");
+        }
+    }
+}
+
+#[test]
+fn more_lateness_price_never_means_more_lateness_on_the_same_trace() {
+    let prices = ["1", "2", "4", "8", "16", "64"];
+    for (local_workers, slots, burst) in [(0, 1, 7), (1, 1, 12), (0, 4, 30), (2, 2, 25)] {
+        let settings = Settings {
+            local_workers,
+            slots,
+            max: 8,
+            ..Settings::default()
+        };
+        let trace = arrivals(400, 6_000, 25_000, burst);
+        let mut before: Option<(&str, f64)> = None;
+        for price in prices {
+            let mut policy = named("cost_aware", slots).unwrap();
+            // Without forgiveness, which spends what a better share on time leaves.
+            for (key, value) in [
+                ("lateness_price", price),
+                ("late_share", "0"),
+                ("forgiven_max", "0"),
+            ] {
+                assert_eq!(policy.set(key, value), Ok(true));
+            }
+            let run = simulate(&trace, &settings, policy.as_mut()).unwrap();
+            let promise = settings.max_wait.as_secs_f64();
+            let over = run.waits(&trace).map(|wait| wait.as_secs_f64() - promise);
+            let late: f64 = over.map(|over| over.max(0.0)).sum();
+            if let Some((cheaper, more)) = before {
+                assert!(
+                    late <= more + 1e-6,
+                    "{late} s late at {price}, {more} s at {cheaper}: {local_workers} local, {slots} slots"
+                );
+            }
+            before = Some((price, late));
         }
     }
 }
@@ -168,4 +206,60 @@ fn few_jobs_of_uneven_length_are_on_time_too() {
         all += 1.0;
     }
     assert!(late / all < 0.03, "{late}");
+}
+
+#[test]
+fn slots_are_learned_up_to_the_knee_and_below_full_memory() {
+    let trace = arrivals(2_500, 1_400, 10_000, 1);
+    let one = Settings {
+        max: 1,
+        knee: 6,
+        ..Settings::default()
+    };
+    let (_, alone) = run("cost_aware", &trace, &one);
+    let learned = Settings {
+        learns_slots: true,
+        ..one.clone()
+    };
+    let (_, learned) = run("cost_aware", &trace, &learned);
+    assert!((5..=7).contains(&learned.slots), "{learned:?}");
+    assert!(learned.billed_worker_seconds * 3 < alone.billed_worker_seconds);
+    let full = Settings {
+        learns_slots: true,
+        fits: 4,
+        ..one
+    };
+    let (seen, full) = run("cost_aware", &trace, &full);
+    assert_eq!(full.slots, 4, "{full:?}");
+    assert_eq!(full.jobs, 2_500, "every job ran in the end");
+    let failed = seen.attempts.iter().filter(|attempt| attempt.is_full);
+    assert!((1..20).contains(&failed.count()), "{full:?}");
+}
+
+#[test]
+fn jobs_of_low_priority_start_nothing_and_go_last() {
+    let mut trace = arrivals(120, 20_000, 15_000, 1);
+    for (n, job) in trace.jobs.iter_mut().enumerate() {
+        job.is_low_priority = n % 3 == 0;
+    }
+    let settings = Settings {
+        local_workers: 1,
+        ..Settings::default()
+    };
+    for name in SHIPPED {
+        let (run, summary) = run(name, &trace, &settings);
+        assert_eq!(summary.jobs, 120, "{name}");
+        let low = run
+            .attempts
+            .iter()
+            .filter(|a| trace.jobs[a.job].is_low_priority);
+        assert!(low.clone().all(|a| a.worker.is_none()), "{name}");
+    }
+    // Nobody to run them: they wait for ever, and nothing starts.
+    for job in &mut trace.jobs {
+        job.is_low_priority = true;
+    }
+    let (nobody, summary) = run("cost_aware", &trace, &Settings::default());
+    assert_eq!((summary.jobs, summary.starts), (0, 0));
+    assert!(nobody.attempts.is_empty());
 }

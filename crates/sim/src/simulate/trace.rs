@@ -28,6 +28,8 @@ pub struct TraceJob {
     pub duration: DurationMs,
     /// Its class, as an index of [`Trace::classes`].
     pub class: u32,
+    /// It waits behind all others, without limit, and never causes a start.
+    pub is_low_priority: bool,
 }
 
 /// Why a trace cannot be read.
@@ -127,6 +129,7 @@ impl Trace {
                 arrival,
                 duration,
                 class,
+                is_low_priority: false,
             });
         }
         if trace.jobs.is_empty() {
@@ -162,7 +165,8 @@ mod tests {
             TraceJob {
                 arrival: Timestamp::from_millis(1_001),
                 duration: DurationMs::from_millis(3_250),
-                class: 1
+                class: 1,
+                is_low_priority: false,
             }
         );
         assert_eq!(trace.jobs[2].class, 0);

@@ -4,6 +4,9 @@
 //! call without an answer, cancel a queued job only after looking. What its calls cannot tell
 //! (whether a submission arrived) comes out as such.
 
+mod bill;
+mod testimony;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use overspill_core::effect::Effect;
@@ -11,7 +14,6 @@ use overspill_core::event::{
     CloudJobState, CloudRefusal, CloudWorkerCounts, Event, Outcome, PayloadRef,
 };
 use overspill_core::id::{AttemptId, PoolId};
-use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::PoolKind;
 use rand::RngExt;
@@ -47,6 +49,12 @@ pub(crate) struct CloudWorld {
     /// that no answer overtakes another.
     scaling_until: BTreeMap<PoolId, Timestamp>,
     endpoints: BTreeSet<EndpointId>,
+    /// Whether the client reads RunPod's billing records.
+    pub(crate) reads_bills: bool,
+    /// Time between two looks at a pool's workers while it has work or workers.
+    pub(crate) health_every: DurationMs,
+    /// How the bill lies, in storm and calm.
+    lie: Option<FaultKind>,
 }
 
 #[derive(Clone)]
@@ -73,6 +81,9 @@ impl CloudWorld {
             scales: BTreeMap::new(),
             scaling_until: BTreeMap::new(),
             endpoints: BTreeSet::new(),
+            reads_bills: true,
+            health_every: HEALTH,
+            lie: None,
         };
         for endpoint in load.topology().endpoints {
             for pool in endpoint.pools {
@@ -201,6 +212,19 @@ impl CloudWorld {
                     scene.after(wait, Action::Cloud(Cloud::Scale { process, pool }));
                 }
             }
+            Effect::CloudIdle { pool, idle } => {
+                let endpoint = endpoint_of(store, pool)?;
+                let now = scene.now.as_millis();
+                let Ok((settings, _)) = self.model.endpoint_settings(now, &endpoint) else {
+                    return None;
+                };
+                let settings = EndpointSettings {
+                    idle_timeout_ms: idle.as_millis(),
+                    ..settings
+                };
+                // Limits stay as they are, so that no quota can refuse it.
+                let _ = self.model.update_endpoint(now, &endpoint, settings);
+            }
             _ => {}
         }
         None
@@ -231,6 +255,11 @@ impl CloudWorld {
                     ttl_ms: Some(ttl.as_millis()),
                     is_low_priority: false,
                 };
+                if !crate::workload::may_be_at(attempt.job, endpoint.as_str()) {
+                    let now = scene.now;
+                    let text = format!("{now}: {attempt} left its caller's region for {endpoint}");
+                    oracle.violations.push(text);
+                }
                 self.submit(scene, process, attempt, &endpoint, policy, load, oracle);
             }
             Cloud::Poll { process, attempt } if !is_gone(process) => {
@@ -262,9 +291,16 @@ impl CloudWorld {
             }
             Cloud::Health { process, pool } if !is_gone(process) => {
                 let is_busy = self.is_busy(scene, pool, store);
-                let wait = if is_busy { HEALTH } else { HEALTH_QUIET };
+                let wait = if is_busy {
+                    self.health_every
+                } else {
+                    HEALTH_QUIET
+                };
                 scene.after(wait, Action::Cloud(Cloud::Health { process, pool }));
                 self.health(scene, process, pool, store, oracle);
+            }
+            Cloud::Bill { process } if self.reads_bills && !is_gone(process) => {
+                self.read_bills(scene, process, store);
             }
             Cloud::Misfortune => self.misfortune(scene),
             _ => {}
@@ -278,6 +314,8 @@ impl CloudWorld {
             let wait = scene.ms(100, 2_000);
             scene.after(wait, Action::Cloud(Cloud::Health { process, pool }));
         }
+        let wait = scene.ms(1_000, 60_000);
+        scene.after(wait, Action::Cloud(Cloud::Bill { process }));
     }
 
     #[expect(
@@ -361,19 +399,13 @@ impl CloudWorld {
             }
         };
         oracle.begins(attempt, handle);
-        let model = &mut self.model;
-        let jobs = &self.jobs;
-        let over: BTreeMap<String, bool> = jobs
-            .values()
-            .map(|(endpoint, job)| {
-                let is_over = model
-                    .status(now, endpoint, job)
-                    .map_or(true, |view| view.status.is_final());
-                (job.as_str().to_owned(), is_over)
-            })
-            .collect();
+        let (model, jobs) = (&mut self.model, &self.jobs);
         oracle.accepted(scene.now, attempt, view.id.as_str().to_owned(), |job| {
-            over.get(job).copied().unwrap_or(true)
+            let known = jobs.values().find(|(_, known)| known.as_str() == job);
+            known.is_none_or(|(endpoint, job)| {
+                let view = model.status(now, endpoint, job);
+                view.map_or(true, |view| view.status.is_final())
+            })
         });
         self.jobs
             .insert(attempt, (endpoint.clone(), view.id.clone()));
@@ -626,7 +658,13 @@ impl CloudWorld {
             (Fault::CloudUnhealthy, FaultKind::Unhealthy),
             (Fault::CloudCrashLoop, FaultKind::CrashLoop),
             (Fault::CloudMaxLowered, FaultKind::MaxLowered { max: 1 }),
-            (Fault::CloudStandby, FaultKind::StandbyWorker { workers: 1 }),
+            (
+                Fault::CloudStandby,
+                FaultKind::StandbyWorker {
+                    workers: 1,
+                    beyond_max: false,
+                },
+            ),
         ];
         for (fault, kind) in kinds {
             if !scene.strikes(fault) {
@@ -651,54 +689,8 @@ impl CloudWorld {
 
     pub(crate) fn calm_down(&mut self, scene: &Scene) {
         self.model.clear_faults(scene.now.as_millis(), None);
-    }
-
-    /// Workers that live now, and worker time billed so far, in milliseconds.
-    pub(crate) fn spent(&mut self, scene: &Scene) -> (u32, u64) {
-        let now = scene.now.as_millis();
-        let mut alive = 0;
-        for endpoint in self.endpoints.clone() {
-            if let Ok(health) = self.model.health(now, &endpoint) {
-                let workers = health.workers;
-                alive += workers.initializing + workers.idle + workers.running + workers.unhealthy;
-            }
-        }
-        let billed = self
-            .model
-            .bill(now)
-            .values()
-            .map(|bill| bill.worker_ms)
-            .sum();
-        (alive, billed)
-    }
-
-    /// What RunPod would bill so far, for everything.
-    pub(crate) fn bill(&mut self, scene: &Scene) -> NanoUsd {
-        let bill = self.model.bill(scene.now.as_millis());
-        bill.values().map(|bill| bill.usd).sum()
-    }
-
-    /// Jobs that a worker at RunPod began to run.
-    pub(crate) fn jobs_run(&mut self, scene: &Scene) -> usize {
-        let runs = self.model.executions(scene.now.as_millis());
-        let jobs: BTreeSet<&str> = runs.iter().map(|run| run.job.as_str()).collect();
-        jobs.len()
-    }
-
-    /// Tells the witnesses which runs came to an end at RunPod.
-    pub(crate) fn testify(&mut self, scene: &Scene, oracle: &mut Oracle) {
-        let over = self.model.executions(scene.now.as_millis());
-        let completed: BTreeSet<&str> = over
-            .iter()
-            .filter(|run| run.ended_ms.is_some())
-            .map(|run| run.job.as_str())
-            .collect();
-        let attempts = self
-            .jobs
-            .iter()
-            .filter(|(_, (_, job))| completed.contains(job.as_str()));
-        for (&attempt, _) in attempts {
-            oracle.ran(attempt);
+        if let Some(kind) = self.lie.clone() {
+            self.lie(scene, kind);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Records as rows, and back.
 
 use overspill_core::attempt::{Attempt, CloudPhase, Fence, Place};
-use overspill_core::change::{EndedAttempt, EndedJob, FinalState, Terms};
+use overspill_core::change::{EndedAttempt, EndedJob, FinalState, Site, Terms};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
 use overspill_core::job::{Job, JobExtras, JobState};
-use overspill_core::ledger::{Entry, EntryKind};
+use overspill_core::ledger::{Cause, Entry, EntryKind};
+use overspill_core::region::Region;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::webhook::{Webhook, WebhookState};
 use rusqlite::Row;
@@ -167,8 +168,11 @@ impl<'r, 's> Checked<'r, 's> {
             3 => EntryKind::Saved,
             4 => EntryKind::Unsettled,
             5 => EntryKind::Share,
-            6 => EntryKind::Drift,
-            _ => return Err(self.damaged()),
+            number => {
+                let cause = Cause::ALL.into_iter().map(EntryKind::Drift);
+                let mut known = cause.filter(|&kind| kind_number(kind) == number);
+                known.next().ok_or_else(|| self.damaged())?
+            }
         })
     }
 
@@ -190,7 +194,18 @@ pub(super) const fn kind_number(kind: EntryKind) -> i64 {
         EntryKind::Saved => 3,
         EntryKind::Unsettled => 4,
         EntryKind::Share => 5,
-        EntryKind::Drift => 6,
+        EntryKind::Drift(cause) => match cause {
+            Cause::Unexplained => 6,
+            Cause::Rounding => 16,
+            Cause::UnsettledSettled => 17,
+            Cause::DisksAndFees => 18,
+            Cause::PriceDiffers => 19,
+            Cause::StandbyWorker => 20,
+            Cause::ForeignWorkers => 21,
+            Cause::HiddenIdle => 22,
+            Cause::BilledTwice => 23,
+            Cause::BilledLess => 24,
+        },
     }
 }
 
@@ -223,7 +238,9 @@ pub(super) fn put_job(put: &mut Put<'_>, job: &Job, input: Option<i64>) -> Resul
         JobState::Attempted { number } => Some(number.into()),
     })?;
     let extras = job.extras.as_deref();
-    put.opt_text(extras.and_then(|extras| extras.webhook.as_deref()))?;
+    let webhook = extras.and_then(|extras| extras.webhook.as_deref());
+    let trace = extras.and_then(|extras| extras.trace.as_deref());
+    put_webhook_and(put, webhook, None, trace, job.region)?;
     put.opt_text(extras.and_then(|extras| extras.worker.as_deref()))?;
     put.int(extras.is_some().into())?;
     put.opt_int(input)
@@ -233,6 +250,7 @@ pub(super) fn put_job(put: &mut Put<'_>, job: &Job, input: Option<i64>) -> Resul
 pub(super) const JOB_INPUT: usize = 18;
 
 pub(super) fn get_job(row: &Checked<'_, '_>) -> Result<Job, StoreError> {
+    let beside = get_webhook_and(row, 15)?;
     Ok(Job {
         id: row.job_id(0)?,
         endpoint: row.endpoint(1)?,
@@ -248,6 +266,7 @@ pub(super) fn get_job(row: &Checked<'_, '_>) -> Result<Job, StoreError> {
         no_result: row.small(11)?,
         low_priority: row.int(12)? == 1,
         local_only: row.int(13)? == 1,
+        region: beside.region,
         state: match row.opt_int(14)? {
             None => JobState::Queued,
             Some(_) => JobState::Attempted {
@@ -256,8 +275,9 @@ pub(super) fn get_job(row: &Checked<'_, '_>) -> Result<Job, StoreError> {
         },
         extras: if row.int(17)? == 1 {
             Some(Box::new(JobExtras {
-                webhook: row.opt_text(15)?,
+                webhook: beside.webhook,
                 worker: row.opt_text(16)?,
+                trace: beside.trace,
             }))
         } else {
             None
@@ -362,27 +382,64 @@ pub(super) fn put_ended(
     put.opt_text(job.error_code.as_deref())?;
     put.opt_text(job.body_sha256.as_deref())?;
     put.int(job.expires_at.as_millis())?;
-    match &job.terms {
-        None => put.opt_text(job.webhook.as_deref())?,
-        Some(terms) => put.text(&with_terms(job.webhook.as_deref(), terms))?,
-    }
+    put_webhook_and(
+        put,
+        job.webhook.as_deref(),
+        job.terms.as_deref(),
+        job.trace.as_deref(),
+        job.region,
+    )?;
     put.opt_int(input)?;
     put.opt_int(output)
 }
 
-/// The column `webhook` of `ended`, where a job has terms: a JSON object, which no URL can be.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct WithTerms {
+/// The column `webhook` of `jobs` and `ended`, where a job has terms, a trace or a region: a JSON object, which no
+/// URL can be.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct WebhookAnd {
     webhook: Option<String>,
-    terms: Box<Terms>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    terms: Option<Box<Terms>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    region: Option<Region>,
 }
 
-fn with_terms(webhook: Option<&str>, terms: &Terms) -> String {
-    let both = WithTerms {
+fn put_webhook_and(
+    put: &mut Put<'_>,
+    webhook: Option<&str>,
+    terms: Option<&Terms>,
+    trace: Option<&str>,
+    region: Option<Region>,
+) -> Result<(), StoreError> {
+    if terms.is_none() && trace.is_none() && region.is_none() {
+        return put.opt_text(webhook);
+    }
+    let all = WebhookAnd {
         webhook: webhook.map(str::to_owned),
-        terms: Box::new(terms.clone()),
+        terms: terms.cloned().map(Box::new),
+        trace: trace.map(str::to_owned),
+        region,
     };
-    serde_json::to_string(&both).expect("texts and numbers are JSON")
+    put.text(&serde_json::to_string(&all).expect("texts and numbers are JSON"))
+}
+
+fn get_webhook_and(row: &Checked<'_, '_>, column: usize) -> Result<WebhookAnd, StoreError> {
+    match row.opt_text(column)? {
+        Some(text) if text.starts_with('{') => row.json(column),
+        webhook => Ok(WebhookAnd {
+            webhook,
+            ..WebhookAnd::default()
+        }),
+    }
+}
+
+/// The column `worker` of `story`, where an attempt has a site: a JSON object, which no worker's id is.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct WorkerAt {
+    worker: Option<String>,
+    site: Box<Site>,
 }
 
 /// The columns of `ended` with the rows of its payloads.
@@ -391,13 +448,7 @@ pub(super) const ENDED_INPUT: usize = 17;
 pub(super) const ENDED_OUTPUT: usize = 18;
 
 pub(super) fn get_ended(row: &Checked<'_, '_>) -> Result<EndedJob, StoreError> {
-    let (webhook, terms) = match row.opt_text(16)? {
-        Some(text) if text.starts_with('{') => {
-            let both: WithTerms = row.json(16)?;
-            (both.webhook, Some(both.terms))
-        }
-        webhook => (webhook, None),
-    };
+    let beside = get_webhook_and(row, 16)?;
     Ok(EndedJob {
         id: row.job_id(0)?,
         endpoint: row.endpoint(1)?,
@@ -427,15 +478,26 @@ pub(super) fn get_ended(row: &Checked<'_, '_>) -> Result<EndedJob, StoreError> {
         error_code: row.opt_text(13)?,
         body_sha256: row.opt_text(14)?,
         expires_at: row.time(15)?,
-        webhook,
-        terms,
+        webhook: beside.webhook,
+        terms: beside.terms,
+        trace: beside.trace,
+        region: beside.region,
     })
 }
 
 pub(super) fn put_story(put: &mut Put<'_>, attempt: &EndedAttempt) -> Result<(), StoreError> {
     put.blob(&attempt_key(attempt.id))?;
     put.int(attempt.pool.0.into())?;
-    put.opt_text(attempt.worker.as_deref())?;
+    match &attempt.site {
+        None => put.opt_text(attempt.worker.as_deref())?,
+        Some(site) => {
+            let at = WorkerAt {
+                worker: attempt.worker.clone(),
+                site: site.clone(),
+            };
+            put.text(&serde_json::to_string(&at).expect("texts are JSON"))?;
+        }
+    }
     put.int(attempt.leased_at.as_millis())?;
     put.opt_int(attempt.started_at.map(Timestamp::as_millis))?;
     put.int(attempt.ended_at.as_millis())?;
@@ -443,10 +505,18 @@ pub(super) fn put_story(put: &mut Put<'_>, attempt: &EndedAttempt) -> Result<(),
 }
 
 pub(super) fn get_story(row: &Checked<'_, '_>) -> Result<EndedAttempt, StoreError> {
+    let (worker, site) = match row.opt_text(2)? {
+        Some(text) if text.starts_with('{') => {
+            let at: WorkerAt = row.json(2)?;
+            (at.worker, Some(at.site))
+        }
+        worker => (worker, None),
+    };
     Ok(EndedAttempt {
         id: row.attempt_id(0)?,
         pool: row.pool(1)?,
-        worker: row.opt_text(2)?,
+        worker,
+        site,
         leased_at: row.time(3)?,
         started_at: row.opt_time(4)?,
         ended_at: row.time(5)?,

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_webhooks.sql"),
     include_str!("../../migrations/sqlite/0003_ledger_kinds.sql"),
+    include_str!("../../migrations/sqlite/0004_drift_causes.sql"),
 ];
 
 /// The newest version of the schema known here.

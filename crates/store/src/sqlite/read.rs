@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex};
 
 use bytes::Bytes;
+use overspill_core::booked::{BookedHours, hour_of};
 use overspill_core::change::{EndedAttempt, EndedJob};
 use overspill_core::id::{AttemptId, EndpointId, JobId};
 use overspill_core::job::{Job, JobState};
@@ -97,14 +98,14 @@ impl SqliteReader {
     }
 }
 
-/// Sums of the ledger's lines that caps are compared with.
-pub(super) fn spent_book(conn: &Connection) -> Result<SpentBook, StoreError> {
-    let mut book = SpentBook::default();
+/// Sums of the ledger's lines that caps and billing records are compared with.
+pub(super) fn spent_books(conn: &Connection) -> Result<(SpentBook, BookedHours), StoreError> {
+    let (mut spent, mut booked) = (SpentBook::default(), BookedHours::default());
     let newest: Option<i64> = conn
         .prepare_cached("SELECT MAX(bucket) FROM spent WHERE kind NOT IN (3, 5)")?
         .query_row([], |row| row.get(0))?;
     let Some(newest) = newest else {
-        return Ok(book);
+        return Ok((spent, booked));
     };
     let sums = query(
         conn,
@@ -112,18 +113,23 @@ pub(super) fn spent_book(conn: &Connection) -> Result<SpentBook, StoreError> {
         "SELECT * FROM spent WHERE bucket > ?1 ORDER BY bucket",
         params![newest - BUCKETS_KEPT],
         |row| {
-            let sum = (
-                row.int(0)?,
-                row.endpoint(1)?,
-                NanoUsd::from_nanos(row.int(6)?),
-            );
-            Ok(row.kind(3)?.is_spent().then_some(sum))
+            let sum = Spent {
+                endpoint: row.endpoint(1)?,
+                pool: row.pool(2)?,
+                kind: row.kind(3)?,
+                entries: row.word(4)?,
+                worker_time: row.length(5)?,
+                amount: NanoUsd::from_nanos(row.int(6)?),
+            };
+            Ok(sum.kind.is_spent().then_some((row.int(0)?, sum)))
         },
     )?;
-    for (bucket, endpoint, amount) in sums {
-        book.add_sum(bucket, endpoint, amount);
+    for (bucket, sum) in sums {
+        spent.add_sum(bucket, sum.endpoint, sum.amount);
+        let hour = hour_of(Timestamp::from_millis(bucket * SPENT_BUCKET_MS));
+        booked.add_sum(hour, sum.pool, sum.kind, sum.worker_time, sum.amount);
     }
-    Ok(book)
+    Ok((spent, booked))
 }
 
 /// A connection that goes back to its pool.
@@ -258,6 +264,7 @@ fn live_row(conn: &Connection, job: &Job) -> Result<JobRow, StoreError> {
         error: None,
         error_code: None,
         expires_at: job.expires_at,
+        region: job.region,
     })
 }
 

@@ -56,6 +56,7 @@ pub fn job(n: u64) -> Job {
             Box::new(JobExtras {
                 webhook: Some(format!("https://app.example/hook/{n}")),
                 worker: None,
+                trace: n.is_multiple_of(14).then(|| format!("trace {n}")),
             })
         }),
         endpoint: ENDPOINT,
@@ -66,6 +67,7 @@ pub fn job(n: u64) -> Job {
         no_result: 0,
         low_priority: n.is_multiple_of(5),
         local_only: n.is_multiple_of(11),
+        region: None,
         state: JobState::Queued,
     }
 }
@@ -145,6 +147,7 @@ pub fn attempt_ended(n: u64, number: u32, outcome: &str) -> EndedAttempt {
         started_at: Some(at(2_000 + n.cast_signed())),
         ended_at: at(3_000 + n.cast_signed()),
         outcome: outcome.to_owned(),
+        site: None,
     }
 }
 
@@ -170,6 +173,8 @@ pub fn ended(n: u64) -> EndedJob {
         expires_at: at(1_000_000 + n.cast_signed()),
         webhook: None,
         terms: None,
+        trace: None,
+        region: None,
     }
 }
 

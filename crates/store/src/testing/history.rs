@@ -9,6 +9,7 @@ use overspill_core::event::PayloadRef;
 use overspill_core::meter::Billed;
 use overspill_core::money::NanoUsd;
 use overspill_core::pool::PoolRecord;
+use overspill_core::scaler::history::Learned;
 use overspill_core::time::Timestamp;
 
 use super::build::{
@@ -35,6 +36,8 @@ pub fn step(k: u64) -> Work {
             name: "tts".to_owned(),
             limits_override: None,
             caps_override: None,
+            scaler_override: None,
+            learned: Learned::default(),
         }));
         work.change(Change::WorkerPut(worker(1)));
     }
@@ -66,6 +69,8 @@ pub fn step(k: u64) -> Work {
             reserved_each: NanoUsd::from_nanos(5),
             charged_until: Timestamp::ZERO,
             billed: Billed::default(),
+            since: Timestamp::ZERO,
+            learned: None,
         }));
     }
     work

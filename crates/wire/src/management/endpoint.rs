@@ -202,9 +202,13 @@ pub struct UpdateEndpoint {
     /// New ports: a rolling release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<String>>,
-    /// New registry credentials: a rolling release.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub registry: Option<String>,
+    /// New registry credentials, or `null` for none: a rolling release.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub registry: Option<Option<String>>,
     /// New data centres: a rolling release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_center_ids: Option<Vec<String>>,
@@ -225,7 +229,7 @@ impl UpdateEndpoint {
 }
 
 /// GPUs of an endpoint as the API shows them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gpus {
     /// Pool ids.
@@ -364,6 +368,11 @@ fn one() -> u32 {
     1
 }
 
+/// What is there, `null` too, as opposed to what is absent.
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
 /// What bodies of requests must not hold, answers may: a field that RunPod adds is no error.
 mod shown {
     use serde::{Deserialize, Deserializer};
@@ -435,6 +444,19 @@ mod tests {
         assert_eq!(endpoint.scaling, Scaling::QueueDelay { queue_delay: 4.0 });
         let patch = r#"{"workers":{"max":3,"burst":2}}"#;
         serde_json::from_str::<UpdateEndpoint>(patch).expect_err("a request may not");
+    }
+
+    #[test]
+    fn a_registry_that_is_taken_away_is_not_one_that_is_left_alone() {
+        let read = |body: &str| serde_json::from_str::<UpdateEndpoint>(body).expect("valid");
+        assert_eq!(read("{}").registry, None);
+        assert_eq!(read(r#"{"registry":null}"#).registry, Some(None));
+        let none = UpdateEndpoint {
+            registry: Some(None),
+            ..UpdateEndpoint::default()
+        };
+        let text = serde_json::to_string(&none).expect("plain data serialises");
+        assert_eq!(text, r#"{"registry":null}"#);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `overspill simulate`: arrivals replayed in virtual time, under one policy or several.
 
 mod compare;
+mod journal;
 mod replay;
 mod report;
 
@@ -59,6 +60,16 @@ pub struct SimulateArgs {
     /// Mean over so many seeds, counted up from --seed
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     seeds: u64,
+    /// The journal that a server wrote (`serve --journal`): its very decisions again, and its work under
+    /// other settings (`--set`, `policy` among them) beside what really happened
+    #[arg(long, value_name = "FILE", group = "recorded", conflicts_with_all = [
+        "trace", "history", "jobs_per_hour", "users", "min", "max", "max_wait", "policy", "compare", "local_workers",
+        "local_slots", "slots", "cold_start", "gpu", "price", "report",
+    ])]
+    journal: Option<PathBuf>,
+    /// Only replay the journal's decisions, and name the first that comes out otherwise
+    #[arg(long, requires = "journal", conflicts_with_all = ["set", "bound"])]
+    verify: bool,
     /// Also compute the least that any schedule with all jobs on time would bill
     #[arg(long)]
     bound: bool,
@@ -73,6 +84,9 @@ pub struct SimulateArgs {
 /// # Errors
 /// When the arrivals cannot be read, the world is impossible, or a run does not add up.
 pub fn run(args: &SimulateArgs, context: &Context) -> Result<(), CommandError> {
+    if let Some(path) = &args.journal {
+        return journal::run(path, args, context);
+    }
     let mut settings = args.world.settings()?;
     settings.min = args.min;
     settings.max = args.max;

@@ -14,6 +14,12 @@ use crate::cli::error::{CommandError, ErrorKind};
 pub(in crate::cli) struct Constants(Vec<(String, String, String)>);
 
 impl Constants {
+    /// A constant of a policy that is known to be one.
+    pub(super) fn put(&mut self, policy: &str, key: &str, value: &str) {
+        let (policy, key) = (policy.to_owned(), key.to_owned());
+        self.0.push((policy, key, value.to_owned()));
+    }
+
     /// The policy of that name with its constants.
     pub(super) fn policy(&self, name: &str, slots: u32) -> Result<Box<dyn Policy>, CommandError> {
         let mut policy = named(name, slots).ok_or_else(|| {
@@ -140,6 +146,7 @@ pub(super) fn replay(
         local_share: of(|run| run.local_share),
         workers_max: index(|run| run.workers_max as f64),
         failed_attempts: index(|run| run.failed_attempts as f64),
+        slots: runs.first().map_or(1, |run| run.slots),
         bound_worker_seconds: None,
         cost_usd: of(|run| run.cost_usd),
     };

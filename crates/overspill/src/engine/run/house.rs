@@ -1,10 +1,11 @@
 //! What the engine does beside its batches: looks after disk and clock, deletes what is no longer kept,
 //! copies the log back; and what it does after it stood still.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use overspill_core::time::Timestamp;
 use overspill_store::StoreError;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{EXPIRE_SLICE, Engine, IDLE, die};
@@ -12,6 +13,9 @@ use crate::clock::{self, StepWatch};
 
 /// Housekeeping happens this often, however much there is to do.
 const PERIOD: Duration = Duration::from_secs(1);
+/// The longest that it waits for something to happen.
+#[cfg(test)]
+pub(super) const WAIT_MAX: Duration = IDLE;
 /// An engine that did not get to its inbox for so long stood still: the process was stopped, the
 /// machine slept, or the disk hung.
 const STOOD_STILL: Duration = Duration::from_secs(5);

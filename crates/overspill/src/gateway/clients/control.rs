@@ -15,6 +15,7 @@ use crate::gateway::Gateway;
 use crate::gateway::body::{self, Reply};
 use crate::gateway::call::{Call, job_not_found};
 use crate::gateway::error::ApiError;
+use crate::otel::TraceContext;
 
 /// POST `/cancel/{id}`: the job's state afterwards. A job that had ended keeps its true state.
 pub(crate) async fn cancel(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
@@ -52,7 +53,9 @@ pub(crate) async fn retry(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, A
     if !matches!(job.state, JobState::Failed | JobState::TimedOut) {
         return Err(not_retryable(job.state));
     }
-    match gateway.engine().retry(job.id).await {
+    // A caller that is in a trace has the new run in it; else the job stays in its own.
+    let trace = TraceContext::of_request(&call.headers).map(|caller| caller.to_stored());
+    match gateway.engine().retry(job.id, trace).await {
         Ok(RetryAnswer::Queued) => Ok(short(&job.id.to_string(), JobStatus::InQueue, None)),
         Ok(RetryAnswer::Overtaken) => Err(ApiError::new(
             StatusCode::CONFLICT,

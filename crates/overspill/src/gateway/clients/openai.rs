@@ -22,6 +22,7 @@ use crate::gateway::Gateway;
 use crate::gateway::body::{self, Body, Reply};
 use crate::gateway::call::{self, Call};
 use crate::gateway::error::ApiError;
+use crate::otel::TraceContext;
 
 /// Chunks on their way to a slow reader.
 const CHUNKS_WAITING_MAX: usize = 64;
@@ -55,6 +56,8 @@ pub(crate) async fn openai(gateway: &Arc<Gateway>, mut call: Call) -> Result<Rep
     };
     let new = NewSubmission {
         input,
+        caller: TraceContext::of_request(&call.headers),
+        region: call.region(gateway),
         ..NewSubmission::default()
     };
     let (job, _) = submit::put(gateway, &endpoint, new, true).await?;

@@ -107,6 +107,7 @@ pub(super) async fn wait_for_end(
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let seen = tokio::select! {
+            biased;
             seen = gateway.engine().wait_job(id, known, left) => seen,
             () = gateway.drain.cancelled() => return gateway.engine().job(id).await,
         };

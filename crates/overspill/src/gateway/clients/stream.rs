@@ -84,6 +84,7 @@ pub(crate) async fn stream(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, 
             return Ok(reply(&job, chunks));
         }
         let seen = tokio::select! {
+            biased;
             seen = gateway.engine().wait_job(job.id, job.version, left) => seen,
             () = gateway.drain.cancelled() => continue,
         };

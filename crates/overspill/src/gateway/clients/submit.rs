@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, Idempotency, NewJob};
 use overspill_core::id::JobId;
+use overspill_core::region::Region;
 use overspill_core::time::DurationMs;
 use overspill_wire::job::{JobStatus, SubmitFault, SubmitRequest, WAIT_DEFAULT_MS};
 use overspill_wire::json::{self, Fault};
@@ -18,6 +19,8 @@ use crate::gateway::body::Reply;
 use crate::gateway::call::{self, Call};
 use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, ids, webhook_url};
+use crate::otel::TraceContext;
+use crate::otel::span::{Kind, OPERATION, Span, Value};
 
 /// POST `/run`: queued, and on disk, when it is answered.
 pub(crate) async fn run(gateway: &Arc<Gateway>, mut call: Call) -> Result<Reply, ApiError> {
@@ -97,7 +100,9 @@ async fn submit(
         low_priority: request.low_priority,
         webhook: request.webhook.clone(),
         extras,
+        region: call.region(gateway),
         idempotency: named,
+        caller: TraceContext::of_request(&call.headers),
     };
     let warning = match (request.ttl_ms, request.execution_timeout_ms) {
         (Some(ttl), Some(execution)) if ttl < execution => Some(format!(
@@ -123,7 +128,10 @@ pub(super) struct NewSubmission {
     pub(super) low_priority: bool,
     pub(super) webhook: Option<String>,
     pub(super) extras: Option<String>,
+    pub(super) region: Option<Region>,
     pub(super) idempotency: Option<Idempotency>,
+    /// Where its caller stands in a trace.
+    pub(super) caller: Option<TraceContext>,
 }
 
 /// Puts a job to the engine. Its id, and whether it had been submitted before.
@@ -134,6 +142,7 @@ pub(super) async fn put(
     is_sync: bool,
 ) -> Result<(JobId, bool), ApiError> {
     let engine = gateway.engine();
+    let came_at = engine.now();
     let _turn = match &new.idempotency {
         None => None,
         Some(named) => {
@@ -157,6 +166,8 @@ pub(super) async fn put(
     }
     let Payload { reference, bytes } = engine.keep(new.input);
     let id = ids::job_id(engine.now(), is_sync);
+    let tracer = engine.tracer();
+    let entered = tracer.enter(new.caller, id, 0);
     let sealer = &gateway.options().sealer;
     let job = NewJob {
         id,
@@ -167,8 +178,10 @@ pub(super) async fn put(
         low_priority: new.low_priority,
         webhook: new.webhook,
         class: 0,
+        region: new.region,
         extras: new.extras.map(|text| sealer.seal(id, &text)),
         idempotency: new.idempotency,
+        trace: entered.as_ref().map(|entered| entered.context.to_stored()),
     };
     let answer = engine
         .ask(
@@ -176,15 +189,29 @@ pub(super) async fn put(
             Box::new(move |request| Event::Submitted { request, job }),
         )
         .await;
-    match answer {
+    let result = match answer {
         Answer::Submitted { job } => Ok((job, job != id)),
         Answer::SubmitRefused(refusal) => Err(submit_refused(refusal)),
         _ => Err(ApiError::unavailable()),
+    };
+    if let Some(entered) = entered.filter(|entered| entered.is_recorded) {
+        let job = result.as_ref().map_or(id, |(job, _)| *job);
+        let kind = Kind::Producer;
+        let mut span = Span::of_job("submit", kind, entered.context, &endpoint.name, job)
+            .lasting(came_at, engine.now());
+        span.parent = entered.caller;
+        span.text(OPERATION, "send");
+        match &result {
+            Ok((_, is_replay)) => span.attributes.push(("replayed", Value::Bool(*is_replay))),
+            Err(error) => span.error = Some(error.sentence()),
+        }
+        tracer.send(span);
     }
+    result
 }
 
 /// Why the core did not take a job.
-pub(super) fn submit_refused(refusal: SubmitRefusal) -> ApiError {
+pub(in crate::gateway) fn submit_refused(refusal: SubmitRefusal) -> ApiError {
     match refusal {
         SubmitRefusal::UnknownEndpoint => {
             ApiError::not_found("endpoint_not_found", "the endpoint was removed")
@@ -203,6 +230,18 @@ pub(super) fn submit_refused(refusal: SubmitRefusal) -> ApiError {
         )
         .hint("raise it with `overspill scale ENDPOINT --max N`, or give it a local pool"),
         SubmitRefusal::Draining => ApiError::draining(),
+        SubmitRefusal::Homeless { region } => ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "residency_unserved",
+            format!(
+                "the caller is in region {region}, whose jobs must not leave it, and the endpoint has \
+                 neither a cloud pool of that region nor own GPUs"
+            ),
+        )
+        .hint(format!(
+            "give the endpoint a [[endpoint.cloud]] with region = \"{region}\" or a local pool, or take \
+             {region} out of `residency`"
+        )),
     }
 }
 

@@ -160,6 +160,43 @@ pub(crate) async fn pools(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, A
     ))
 }
 
+/// GET `?for=ENDPOINT&since=`: what can be rented, and the cards of this host; with `for`, which type serves
+/// an endpoint's jobs for the least money.
+pub(crate) async fn gpus(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
+    let board = board(gateway, &call)?;
+    let catalog = board.catalog();
+    let prices = json!({ "source": catalog.source, "as_of": catalog.as_of });
+    let Some(name) = call.query.get("for") else {
+        return Ok(body::json_of(&json!({
+            "local": board.cards(),
+            "cloud": catalog.gpus,
+            "prices": prices,
+        })));
+    };
+    let directory = gateway.engine().endpoints();
+    let not_found = || {
+        let message = format!("there is no endpoint `{}`", shown(name));
+        ApiError::not_found("endpoint_not_found", message).field("for")
+    };
+    let entry = directory.find(name).ok_or_else(not_found)?;
+    let window = match call.query.get("since") {
+        None => DurationMs::from_secs(30 * 24 * 3_600),
+        Some(text) => crate::config::units::parse_duration(text).map_err(|message| {
+            ApiError::bad_request("since_invalid", format!("since: {message}")).field("since")
+        })?,
+    };
+    let since = gateway.engine().now() - window;
+    let found = board.gpus_for(entry.id, since).await;
+    let found = found
+        .map_err(|Unavailable| ApiError::unavailable())?
+        .ok_or_else(not_found)?;
+    let mut shape = json!(found);
+    shape["endpoint"] = json!(entry.name);
+    shape["since_ms"] = json!(since.as_millis());
+    shape["prices"] = prices;
+    Ok(body::json_of(&shape))
+}
+
 /// GET `?before=&limit=`: decisions with their reasons, newest first.
 pub(crate) async fn time_line(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
     let board = board(gateway, &call)?;

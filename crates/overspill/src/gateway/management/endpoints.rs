@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use overspill_core::effect::Answer;
 use overspill_core::event::Event;
-use overspill_core::topology::Limits;
+use overspill_core::topology::{Limits, ScalerSpec, Tuning};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::read;
+use crate::config::units::{format_duration, parse_duration};
+use crate::config::{Scaler, milli};
 use crate::engine::api::EndpointView;
 use crate::gateway::Gateway;
 use crate::gateway::body::{self, Reply};
@@ -36,7 +38,29 @@ pub(crate) async fn show(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, Ap
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Patch {
-    workers: WorkersPatch,
+    workers: Option<WorkersPatch>,
+    /// `null` goes back to the configuration file's.
+    #[serde(default, deserialize_with = "given")]
+    scaler: Option<Option<ScalerPatch>>,
+}
+
+/// Tells a field that is `null` from one that is not there.
+fn given<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<ScalerPatch>>, D::Error> {
+    Option::<ScalerPatch>::deserialize(deserializer).map(Some)
+}
+
+/// As `scaler` in the configuration: what is left out of the policy in force stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScalerPatch {
+    policy: Option<String>,
+    queue_delay: Option<String>,
+    request_count: Option<u32>,
+    wait_share: Option<f64>,
+    lateness_price: Option<f64>,
+    min_idle: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,23 +70,142 @@ struct WorkersPatch {
     max: Option<u32>,
 }
 
-/// PATCH `{endpoint}`: its limits, in force at once.
+/// PATCH `{endpoint}`: its limits and its scaling rule, in force at once.
 pub(crate) async fn patch(gateway: &Arc<Gateway>, mut call: Call) -> Result<Reply, ApiError> {
     let before = view(gateway, &call).await?;
-    let Patch { workers } = read(gateway, &mut call).await?;
-    if workers.min.is_none() && workers.max.is_none() {
+    let Patch { workers, scaler } = read(gateway, &mut call).await?;
+    let limits = workers.map(|workers| (workers.min, workers.max));
+    if matches!(limits, None | Some((None, None))) && (limits.is_some() || scaler.is_none()) {
         return Err(
             ApiError::bad_request("limits_missing", "neither min nor max is given")
                 .field("workers")
                 .hint("send {\"workers\":{\"min\":0,\"max\":3}}, or one of the two"),
         );
     }
-    let limits = Limits {
-        min: workers.min.unwrap_or(before.limits.min),
-        max: workers.max.unwrap_or(before.limits.max),
+    // Both are looked at before either is set.
+    let scaler = match scaler {
+        Some(Some(scaler)) => Some(Some(scaler.over(&before.scaler)?)),
+        Some(None) => Some(None),
+        None => None,
     };
-    let after = set_limits(gateway, &call, before, limits).await?;
+    let mut after = before;
+    if let Some((min, max)) = limits {
+        let limits = Limits {
+            min: min.unwrap_or(after.limits.min),
+            max: max.unwrap_or(after.limits.max),
+        };
+        after = set_limits(gateway, &call, after, limits).await?;
+    }
+    if let Some(scaler) = scaler {
+        after = set_scaler(gateway, &call, after, scaler).await?;
+    }
     Ok(body::json_of(&shape(&after)))
+}
+
+impl ScalerPatch {
+    /// The rule in force with what is given here.
+    fn over(self, before: &ScalerSpec) -> Result<ScalerSpec, ApiError> {
+        let policy = self.policy.as_deref().unwrap_or_else(|| before.policy());
+        let foreign = [
+            ("queue_delay", self.queue_delay.is_some(), "queue_delay"),
+            (
+                "request_count",
+                self.request_count.is_some(),
+                "request_count",
+            ),
+            ("wait_share", self.wait_share.is_some(), "cost_aware"),
+            (
+                "lateness_price",
+                self.lateness_price.is_some(),
+                "cost_aware",
+            ),
+            ("min_idle", self.min_idle.is_some(), "cost_aware"),
+        ];
+        let foreign = foreign
+            .iter()
+            .find(|(_, is_given, of)| *is_given && *of != policy);
+        if let Some((key, _, of)) = foreign {
+            return Err(scaler_refused(format!(
+                "`{key}` belongs to the policy {of}, but the policy here is {policy}"
+            )));
+        }
+        let duration = |key: &str, text: &str| {
+            let parsed = parse_duration(text);
+            parsed.map_err(|cause| scaler_refused(format!("{key}: {cause}")))
+        };
+        let scaler = match (policy, before) {
+            ("queue_delay", before) => ScalerSpec::QueueDelay {
+                delay: match (&self.queue_delay, before) {
+                    (Some(text), _) => duration("queue_delay", text)?,
+                    (None, ScalerSpec::QueueDelay { delay }) => *delay,
+                    (None, _) => Scaler::QUEUE_DELAY,
+                },
+            },
+            ("request_count", before) => ScalerSpec::RequestCount {
+                per_worker: match (self.request_count, before) {
+                    (Some(count), _) => count,
+                    (None, ScalerSpec::RequestCount { per_worker }) => *per_worker,
+                    (None, _) => Scaler::REQUEST_COUNT,
+                },
+            },
+            ("ladder", _) => ScalerSpec::Ladder,
+            ("cost_aware", before) => {
+                let mut tuning = match before {
+                    ScalerSpec::CostAware(tuning) => *tuning,
+                    _ => Tuning::default(),
+                };
+                if let Some(share) = self.wait_share {
+                    tuning.wait_share_milli = milli(share);
+                }
+                if let Some(price) = self.lateness_price {
+                    tuning.lateness_price_milli = milli(price);
+                }
+                if let Some(text) = &self.min_idle {
+                    tuning.min_idle = duration("min_idle", text)?;
+                }
+                ScalerSpec::CostAware(tuning)
+            }
+            (other, _) => {
+                return Err(scaler_refused(format!(
+                    "`{other}` is no policy; policies are cost_aware, queue_delay, request_count \
+                     and ladder"
+                )));
+            }
+        };
+        scaler.check().map_err(scaler_refused)?;
+        Ok(scaler)
+    }
+}
+
+/// Puts a scaling rule in force; the endpoint with it.
+async fn set_scaler(
+    gateway: &Gateway,
+    call: &Call,
+    before: EndpointView,
+    scaler: Option<ScalerSpec>,
+) -> Result<EndpointView, ApiError> {
+    let (endpoint, by) = (before.id, call.by());
+    let ask = move |request| Event::ScalerSet {
+        request,
+        endpoint,
+        scaler,
+        by,
+    };
+    match gateway.engine().ask(Vec::new(), Box::new(ask)).await {
+        Answer::ScalerSet { scaler } => {
+            let after = gateway.engine().endpoint(endpoint).await.unwrap_or(before);
+            Ok(EndpointView { scaler, ..after })
+        }
+        Answer::ScalerRefused { reason, .. } => Err(scaler_refused(reason)),
+        Answer::NotFound => Err(gone()),
+        _ => Err(ApiError::unavailable()),
+    }
+}
+
+fn scaler_refused(reason: String) -> ApiError {
+    ApiError::bad_request("scaler_invalid", reason)
+        .field("scaler")
+        .hint("send {\"scaler\":{\"policy\":\"cost_aware\",\"lateness_price\":3}}, or null for the file's")
 }
 
 /// Puts limits in force; the endpoint with them.
@@ -115,6 +258,7 @@ fn shape(view: &EndpointView) -> Value {
     json!({
         "name": view.name,
         "workers": { "min": view.limits.min, "max": view.limits.max },
+        "scaler": scaler_shape(&view.scaler),
         "jobs": { "queued": view.queued, "running": view.running },
         "cloud": {
             "wanted": view.cloud.wanted,
@@ -128,4 +272,24 @@ fn shape(view: &EndpointView) -> Value {
             "busy": view.local.busy,
         },
     })
+}
+
+/// In the words of the configuration.
+fn scaler_shape(scaler: &ScalerSpec) -> Value {
+    let number = |milli: u32| f64::from(milli) / 1_000.0;
+    match scaler {
+        ScalerSpec::QueueDelay { delay } => {
+            json!({ "policy": scaler.policy(), "queue_delay": format_duration(*delay) })
+        }
+        ScalerSpec::RequestCount { per_worker } => {
+            json!({ "policy": scaler.policy(), "request_count": per_worker })
+        }
+        ScalerSpec::Ladder => json!({ "policy": scaler.policy() }),
+        ScalerSpec::CostAware(tuning) => json!({
+            "policy": scaler.policy(),
+            "wait_share": number(tuning.wait_share_milli),
+            "lateness_price": number(tuning.lateness_price_milli),
+            "min_idle": format_duration(tuning.min_idle),
+        }),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use overspill_core::placement::pool_order::Because;
 use serde_json::{Map, Value, json};
 
 use super::limit;
@@ -13,6 +14,7 @@ use crate::gateway::body::{self, Reply};
 use crate::gateway::call::{Call, job_not_found};
 use crate::gateway::clients::health::state_of;
 use crate::gateway::error::{ApiError, shown};
+use crate::otel::TraceContext;
 
 /// GET: newest first, `?endpoint=&status=&limit=&after=`.
 pub(crate) async fn list(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
@@ -80,6 +82,9 @@ pub(crate) async fn show(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, Ap
     job.insert("error".into(), json!(story.job.error));
     job.insert("error_code".into(), json!(story.job.error_code));
     job.insert("webhook".into(), json!(story.job.webhook));
+    let context = story.job.trace.as_deref().and_then(TraceContext::stored);
+    let trace_id = context.map(|context| context.trace_id_text());
+    job.insert("trace_id".into(), json!(trace_id));
     job.insert("retries".into(), json!(story.job.retries));
     let attempts: Vec<Value> = story.attempts.iter().map(attempt_shape).collect();
     job.insert("attempts".into(), Value::Array(attempts));
@@ -98,7 +103,7 @@ fn name_of<'a>(directory: &'a EndpointDirectory, call: &Call, job: &JobView) -> 
     sees(call, name).then_some(name)
 }
 
-const fn state_word(state: JobState) -> &'static str {
+pub(super) const fn state_word(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",
         JobState::Running => "running",
@@ -119,6 +124,7 @@ fn shape(job: &JobView, endpoint: &str) -> Map<String, Value> {
         "ended_at_ms": job.ended_at.map(|at| at.as_millis()),
         "pool": job.pool,
         "worker": job.worker,
+        "region": job.region,
         "attempt": job.attempt,
         "delay_ms": job.delay_ms,
         "execution_ms": job.execution_ms,
@@ -130,6 +136,8 @@ fn shape(job: &JobView, endpoint: &str) -> Map<String, Value> {
 }
 
 fn attempt_shape(attempt: &AttemptView) -> Value {
+    let site = attempt.site.as_ref();
+    let because = site.and_then(|site| site.because);
     json!({
         "generation": attempt.id.generation,
         "number": attempt.id.number,
@@ -139,5 +147,9 @@ fn attempt_shape(attempt: &AttemptView) -> Value {
         "started_at_ms": attempt.started_at.map(|at| at.as_millis()),
         "ended_at_ms": attempt.ended_at.map(|at| at.as_millis()),
         "outcome": attempt.outcome,
+        "gpu": site.and_then(|site| site.gpu.as_deref()),
+        "region": site.and_then(|site| site.region),
+        "because": because.map(Because::code),
+        "because_text": because.map(Because::words),
     })
 }

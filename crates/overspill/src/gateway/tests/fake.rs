@@ -1,6 +1,6 @@
 //! An engine in memory, around the real core: no store, no processes, commits at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future as _;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -88,7 +88,9 @@ impl Fake {
             expected_execution: secs(30),
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
-            scaler: ScalerSpec::CostAware,
+            schedule: Vec::new(),
+            scaler: ScalerSpec::default(),
+            residency: BTreeSet::new(),
             pools: vec![PoolSpec {
                 key: "local-0".into(),
                 slots: 2,
@@ -281,6 +283,7 @@ impl State {
                         input: self.inputs[&delivery.attempt.job].clone(),
                         extras: delivery.extras,
                         webhook: delivery.webhook,
+                        trace: delivery.trace,
                     })
                     .collect();
                 if let Some(poll) = self.polls.remove(&poll) {
@@ -327,6 +330,8 @@ impl State {
             error: None,
             error_code: None,
             webhook: None,
+            trace: None,
+            region: None,
             is_stream: chunk_count > 0,
             result_sha256: None,
             version: JobVersion(version),
@@ -339,6 +344,7 @@ impl State {
             };
             return Some(JobView {
                 started_at: job.started_at,
+                region: job.region,
                 delay_ms: job
                     .started_at
                     .map(|at| at.since(job.submitted_at).as_millis()),
@@ -358,6 +364,7 @@ impl State {
         };
         Some(JobView {
             ended_at: Some(job.ended_at),
+            region: job.region,
             delay_ms: job.delay.map(DurationMs::as_millis),
             execution_ms: job.execution.map(DurationMs::as_millis),
             worker: job.worker.clone(),
@@ -577,13 +584,18 @@ impl Engine for Fake {
                 started_at: job.started_at,
                 ended_at: job.ended_at,
                 outcome: "running".into(),
+                site: None,
             }],
             job,
         });
         async move { Ok(story) }.boxed()
     }
 
-    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
+    fn retry(
+        &self,
+        id: JobId,
+        trace: Option<String>,
+    ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
         let (job, input) = {
             let state = self.state();
             let Some((job, _)) = state.ended.get(&id).cloned() else {
@@ -605,8 +617,10 @@ impl Engine for Fake {
                 low_priority: false,
                 webhook: job.webhook,
                 class: 0,
+                region: job.region,
                 extras: None,
                 idempotency: None,
+                trace,
             },
             generation: job.generation,
         }));
@@ -642,6 +656,7 @@ impl Engine for Fake {
             id,
             name: counts.name,
             limits: counts.limits.unwrap_or(Limits { min: 0, max: 0 }),
+            scaler: counts.scaler,
             queued: counts.queued,
             running: counts.running,
             completed: ended(FinalState::Completed),

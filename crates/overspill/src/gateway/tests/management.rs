@@ -54,6 +54,69 @@ async fn limits_are_read_and_changed() {
 }
 
 #[tokio::test]
+async fn a_scaling_rule_is_read_and_changed() {
+    let rig = Rig::start().await;
+    let patch = |body: &'static str| {
+        let rig = &rig;
+        async move {
+            let headers = [("Authorization", rig.key.as_str())];
+            rig.send("PATCH", "/api/v1/endpoints/tts", &headers, body.as_bytes())
+                .await
+        }
+    };
+    let file = json!({
+        "policy": "cost_aware", "wait_share": 1.0, "lateness_price": 2.0, "min_idle": "0s",
+    });
+    let tts = rig.get("/api/v1/endpoints/tts").await.json();
+    assert_eq!(tts["scaler"], file);
+    let changed = patch("{\"scaler\":{\"lateness_price\":3.5,\"min_idle\":\"5s\"}}").await;
+    assert_eq!(changed.json()["scaler"]["lateness_price"], 3.5);
+    let changed = patch("{\"scaler\":{\"wait_share\":0.9},\"workers\":{\"max\":5}}").await;
+    let changed = changed.json();
+    assert_eq!(
+        changed["scaler"],
+        json!({
+            "policy": "cost_aware", "wait_share": 0.9, "lateness_price": 3.5, "min_idle": "5s",
+        }),
+        "what is left out stays"
+    );
+    assert_eq!(changed["workers"]["max"], 5);
+    let changed = patch("{\"scaler\":{\"policy\":\"queue_delay\",\"queue_delay\":\"2s\"}}").await;
+    assert_eq!(
+        changed.json()["scaler"],
+        json!({ "policy": "queue_delay", "queue_delay": "2s" })
+    );
+    for (body, named) in [
+        (
+            "{\"scaler\":{\"wait_share\":0.9}}",
+            "belongs to the policy cost_aware",
+        ),
+        ("{\"scaler\":{\"policy\":\"best\"}}", "`best` is no policy"),
+        (
+            "{\"scaler\":{\"policy\":\"cost_aware\",\"wait_share\":7}}",
+            "wait_share = 7; expected 0.5 to 1",
+        ),
+        (
+            "{\"scaler\":{\"policy\":\"request_count\",\"request_count\":0}}",
+            "request_count = 0",
+        ),
+        (
+            "{\"scaler\":{\"policy\":\"queue_delay\",\"queue_delay\":\"soon\"}}",
+            "soon",
+        ),
+    ] {
+        let refused = patch(body).await;
+        assert_eq!(
+            (refused.status, refused.field("code")),
+            (400, "scaler_invalid".into())
+        );
+        assert!(refused.text().contains(named), "{}", refused.text());
+    }
+    let changed = patch("{\"scaler\":null}").await;
+    assert_eq!(changed.json()["scaler"], file);
+}
+
+#[tokio::test]
 async fn jobs_are_listed_in_pages() {
     let rig = Rig::start().await;
     let mut ids = Vec::new();

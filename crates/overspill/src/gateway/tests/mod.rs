@@ -3,10 +3,12 @@
 mod access;
 mod clients;
 mod connections;
+mod events;
 mod fake;
 mod hook;
 mod inputs;
 mod management;
+mod regions;
 mod rig;
 mod session;
 mod workers;

@@ -136,6 +136,7 @@ async fn stranger(gateway: &Gateway, call: &Call) -> ApiError {
 /// Waits, but not beyond the beginning of a drain.
 pub(super) async fn pause(gateway: &Gateway, length: std::time::Duration) {
     tokio::select! {
+        biased;
         () = tokio::time::sleep(length) => {}
         () = gateway.drain.cancelled() => {}
     }

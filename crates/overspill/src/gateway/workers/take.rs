@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use overspill_core::id::JobId;
-use overspill_wire::worker::job_object;
+use overspill_wire::worker::{Trace, job_object};
 
 use super::{living, pause};
 use crate::auth::seal::Sealer;
@@ -14,6 +14,7 @@ use crate::gateway::body::{self, Body, Reply};
 use crate::gateway::call::Call;
 use crate::gateway::delivery::Delivery;
 use crate::gateway::error::ApiError;
+use crate::otel::{Tracer, span};
 
 /// Jobs that one take may ask for.
 const BATCH_MAX: u32 = 100;
@@ -67,19 +68,31 @@ async fn take(
     let owed = call.closes.then(|| Arc::clone(&call.peer.owed));
     let delivery = Delivery::new(Arc::clone(gateway.engine()), worker, ids, owed);
     Ok(body::json(
-        Body::pieces(objects(jobs, is_batch, &gateway.options().sealer)).delivering(delivery),
+        Body::pieces(objects(
+            jobs,
+            is_batch,
+            &gateway.options().sealer,
+            &gateway.engine().tracer(),
+        ))
+        .delivering(delivery),
     ))
 }
 
 /// Job objects around the bytes of their inputs.
-fn objects(jobs: Vec<TakenJob>, is_batch: bool, sealer: &Sealer) -> Vec<Bytes> {
+fn objects(jobs: Vec<TakenJob>, is_batch: bool, sealer: &Sealer, tracer: &Tracer) -> Vec<Bytes> {
     let mut pieces = Vec::with_capacity(jobs.len() * 3 + 1);
     for (i, job) in jobs.into_iter().enumerate() {
         let id = job.attempt.job;
+        let context = tracer.passed_on(job.trace.as_deref(), span::of_attempt(job.attempt));
+        let trace = context.map(|context| Trace {
+            parent: context.traceparent(),
+            state: context.state,
+        });
         let (head, tail) = job_object(
             &id.to_string(),
             sealer.open_for_worker(id, job.extras.as_deref()).as_deref(),
             job.webhook.as_deref(),
+            trace.as_ref(),
         );
         let opening = match (is_batch, i) {
             (false, _) => "",

@@ -168,11 +168,16 @@ impl DataPlane {
         })
     }
 
-    /// Submits a job by `/run`.
+    /// Submits a job by `/run`, with where it stands in a trace.
     ///
     /// # Errors
     /// [`SubmitError`]; a job behind [`SubmitError::Unknown`] may run.
-    pub async fn submit(&self, endpoint_id: &str, body: Bytes) -> Result<CloudJobId, SubmitError> {
+    pub async fn submit(
+        &self,
+        endpoint_id: &str,
+        body: Bytes,
+        traceparent: Option<&str>,
+    ) -> Result<CloudJobId, SubmitError> {
         if body.len() > BODY_BYTES_MAX {
             let detail = format!(
                 "its body has {} bytes, the cloud takes {BODY_BYTES_MAX}",
@@ -197,6 +202,7 @@ impl DataPlane {
                 method: Method::POST,
                 path: &format!("/{}/run", segment(endpoint_id)),
                 body: Some(body),
+                traceparent,
                 timeout: self.timeouts.submit,
                 answer_bytes_max: CONTROL_BYTES_MAX,
             })
@@ -342,6 +348,7 @@ impl DataPlane {
             _ => CONTROL_BYTES_MAX,
         };
         let call = Call {
+            traceparent: None,
             method,
             path,
             body,

@@ -20,7 +20,7 @@ async fn submit_against(
     text: &'static str,
 ) -> Result<CloudJobId, SubmitError> {
     let cloud = FakeCloud::start(move |_seen| answer(status, headers, text)).await;
-    cloud.data_plane().submit("ep1", body()).await
+    cloud.data_plane().submit("ep1", body(), None).await
 }
 
 async fn status_against(status: u16, text: &'static str) -> Result<CloudStatus, CloudError> {
@@ -53,7 +53,11 @@ async fn raw_server<F: Future<Output = ()> + Send>(
 #[tokio::test]
 async fn a_submission_carries_key_and_installation_and_gets_an_id() {
     let cloud = FakeCloud::start(|_seen| async { r#"{"id":"a1-u1","status":"IN_QUEUE"}"# }).await;
-    let job = cloud.data_plane().submit("ep1", body()).await.unwrap();
+    let job = cloud
+        .data_plane()
+        .submit("ep1", body(), None)
+        .await
+        .unwrap();
     assert_eq!(job.as_str(), "a1-u1");
     let Seen {
         method,
@@ -123,7 +127,7 @@ async fn a_cloud_that_hangs_after_accepting_leaves_it_unknown() {
     let cloud = FakeCloud::start(|_seen| std::future::pending::<&str>()).await;
     let outcome = cloud
         .impatient_data_plane(Duration::from_millis(200))
-        .submit("ep1", body())
+        .submit("ep1", body(), None)
         .await;
     let cause = UnknownCause::Transport(TransportError::TimedOut {
         limit: Duration::from_millis(200),
@@ -138,7 +142,7 @@ async fn a_connection_that_breaks_after_the_request_leaves_it_unknown() {
         let _read = stream.read(&mut [0; 1024]).await.unwrap();
     })
     .await;
-    let outcome = data_plane(address).submit("ep1", body()).await;
+    let outcome = data_plane(address).submit("ep1", body(), None).await;
     assert!(
         matches!(
             outcome,
@@ -160,7 +164,7 @@ async fn an_answer_cut_short_leaves_it_unknown() {
             .unwrap();
     })
     .await;
-    let outcome = data_plane(address).submit("ep1", body()).await;
+    let outcome = data_plane(address).submit("ep1", body(), None).await;
     assert!(
         matches!(outcome, Err(SubmitError::Unknown { .. })),
         "{outcome:?}"
@@ -172,7 +176,7 @@ async fn a_refused_connection_is_a_sure_no() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let outcome = data_plane(address).submit("ep1", body()).await;
+    let outcome = data_plane(address).submit("ep1", body(), None).await;
     assert!(
         matches!(
             outcome,
@@ -194,7 +198,7 @@ async fn the_key_never_follows_a_redirect() {
         async move { (StatusCode::TEMPORARY_REDIRECT, [("location", target)]) }
     })
     .await;
-    let submitted = cloud.data_plane().submit("ep1", body()).await;
+    let submitted = cloud.data_plane().submit("ep1", body(), None).await;
     assert!(
         matches!(
             submitted,
@@ -219,7 +223,7 @@ async fn a_body_over_the_limit_is_not_sent() {
     let cloud = FakeCloud::start(|_seen| async { "" }).await;
     let outcome = cloud
         .data_plane()
-        .submit("ep1", Bytes::from(vec![b'x'; BODY_BYTES_MAX + 1]))
+        .submit("ep1", Bytes::from(vec![b'x'; BODY_BYTES_MAX + 1]), None)
         .await;
     assert!(
         matches!(

@@ -71,6 +71,8 @@ pub(super) struct Call<'a> {
     pub(super) method: http::Method,
     pub(super) path: &'a str,
     pub(super) body: Option<Bytes>,
+    /// Where the call stands in a trace, as `traceparent` has it.
+    pub(super) traceparent: Option<&'a str>,
     pub(super) timeout: Duration,
     pub(super) answer_bytes_max: usize,
 }
@@ -193,6 +195,9 @@ impl Http {
             .request(call.method, format!("{}{}", self.base_url, call.path))
             .header(AUTHORIZATION, self.authorization.clone())
             .header(INSTALLATION_HEADER, self.installation.clone());
+        if let Some(traceparent) = call.traceparent {
+            request = request.header("traceparent", traceparent);
+        }
         if let Some(body) = call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }

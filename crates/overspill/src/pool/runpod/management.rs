@@ -203,6 +203,7 @@ impl Management {
         })?;
         let timeout = self.timeouts.call;
         let call = Call {
+            traceparent: None,
             method,
             path,
             body,

@@ -32,6 +32,9 @@ pub struct Submission {
     /// Further keys that the worker must see (`s3Config`), as the text of a JSON object. Keys that a submission has
     /// itself are left out.
     pub extras: Option<String>,
+    /// Where the submission stands in a trace, for its header `traceparent`: whether the cloud takes further keys in
+    /// the body is not known, and no job is to be refused for it.
+    pub traceparent: Option<String>,
 }
 
 impl fmt::Debug for Submission {
@@ -142,6 +145,7 @@ mod tests {
             extras: Some(
                 r#"{"s3Config":{"bucketName":"b"},"policy":{"ttl":1},"input":2}"#.to_owned(),
             ),
+            traceparent: None,
         };
         let body: serde_json::Value = serde_json::from_slice(&submission.body()).unwrap();
         assert_eq!(body["policy"]["executionTimeout"], 5_000);

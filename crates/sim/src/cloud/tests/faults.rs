@@ -259,6 +259,79 @@ fn hidden_idle_is_on_the_bill_only() {
 }
 
 #[test]
+fn a_bill_can_lie_by_a_share_by_its_price_and_by_half() {
+    // Ten seconds of start, one of work, five of idling, at $1.116 an hour.
+    let billed = |fault: &str| {
+        let (mut model, endpoint) = cloud(0, 1);
+        order(&mut model, 0, fault);
+        submit(&mut model, 0, &endpoint, 1_000);
+        let bill = model.bill(60_000)[&endpoint];
+        let records: NanoUsd = model.billing(60_000).values().map(|hour| hour.gpu).sum();
+        assert_eq!(records, bill.usd, "records say what the invoice says");
+        (bill.worker_ms, bill.usd.as_nanos())
+    };
+    let honest = 16 * 310_000;
+    assert_eq!(
+        billed(r#"{"fault":"hidden_idle","percent":10}"#),
+        (16_000 + 1_600, honest + honest / 10)
+    );
+    assert_eq!(billed(r#"{"fault":"billed_twice"}"#), (32_000, 2 * honest));
+    assert_eq!(
+        billed(r#"{"fault":"wrong_price","percent":150}"#),
+        (16_000, honest / 2 * 3)
+    );
+}
+
+#[test]
+fn records_come_late_or_never() {
+    const HOUR: i64 = 3_600_000;
+    let (mut model, endpoint) = cloud(0, 1);
+    submit(&mut model, 0, &endpoint, 1_000);
+    order(
+        &mut model,
+        60_000,
+        r#"{"fault":"late_records","delay_ms":7200000}"#,
+    );
+    assert!(model.billing(3 * HOUR - 1).is_empty());
+    let record = model.billing(3 * HOUR)[&(endpoint.clone(), 0)];
+    assert_eq!(record.gpu, model.bill(3 * HOUR)[&endpoint].usd);
+    order(&mut model, 3 * HOUR, r#"{"fault":"missing_records"}"#);
+    assert!(model.billing(90 * HOUR).is_empty());
+}
+
+#[test]
+fn a_hung_worker_is_ended_by_a_cancel_alone() {
+    let (mut model, endpoint) = cloud(0, 1);
+    order(&mut model, 0, r#"{"fault":"hung_worker","count":1}"#);
+    let job = submit(&mut model, 0, &endpoint, 1_000);
+    let late = 4 * 3_600_000;
+    assert_eq!(model.health(late, &endpoint).unwrap().workers.running, 1);
+    model.cancel(late, &endpoint, &job).unwrap();
+    assert_eq!(model.health(late, &endpoint).unwrap().workers.running, 0);
+    let billed = model.bill(late + 1_000)[&endpoint].worker_ms;
+    assert_eq!(model.bill(late + 9_000_000)[&endpoint].worker_ms, billed);
+    // The next one is well.
+    submit(&mut model, late + 1_000, &endpoint, 1_000);
+    assert_eq!(model.workers(late + 60_000, &endpoint).unwrap().0.len(), 0);
+}
+
+#[test]
+fn a_standby_worker_beyond_the_maximum_goes_with_the_next_write() {
+    let (mut model, endpoint) = cloud(0, 0);
+    order(
+        &mut model,
+        0,
+        r#"{"fault":"standby_worker","beyond_max":true}"#,
+    );
+    assert_eq!(model.workers(3_600_000, &endpoint).unwrap().0.len(), 1);
+    let (settings, _) = model.endpoint_settings(3_600_000, &endpoint).unwrap();
+    model
+        .update_endpoint(3_600_000, &endpoint, settings)
+        .unwrap();
+    assert_eq!(model.workers(3_601_000, &endpoint).unwrap().0.len(), 0);
+}
+
+#[test]
 fn a_region_outage_takes_its_workers_and_new_ones_go_elsewhere() {
     let mut model = CloudModel::new(options(), 0);
     let mut here = settings(1, 1);

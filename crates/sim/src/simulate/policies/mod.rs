@@ -175,6 +175,7 @@ const fn all(workers: u32) -> Wish {
     Wish {
         workers,
         spill: u32::MAX,
+        keep: DurationMs::ZERO,
     }
 }
 

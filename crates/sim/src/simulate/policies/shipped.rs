@@ -109,6 +109,7 @@ impl Policy for Shipped {
                 "tight_late_share",
                 "tight_gain",
                 "tight_keep_max",
+                "min_idle",
             ],
             Rule::Classic(ScalerSpec::QueueDelay { .. }) => &["delay", "idle_timeout"],
             Rule::Classic(ScalerSpec::RequestCount { .. }) => &["per_worker", "idle_timeout"],
@@ -148,6 +149,7 @@ fn set(constants: &mut cost_aware::Constants, key: &str, text: &str) -> Result<b
         "tight_late_share" => constants.tight_late_share = value::number(text)?,
         "tight_gain" => constants.tight_gain = value::number(text)?,
         "tight_keep_max" => constants.tight_keep_max = value::number(text)?,
+        "min_idle" => constants.min_idle = value::duration(text)?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -57,9 +57,11 @@ impl Scene {
                     ..Cloud::default()
                 },
                 fleet: Some(&fleet),
+                submitted: &[],
                 history: &History::default(),
                 expected: DurationMs::from_secs(30),
                 max: 100,
+                idle_max: DurationMs::from_millis(u64::MAX),
             })
             .workers
     }

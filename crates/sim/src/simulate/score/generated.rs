@@ -149,6 +149,7 @@ fn sorted(mut jobs: Vec<Job>) -> Trace {
             arrival: Timestamp::ZERO + DurationMs::from_secs_f64(at),
             duration: DurationMs::from_secs_f64(length),
             class,
+            is_low_priority: false,
         })
         .collect();
     let classes = jobs.iter().map(|job| job.class + 1).max().unwrap_or(0);

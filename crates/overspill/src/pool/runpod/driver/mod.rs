@@ -18,16 +18,20 @@
 //! Outputs are not stored here: they leave as bytes beside the event, whose `PayloadRef` has their length and
 //! handle 0; whoever implements [`CloudEvents`] puts in the handle.
 
+mod bills;
 mod jobs;
 mod poll;
 mod pool_state;
 mod run;
 pub mod scale;
 pub mod schedule;
+mod standby;
 mod start;
 pub mod token;
 pub mod translate;
 mod workers;
+
+pub use bills::BillAccess;
 
 use super::answer::CloudJobId;
 use super::client::DataPlane;
@@ -74,7 +78,7 @@ pub struct CloudPool {
     pub management: Option<Management>,
     /// What may be changed.
     pub managed: Managed,
-    /// Idle time-out to set where everything is managed, in seconds (1 to 3600).
+    /// The longest idle time-out to set where everything is managed, in seconds (1 to 3600).
     pub idle_timeout_s: u32,
     /// Price of one worker, to say what workers cost that nobody wants.
     pub price: Option<RatePerHour>,
@@ -86,6 +90,7 @@ pub struct CloudPool {
 #[derive(Debug)]
 enum Order {
     Configure(Vec<CloudPool>),
+    Bill(BillAccess),
     Submit {
         attempt: AttemptId,
         pool: PoolId,
@@ -114,6 +119,10 @@ enum Order {
         pool: PoolId,
         min: u32,
         max: u32,
+    },
+    Idle {
+        pool: PoolId,
+        idle: DurationMs,
     },
     Hint {
         attempt: AttemptId,
@@ -147,11 +156,16 @@ impl Driver {
         self.order(Order::Configure(pools));
     }
 
+    /// Reads the account's billing records from now on.
+    pub fn read_bills(&self, access: BillAccess) {
+        self.order(Order::Bill(access));
+    }
+
     /// Carries out a cloud effect of the core; `submission` is asked for the input, the webhook and nothing else when
     /// the effect is a submission. An effect that is not of the cloud is given back.
     ///
     /// # Errors
-    /// The effect, if it is not one of `CloudSubmit`, `CloudWatch`, `CloudCancel`, `CloudTtl` and `CloudScale`.
+    /// The effect, if it is not one of `CloudSubmit`, `CloudWatch`, `CloudCancel`, `CloudTtl`, `CloudIdle` and `CloudScale`.
     pub fn carry_out(
         &self,
         effect: Effect,
@@ -165,6 +179,8 @@ impl Driver {
                 ttl,
                 extras,
                 low_priority,
+                // The caller puts it into the submission, as its driver's own step of the trace.
+                trace: _,
             } => {
                 let millis = |length: DurationMs| i64::try_from(length.as_millis()).ok();
                 let submission = Submission {
@@ -196,6 +212,7 @@ impl Driver {
                 ttl,
             } => self.set_ttl(pool, &cloud_job, ttl),
             Effect::CloudScale { pool, min, max } => self.scale(pool, min, max),
+            Effect::CloudIdle { pool, idle } => self.set_idle(pool, idle),
             other => return Err(Box::new(other)),
         }
         Ok(())
@@ -254,6 +271,12 @@ impl Driver {
     /// Sets the limits of a pool's workers; the last wish wins.
     pub fn scale(&self, pool: PoolId, min: u32, max: u32) {
         self.order(Order::Scale { pool, min, max });
+    }
+
+    /// Sets how long `RunPod` keeps an idle worker of a pool of which everything is managed; it goes with the next
+    /// change of its limits, and is one where there is none. Never more than is configured.
+    pub fn set_idle(&self, pool: PoolId, idle: DurationMs) {
+        self.order(Order::Idle { pool, idle });
     }
 
     /// A webhook that carried the attempt's token was called: something happened to its job, which may have this id.

@@ -3,8 +3,10 @@
 use super::super::breaker::{Breaker, BreakerRules};
 use super::super::limits::RetryBudget;
 use super::scale::{RECONCILE_MS, ScaleLane, Surplus};
+use super::standby::StandbyWatch;
 use super::{CloudPool, Managed};
 use overspill_core::event::CloudWorkerCounts;
+use overspill_core::time::DurationMs;
 use std::collections::BTreeSet;
 
 /// One pool and what is under way there.
@@ -16,7 +18,12 @@ pub(super) struct PoolState {
     pub(super) is_retired: bool,
     pub(super) breaker: Breaker,
     pub(super) lane: ScaleLane,
+    /// The idle time-out that is wanted, in seconds; `None`: the longest.
+    idle_s: Option<u32>,
+    /// What went with the last change of limits.
+    idle_sent_s: Option<u32>,
     pub(super) surplus: Surplus,
+    pub(super) standby: StandbyWatch,
     pub(super) retries: RetryBudget,
     pub(super) counts: Option<CloudWorkerCounts>,
     pub(super) counts_told_ms: i64,
@@ -40,7 +47,10 @@ impl PoolState {
             is_retired: false,
             breaker: Breaker::new(BreakerRules::default()),
             lane: ScaleLane::default(),
+            idle_s: None,
+            idle_sent_s: None,
             surplus: Surplus::default(),
+            standby: StandbyWatch::default(),
             retries: RetryBudget::new(),
             counts: None,
             counts_told_ms: now_ms,
@@ -74,6 +84,37 @@ impl PoolState {
             .iter()
             .find(|(until_ms, _)| since_ms < *until_ms);
         then.map_or(&self.access, |(_, access)| access)
+    }
+
+    /// The idle time-out that `RunPod` is to have, in seconds: as wanted, and never longer than configured.
+    fn idle_timeout_s(&self) -> u32 {
+        let most = self.access.idle_timeout_s;
+        self.idle_s
+            .map_or(most, |idle| idle.min(most))
+            .clamp(1, 3_600)
+    }
+
+    /// Takes in a wished idle time-out; another one than before is sent with the limits again.
+    pub(super) fn want_idle(&mut self, idle: DurationMs) {
+        let seconds = idle.as_millis().div_ceil(1_000);
+        self.idle_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self.look_at_idle();
+    }
+
+    /// The idle time-out of now, which goes with a change of limits.
+    pub(super) fn take_idle_s(&mut self) -> u32 {
+        let idle_s = self.idle_timeout_s();
+        self.idle_sent_s = Some(idle_s);
+        idle_s
+    }
+
+    /// Has the limits sent again where another idle time-out went with them.
+    pub(super) fn look_at_idle(&mut self) {
+        let is_ours = self.access.managed == Managed::Everything;
+        let sent = self.idle_sent_s;
+        if is_ours && sent.is_some_and(|sent| sent != self.idle_timeout_s()) {
+            self.lane.doubt();
+        }
     }
 
     pub(super) fn can_manage(&self) -> bool {

@@ -6,6 +6,7 @@ use super::super::breaker::{self, BreakerState};
 use super::super::client::{CloudError, SubmitError};
 use super::super::clock::Clock;
 use super::super::management::LimitsRead;
+use super::bills::{AccountRead, Bills};
 use super::poll::Polled;
 use super::pool_state::PoolState;
 use super::scale::WorkerRange;
@@ -15,6 +16,7 @@ use super::workers::{HEALTH_BUSY_MS, HEALTH_QUIET_MS};
 use super::{CloudEvents, CloudPool, Order};
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::{AttemptId, PoolId};
+use overspill_wire::management::worker::WorkerList;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -52,6 +54,14 @@ pub(super) enum Done {
         is_known: bool,
     },
     TtlSet,
+    Left,
+    Listed {
+        pool: PoolId,
+        outcome: Result<WorkerList, CloudError>,
+    },
+    Bills {
+        outcome: Result<AccountRead, CloudError>,
+    },
 }
 
 /// Everything that the task owns.
@@ -63,6 +73,7 @@ pub(super) struct Runner {
     pub(super) calls: JoinSet<Done>,
     pub(super) submits_in_flight: usize,
     pub(super) streams: usize,
+    pub(super) bills: Bills,
 }
 
 impl Runner {
@@ -75,6 +86,7 @@ impl Runner {
             calls: JoinSet::new(),
             submits_in_flight: 0,
             streams: 0,
+            bills: Bills::default(),
         }
     }
 
@@ -110,6 +122,7 @@ impl Runner {
         let now_ms = self.clock.now_ms();
         match order {
             Order::Configure(pools) => self.configure(pools, now_ms),
+            Order::Bill(access) => self.bills.set(access, now_ms),
             Order::Submit {
                 attempt,
                 pool,
@@ -154,6 +167,11 @@ impl Runner {
                     state.health_due_ms = state.health_due_ms.min(now_ms + HEALTH_BUSY_MS);
                 }
             }
+            Order::Idle { pool, idle } => {
+                if let Some(state) = self.pools.get_mut(&pool) {
+                    state.want_idle(idle);
+                }
+            }
             Order::Hint {
                 attempt,
                 pool,
@@ -186,6 +204,7 @@ impl Runner {
     }
 
     fn configure(&mut self, pools: Vec<CloudPool>, now_ms: i64) {
+        let mut left = Vec::new();
         for state in self.pools.values_mut() {
             state.is_retired = true;
         }
@@ -196,11 +215,20 @@ impl Runner {
                     state.is_retired = false;
                 }
                 // Another endpoint under the same name: what the old one has is still asked there.
-                Some(state) => *state = PoolState::in_place_of(state, access, now_ms),
+                Some(state) => {
+                    if state.can_manage() && state.lane.wanted().is_some_and(|range| range.max > 0)
+                    {
+                        left.push(state.access.clone());
+                    }
+                    *state = PoolState::in_place_of(state, access, now_ms);
+                }
                 None => {
                     self.pools.insert(access.id, PoolState::new(access, now_ms));
                 }
             }
+        }
+        for access in left {
+            self.leave(access);
         }
         for state in self.pools.values_mut().filter(|state| state.is_retired) {
             if state.lane.wanted().is_some() {
@@ -232,6 +260,7 @@ impl Runner {
         polls
             .min(held_back)
             .min(pools)
+            .min(self.bills.next_ms())
             .min(self.clock.now_ms() + HEALTH_QUIET_MS)
     }
 
@@ -264,7 +293,9 @@ impl Runner {
                 sent,
                 outcome,
             } => self.on_scaled(pool, sent, outcome, now_ms),
-            Done::TtlSet => {}
+            Done::TtlSet | Done::Left => {}
+            Done::Listed { pool, outcome } => self.on_listed(pool, outcome, now_ms),
+            Done::Bills { outcome } => self.on_bills(outcome, now_ms),
             Done::Read { pool, outcome } => self.on_read(pool, outcome, now_ms),
             Done::Found {
                 attempt,

@@ -107,11 +107,21 @@ impl ScaleLane {
         self.confirmed = None;
     }
 
-    /// `RunPod`'s limits as read; a difference is put right by sending the wish again.
-    pub fn on_read(&mut self, seen: WorkerRange) {
-        if self.confirmed.is_some_and(|confirmed| confirmed != seen) {
+    /// What is wanted is confirmed, and no change of it is on its way.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.is_sending && self.wanted.is_some() && self.wanted == self.confirmed
+    }
+
+    /// `RunPod`'s limits as read; a difference to what it had confirmed is put right by sending the wish again. Says
+    /// whether there is one that no change on its way explains.
+    pub fn on_read(&mut self, seen: WorkerRange) -> bool {
+        let was_settled = self.is_settled();
+        let differs = self.confirmed.is_some_and(|confirmed| confirmed != seen);
+        if differs {
             self.confirmed = None;
         }
+        differs && was_settled
     }
 }
 
@@ -232,9 +242,9 @@ mod tests {
         lane.want(range(3));
         assert!(lane.take(0).is_some());
         lane.on_confirmed(range(3));
-        lane.on_read(range(3));
+        assert!(!lane.on_read(range(3)));
         assert_eq!(lane.take(10_000), None);
-        lane.on_read(range(2));
+        assert!(lane.on_read(range(2)));
         assert_eq!(lane.take(10_000), Some(range(3)));
     }
 }

@@ -7,7 +7,7 @@ use super::poll::poll;
 use super::run::{Done, Runner};
 use super::schedule::Wish;
 use super::workers::HEALTH_BUSY_MS;
-use super::{Managed, Submission};
+use super::{CloudPool, Managed, Submission};
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::{AttemptId, PoolId};
 use overspill_core::time::DurationMs;
@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 /// Polls of one pool in flight at once; below the documented 400.
 pub(super) const POLLS_MAX: usize = 300;
+
+/// Tries to lower the limits of an endpoint that its pool has left; the pauses between them double from 5 s.
+const LEAVE_TRIES: u32 = 8;
 
 impl Runner {
     pub(super) fn submit(
@@ -61,10 +64,13 @@ impl Runner {
         let data_plane = state.access.data_plane.clone();
         let endpoint_id = state.access.endpoint_id.clone();
         let body = submission.body();
+        let traceparent = submission.traceparent.clone();
         state.submits_in_flight += 1;
         self.submits_in_flight += 1;
         self.calls.spawn(async move {
-            let outcome = data_plane.submit(&endpoint_id, body).await;
+            let outcome = data_plane
+                .submit(&endpoint_id, body, traceparent.as_deref())
+                .await;
             Done::Submitted {
                 attempt,
                 pool,
@@ -133,9 +139,36 @@ impl Runner {
         });
     }
 
+    /// No worker of an endpoint is wanted any more, for its pool leads to another one now.
+    pub(super) fn leave(&mut self, access: CloudPool) {
+        let Some(management) = access.management else {
+            return;
+        };
+        let clock = Arc::clone(&self.clock);
+        let none = UpdateEndpoint::of_workers(WorkerLimits {
+            min: Some(0),
+            max: Some(0),
+            idle_timeout: None,
+        });
+        self.calls.spawn(async move {
+            for tries in 0..LEAVE_TRIES {
+                match management.update(&access.endpoint_id, &none).await {
+                    Ok(_) | Err(CloudError::Gone { .. }) => return Done::Left,
+                    Err(error) => {
+                        let (endpoint, pool) = (&access.endpoint_id, access.id);
+                        tracing::warn!(%pool, endpoint, %error, "the limits of an endpoint that is no longer used stay up");
+                    }
+                }
+                clock.sleep_until(clock.now_ms() + (5_000 << tries)).await;
+            }
+            Done::Left
+        });
+    }
+
     /// Starts every call whose time has come.
     pub(super) fn start_due(&mut self) {
         let now_ms = self.clock.now_ms();
+        self.start_bills(now_ms);
         let ids: Vec<PoolId> = self.pools.keys().copied().collect();
         for id in ids {
             self.start_scale(id, now_ms);
@@ -157,11 +190,12 @@ impl Runner {
         };
         let endpoint_id = state.access.endpoint_id.clone();
         let is_ours = state.access.managed == Managed::Everything;
+        let idle_s = state.take_idle_s();
         let change = UpdateEndpoint {
             workers: Some(WorkerLimits {
                 min: Some(sent.min),
                 max: Some(sent.max),
-                idle_timeout: is_ours.then_some(state.access.idle_timeout_s.clamp(1, 3_600)),
+                idle_timeout: is_ours.then_some(idle_s),
             }),
             // The fastest rule there is: how many workers there may be is decided here, by `max`.
             scaling: is_ours.then_some(Scaling::QueueDelay { queue_delay: 0.5 }),

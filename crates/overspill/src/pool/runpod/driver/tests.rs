@@ -434,6 +434,33 @@ async fn a_refused_key_stops_submissions_and_is_told_once() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_its_pool_leaves_is_set_to_zero() {
+    let endpoint = r#"{"id":"ep1","workers":{"min":0,"max":2}}"#;
+    let mut rig = Rig::start(move |_seen| endpoint.into_response()).await;
+    rig.driver.scale(POOL, 0, 2);
+    assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
+    let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
+    let management = Management::new(&rig.cloud.account(), timeouts(), limiter).unwrap();
+    rig.driver.configure(vec![CloudPool {
+        id: POOL,
+        endpoint_id: "ep2".to_owned(),
+        data_plane: rig.cloud.data_plane_on(Arc::new(SystemClock::start())),
+        management: Some(management),
+        managed: Managed::Limits,
+        idle_timeout_s: 5,
+        price: None,
+        streams: false,
+    }]);
+    rig.driver.scale(POOL, 0, 1);
+    assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
+    let none = br#"{"workers":{"min":0,"max":0}}"#;
+    let is_left = |seen: &Seen| seen.path.ends_with("/ep1") && seen.body.as_ref() == none;
+    while !rig.cloud.seen().iter().any(is_left) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_paused_endpoint_gets_its_limits_again() {
     let endpoint = r#"{"id":"ep1","name":"n","workers":{"min":0,"max":2},"scaling":{"type":"QUEUE_DELAY","queueDelay":4},"timeout":1,"createdAt":"x"}"#;
     let mut rig = Rig::start(move |seen| match seen.method.as_str() {
@@ -598,4 +625,69 @@ async fn a_pool_that_gets_another_endpoint_still_hears_of_its_old_jobs() {
             ..
         }
     ));
+}
+
+#[tokio::test]
+async fn billing_records_of_the_account_are_read_and_told_by_pool() {
+    const RECORDS: &str = r#"{"records":[
+        {"startTime":"2026-06-01T09:00:00Z","endTime":"2026-06-01T10:00:00Z","serverlessId":"ep1",
+         "totalAmount":1.75,"gpuAmount":1.5,"cpuAmount":0,"diskAmount":0.25,"feeAmount":0},
+        {"startTime":"2026-06-01T09:00:00Z","endTime":"2026-06-01T10:00:00Z","serverlessId":"other",
+         "totalAmount":9,"gpuAmount":9,"cpuAmount":0,"diskAmount":0,"feeAmount":0}],"metadata":{}}"#;
+    const ENDPOINTS: &str = r#"{"endpoints":[{"id":"ep1","name":"burst","type":"QUEUE","image":"me/w:3",
+        "gpu":{"pools":["ADA_24","AMPERE_24"],"count":2},"workers":{"min":0,"max":4,"idleTimeout":5},
+        "scaling":{"type":"QUEUE_DELAY","queueDelay":0.5},"timeout":600000,"flashboot":"OFF",
+        "createdAt":"2026-06-01T12:00:00Z"}]}"#;
+    let gpu = |id, pool, price| {
+        format!(
+            r#"{{"id":"{id}","name":"{id}","pool":"{pool}","manufacturer":"NVIDIA","memory":24,"secure":true,
+            "community":true,"price":{{"secure":1,"community":1,"serverless":{price}}},
+            "maxCount":{{"secure":8,"community":8}}}}"#
+        )
+    };
+    let catalog = format!(
+        r#"{{"gpus":[{},{},{}]}}"#,
+        gpu("a", "ADA_24", 1.116),
+        gpu("b", "AMPERE_24", 0.684),
+        gpu("c", "ADA_80_PRO", 4.176)
+    );
+    let refusals = Mutex::new(1);
+    let mut rig = Rig::start_on(FastClock::times(600), move |seen| {
+        if seen.path.starts_with("/v2/billing/serverless?") {
+            let mut refusals = refusals.lock().unwrap();
+            if *refusals > 0 {
+                *refusals -= 1;
+                return (StatusCode::FORBIDDEN, "{}").into_response();
+            }
+            assert!(seen.path.ends_with("bucketSize=hour"), "{}", seen.path);
+            return RECORDS.into_response();
+        }
+        match seen.path.as_str() {
+            "/v2/serverless" => ENDPOINTS.into_response(),
+            path if path.starts_with("/v2/catalog/gpus") => catalog.clone().into_response(),
+            path => panic!("{path} is asked for"),
+        }
+    })
+    .await;
+    let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
+    let management = Management::new(&rig.cloud.account(), timeouts(), limiter).unwrap();
+    rig.driver.read_bills(BillAccess {
+        management,
+        period_ms: 10_000,
+    });
+    for _ in 0..2 {
+        let (Event::CloudBilled { pool, bill }, None) = rig.fact().await else {
+            panic!("no bill")
+        };
+        assert_eq!(pool, POOL);
+        let [record] = bill.records.as_slice() else {
+            panic!("{bill:?}")
+        };
+        assert_eq!(record.compute.to_usd(2), "1.50");
+        assert_eq!(record.other.to_usd(2), "0.25");
+        // Two of the dearest card that a worker may get.
+        let list = bill.list_price.expect("it is in the catalog");
+        assert_eq!(list.per_hour().to_usd(3), "2.232");
+    }
+    assert_eq!(rig.asked("/catalog/"), 1, "once an hour");
 }

@@ -80,6 +80,7 @@ impl Runner {
                         live: health.jobs_queued.saturating_add(health.jobs_running),
                     });
                 }
+                self.watch_standby(pool, counts, health.jobs_queued, now_ms);
                 self.record(pool, breaker::Outcome::Alive, now_ms);
                 return;
             }
@@ -138,6 +139,7 @@ impl Runner {
         match outcome {
             Ok(limits) => {
                 state.lane.on_confirmed(sent);
+                state.look_at_idle();
                 let max = limits.max.unwrap_or(sent.max);
                 if max != sent.max {
                     tracing::warn!(%pool, asked = sent.max, max, "the cloud set another number of workers than asked");
@@ -194,10 +196,16 @@ impl Runner {
                     min: limits.min.unwrap_or(wanted.min),
                     max: limits.max.unwrap_or(wanted.max),
                 };
-                if seen != wanted {
+                if seen != wanted && state.lane.is_settled() {
                     tracing::warn!(%pool, ?seen, ?wanted, "the cloud changed a pool's limits by itself; set again");
                 }
-                state.lane.on_read(seen);
+                if state.lane.on_read(seen) {
+                    self.tell(Event::CloudLimitsChanged {
+                        pool,
+                        asked: (wanted.min, wanted.max),
+                        seen: (seen.min, seen.max),
+                    });
+                }
             }
             Err(error) => tracing::warn!(%pool, %error, "a pool's limits cannot be read"),
         }

@@ -1,0 +1,92 @@
+//! RunPod's billing records are compared with the ledger, hour by hour.
+
+use crate::bill::{HOURS_COMPARED, is_closed};
+use crate::booked::{HOUR_MS, hour_of, start_of};
+use crate::drift::{HourRecord, explain};
+use crate::effect::{Effect, Out};
+use crate::event::BillRead;
+use crate::explain::Reason;
+use crate::id::PoolId;
+use crate::ledger::{Cause, Entry, EntryKind};
+use crate::machine::Core;
+use crate::money::NanoUsd;
+use crate::time::{DurationMs, Timestamp};
+
+/// A difference below this is booked without a word: a cent.
+const WORTH: NanoUsd = NanoUsd::from_nanos(10_000_000);
+
+impl Core {
+    /// Books what the records of hours that are over say beyond the ledger, or short of it. The lines
+    /// belong to the hour, so that the ledger's hour is the record's to the nano-dollar, and a record
+    /// that is read again, before or after a restart, has nothing left to book.
+    pub(crate) fn on_cloud_billed(&mut self, id: PoolId, read: &BillRead, out: &mut Out) {
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        pool.cloud.bill.on_read(now, read);
+        let oldest = hour_of(now) - HOURS_COMPARED;
+        for record in &read.records {
+            let hour = hour_of(record.start);
+            if hour > oldest && is_closed(hour, now) {
+                self.settle_hour(id, hour, record, out);
+            }
+        }
+    }
+
+    fn settle_hour(&mut self, id: PoolId, hour: i64, record: &HourRecord, out: &mut Out) {
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        let booked = self.booked.of(hour, id);
+        let rest = record.total() - booked.total();
+        let is_doubtful = rest < NanoUsd::ZERO && !pool.cloud.bill.is_final(hour, self.now);
+        if rest == NanoUsd::ZERO || is_doubtful {
+            return;
+        }
+        let price = pool.runpod().and_then(|spec| spec.price);
+        let causes = explain(&booked, record, &pool.cloud.bill.clues(hour, price));
+        let endpoint = pool.record.endpoint;
+        let since = pool.record.since;
+        let is_first = record.start < since;
+        if start_of(hour + 1) <= since {
+            return;
+        }
+        if is_first && causes.iter().any(|(cause, _)| !cause.is_ordinary()) {
+            // It had begun before the pool was ours: what others spent there by then is not.
+            return;
+        }
+        let at = Timestamp::from_millis(record.start.as_millis() + HOUR_MS - 1);
+        for cause in Cause::ALL {
+            let kind = EntryKind::Drift(cause);
+            let wanted = causes.get(&cause).copied().unwrap_or_default();
+            let amount = wanted - booked.amount(kind);
+            if amount == NanoUsd::ZERO {
+                continue;
+            }
+            let entry = Entry {
+                at,
+                endpoint,
+                pool: id,
+                job: None,
+                kind,
+                worker_time: DurationMs::ZERO,
+                amount,
+            };
+            self.book(entry, out);
+            if !cause.is_ordinary() && amount.as_nanos().abs() >= WORTH.as_nanos() {
+                let reason = Reason::BillDiffers {
+                    pool: id,
+                    hour: record.start,
+                    counted: booked.counted(),
+                    billed: record.total(),
+                    cause,
+                    amount: wanted,
+                };
+                out.effect(Effect::Decided { endpoint, reason });
+            }
+        }
+        // Caps leave more, or less.
+        self.dirty.insert(endpoint);
+    }
+}

@@ -1,0 +1,273 @@
+//! RunPod's billing records: what they say beyond the ledger, or short of it, is booked once, with
+//! its cause.
+
+use overspill_core::bill::HourState;
+use overspill_core::change::Change;
+use overspill_core::drift::HourRecord;
+use overspill_core::effect::Effect;
+use overspill_core::event::{BillRead, CloudWorkerCounts, Event};
+use overspill_core::explain::Reason;
+use overspill_core::ledger::{Cause, Entry, EntryKind};
+use overspill_core::money::{NanoUsd, RatePerHour};
+use overspill_core::time::{DurationMs, Timestamp};
+
+use crate::rig::{Rig, TTS, cloud_pool};
+
+const HOUR_SECS: u64 = 3_600;
+/// One second of a worker in the rig, at $0.44/h.
+const SECOND: i64 = 122_222;
+
+fn hour(number: i64) -> Timestamp {
+    Timestamp::from_millis(number * 3_600_000)
+}
+
+fn record(number: i64, nanos: i64) -> HourRecord {
+    HourRecord {
+        start: hour(number),
+        compute: NanoUsd::from_nanos(nanos),
+        other: NanoUsd::ZERO,
+    }
+}
+
+fn read(rig: &mut Rig, records: &[HourRecord]) {
+    rig.event(Event::CloudBilled {
+        pool: cloud_pool(),
+        bill: BillRead {
+            records: records.to_vec(),
+            list_price: None,
+        },
+    });
+}
+
+/// A rig at the start of an hour that it was there for from the beginning.
+fn begun() -> Rig {
+    let mut rig = Rig::new(0);
+    // Three workers are set aside for.
+    for _ in 0..6 {
+        rig.submit();
+    }
+    while let Some(attempt) = rig.cloud_submission() {
+        let cloud_job = "c".to_owned();
+        rig.event(Event::CloudSubmitted { attempt, cloud_job });
+    }
+    // Counted all the time: nothing is in doubt.
+    while rig.now < hour(1) {
+        count(&mut rig, 0);
+        let rest = hour(1).since(rig.now);
+        rig.pass(rest.min(DurationMs::from_secs(30)));
+    }
+    count(&mut rig, 0);
+    rig
+}
+
+fn count(rig: &mut Rig, running: u32) {
+    rig.event(Event::CloudHealth {
+        pool: cloud_pool(),
+        workers: CloudWorkerCounts {
+            running,
+            ..CloudWorkerCounts::default()
+        },
+    });
+}
+
+/// So many workers run for so long, counted each ten seconds, and then none.
+fn work(rig: &mut Rig, running: u32, secs: u64) {
+    count(rig, running);
+    for _ in 0..secs / 10 {
+        rig.secs(10);
+        count(rig, running);
+    }
+    count(rig, 0);
+}
+
+/// The lines of drift so far: the hour they are in, the cause, the amount.
+fn drift(rig: &Rig) -> Vec<(i64, Cause, i64)> {
+    let line = |entry: &Entry| match entry.kind {
+        EntryKind::Drift(cause) => Some((
+            entry.at.as_millis() / 3_600_000,
+            cause,
+            entry.amount.as_nanos(),
+        )),
+        _ => None,
+    };
+    let entries = rig.changes.iter().filter_map(|change| match change {
+        Change::LedgerAdded(entry) => line(entry),
+        _ => None,
+    });
+    entries.collect()
+}
+
+fn booked(rig: &Rig, number: i64) -> i64 {
+    rig.store.booked.of(number, cloud_pool()).total().as_nanos()
+}
+
+fn state(rig: &Rig, number: i64) -> HourState {
+    let hours = rig.core.bill(cloud_pool(), hour(number));
+    hours.first().expect("the hour").state
+}
+
+#[test]
+fn an_hour_that_is_over_becomes_what_its_record_says_and_is_booked_once() {
+    let mut rig = begun();
+    work(&mut rig, 2, 600);
+    let counted = booked(&rig, 1);
+    assert!(
+        (1_200 * SECOND..1_210 * SECOND).contains(&counted),
+        "{counted}"
+    );
+    let billed = counted + 5 * SECOND + 7;
+    rig.secs(1_800);
+    read(&mut rig, &[record(1, billed)]);
+    assert_eq!((drift(&rig), state(&rig, 1)), (vec![], HourState::Running));
+    rig.pass(hour(2).since(rig.now));
+    read(&mut rig, &[record(1, billed)]);
+    assert_eq!(
+        drift(&rig),
+        [],
+        "what was counted last may not be booked yet"
+    );
+    rig.secs(600);
+    for _ in 0..2 {
+        read(&mut rig, &[record(1, billed)]);
+        assert_eq!(drift(&rig), [(1, Cause::Rounding, 5 * SECOND + 7)]);
+        assert_eq!(
+            (booked(&rig, 1), state(&rig, 1)),
+            (billed, HourState::Agreed)
+        );
+        rig.restart(0, Vec::new());
+        assert_eq!(rig.core.bill(cloud_pool(), hour(1)), [], "not read since");
+    }
+}
+
+#[test]
+fn a_record_that_comes_late_and_grows_is_followed() {
+    let mut rig = begun();
+    work(&mut rig, 1, 1_000);
+    let counted = booked(&rig, 1);
+    rig.pass(hour(2).since(rig.now));
+    rig.secs(HOUR_SECS);
+    read(&mut rig, &[]);
+    assert_eq!(state(&rig, 1), HourState::Awaited);
+    // Half of it: it may only not be complete yet.
+    read(&mut rig, &[record(1, counted / 2)]);
+    rig.secs(30 * 60);
+    read(&mut rig, &[record(1, counted / 2)]);
+    assert_eq!((drift(&rig), state(&rig, 1)), (vec![], HourState::NotFinal));
+    let more = counted + 200 * SECOND;
+    read(&mut rig, &[record(1, more)]);
+    let hidden = (1, Cause::HiddenIdle, 200 * SECOND);
+    assert_eq!(drift(&rig), [hidden]);
+    // RunPod takes half of that back, and stays with it.
+    let less = counted + 100 * SECOND;
+    for (minutes, lines) in [(0, 1), (44, 1), (1, 2)] {
+        rig.secs(minutes * 60);
+        read(&mut rig, &[record(1, less)]);
+        assert_eq!(drift(&rig).len(), lines);
+    }
+    assert_eq!(drift(&rig)[1], (1, Cause::HiddenIdle, -100 * SECOND));
+    assert_eq!(booked(&rig, 1), less);
+    let decided = rig.effects.iter().filter(|effect| {
+        let reason = |reason: &Reason| matches!(reason, Reason::BillDiffers { .. });
+        matches!(effect, Effect::Decided { endpoint: TTS, reason: r } if reason(r))
+    });
+    assert_eq!(decided.count(), 2);
+}
+
+#[test]
+fn a_record_that_never_comes_is_missed_and_changes_nothing() {
+    let mut rig = begun();
+    work(&mut rig, 1, 1_000);
+    let counted = booked(&rig, 1);
+    rig.pass(hour(2).since(rig.now));
+    rig.secs(6 * HOUR_SECS + 60);
+    read(&mut rig, &[]);
+    assert_eq!(state(&rig, 1), HourState::Missing);
+    assert_eq!((drift(&rig), booked(&rig, 1)), (vec![], counted));
+}
+
+#[test]
+fn what_nobody_could_count_is_settled_by_the_record() {
+    let mut rig = begun();
+    work(&mut rig, 1, 100);
+    rig.event(Event::CloudHealth {
+        pool: cloud_pool(),
+        workers: CloudWorkerCounts {
+            running: 1,
+            ..CloudWorkerCounts::default()
+        },
+    });
+    // A server that was away for long charges for the most that may have been.
+    rig.secs(1_200);
+    rig.restart(0, Vec::new());
+    let hour_of = rig.store.booked.of(1, cloud_pool());
+    let unsettled = hour_of.amount(EntryKind::Unsettled);
+    assert!(unsettled > NanoUsd::ZERO);
+    let billed = hour_of.counted().as_nanos() + 3 * SECOND;
+    rig.pass(hour(2).since(rig.now));
+    for minutes in [10, 46] {
+        rig.secs(minutes * 60);
+        read(&mut rig, &[record(1, billed)]);
+    }
+    let settled = 3 * SECOND - unsettled.as_nanos();
+    assert_eq!(drift(&rig), [(1, Cause::UnsettledSettled, settled)]);
+    assert_eq!(booked(&rig, 1), billed);
+}
+
+#[test]
+fn what_a_cap_counts_is_what_runpod_bills() {
+    let mut rig = begun();
+    work(&mut rig, 1, 1_000);
+    let counted = rig.store.spent.between(None, hour(0), hour(3));
+    rig.pass(hour(2).since(rig.now));
+    rig.secs(700);
+    let twice = 2 * booked(&rig, 1);
+    read(&mut rig, &[record(1, twice)]);
+    assert_eq!(drift(&rig)[0].1, Cause::BilledTwice);
+    let spent = rig.store.spent.between(None, hour(0), hour(3));
+    assert_eq!(spent, counted + counted);
+    let this_hour = rig.store.spent.between(None, hour(2), hour(3));
+    assert_eq!(
+        this_hour,
+        NanoUsd::ZERO,
+        "it belongs to the hour in which it was spent"
+    );
+}
+
+#[test]
+fn hours_before_the_pool_was_configured_are_not_its_own() {
+    let mut rig = Rig::new(0);
+    rig.pass(hour(2).since(rig.now));
+    let mut topology = crate::rig::topology(0);
+    let mut other = topology.endpoints[0].pools[1].clone();
+    other.key = "late".to_owned();
+    topology.endpoints[0].pools.push(other);
+    rig.secs(60);
+    rig.event(Event::Configured {
+        topology: Box::new(topology),
+    });
+    let late = overspill_core::id::PoolId(2);
+    rig.pass(hour(4).since(rig.now));
+    rig.event(Event::CloudBilled {
+        pool: late,
+        bill: BillRead {
+            records: vec![
+                record(1, 900_000_000),
+                record(2, 800_000_000),
+                record(3, 700_000_000),
+            ],
+            list_price: Some(RatePerHour::default()),
+        },
+    });
+    let of = |number| rig.store.booked.of(number, late).total().as_nanos();
+    assert_eq!((of(1), of(2)), (0, 0));
+    assert_eq!(of(3), 0, "it is not over for long enough");
+    rig.secs(600);
+    rig.event(Event::CloudBilled {
+        pool: late,
+        bill: BillRead {
+            records: vec![record(3, 700_000_000)],
+            list_price: None,
+        },
+    });
+    assert_eq!(drift(&rig), [(3, Cause::ForeignWorkers, 700_000_000)]);
+}

@@ -1,0 +1,60 @@
+//! What the modelled cloud tells the oracle: workers on, money billed, jobs run.
+
+use std::collections::BTreeSet;
+
+use overspill_core::money::NanoUsd;
+
+use super::CloudWorld;
+use crate::oracle::Oracle;
+use crate::scene::Scene;
+
+impl CloudWorld {
+    /// Workers that live now, and worker time billed so far, in milliseconds.
+    pub(crate) fn spent(&mut self, scene: &Scene) -> (u32, u64) {
+        let now = scene.now.as_millis();
+        let mut alive = 0;
+        for endpoint in self.endpoints.clone() {
+            if let Ok(health) = self.model.health(now, &endpoint) {
+                let workers = health.workers;
+                alive += workers.initializing + workers.idle + workers.running + workers.unhealthy;
+            }
+        }
+        let billed = self
+            .model
+            .bill(now)
+            .values()
+            .map(|bill| bill.worker_ms)
+            .sum();
+        (alive, billed)
+    }
+
+    /// What RunPod would bill so far, for everything.
+    pub(crate) fn bill(&mut self, scene: &Scene) -> NanoUsd {
+        let bill = self.model.bill(scene.now.as_millis());
+        bill.values().map(|bill| bill.usd).sum()
+    }
+
+    /// Jobs that a worker at RunPod began to run.
+    pub(crate) fn jobs_run(&mut self, scene: &Scene) -> usize {
+        let runs = self.model.executions(scene.now.as_millis());
+        let jobs: BTreeSet<&str> = runs.iter().map(|run| run.job.as_str()).collect();
+        jobs.len()
+    }
+
+    /// Tells the witnesses which runs came to an end at RunPod.
+    pub(crate) fn testify(&mut self, scene: &Scene, oracle: &mut Oracle) {
+        let over = self.model.executions(scene.now.as_millis());
+        let completed: BTreeSet<&str> = over
+            .iter()
+            .filter(|run| run.ended_ms.is_some())
+            .map(|run| run.job.as_str())
+            .collect();
+        let attempts = self
+            .jobs
+            .iter()
+            .filter(|(_, (_, job))| completed.contains(job.as_str()));
+        for (&attempt, _) in attempts {
+            oracle.ran(attempt);
+        }
+    }
+}
