@@ -41,6 +41,7 @@ def outputs(make, folder):
             cloud_pool(emulator.create("tts")),
             max_wait='"2s"',
             expected_execution='"5s"',
+            expected_start='"1500ms"',
             workers='{ min = 0, max = 1, idle_timeout = "2s" }',
         ),
         cloud=emulator,

@@ -1,44 +1,16 @@
-"""Workers that are billed for nothing, and a bill that says more than was seen: each is brought about at the
-emulator, named by `doctor --json` with its money, by that code alone, and stopped or put right where allowed."""
+"""Workers that are billed for nothing, and limits that are not as set: each is brought about at the emulator, named
+by `doctor --json` with its evidence, by that code alone, and stopped or put right where allowed."""
 
-import pytest
-
+from support.doctor import SETTINGS, found, named, order
 from support.server import cloud_pool, endpoint
 from support.wait import during, until
 
-# Dear enough that seconds cost what the doctor looks at.
-DEAR = "60"
-SETTINGS = {"max_wait": '"60s"', "expected_execution": '"5s"'}
 ONE = '{ min = 0, max = 1, idle_timeout = "2s" }'
-
-
-def found(server):
-    """What the doctor finds: by endpoint, code and facts."""
-    findings = server.cli_json("doctor")["findings"]
-    for finding in findings:
-        assert finding["evidence"] and finding["fix"] and finding["page"].endswith(finding["code"])
-    return {(finding["endpoint"], finding["code"]): finding for finding in findings}
-
-
-def named(server, name, code, within_s=90):
-    """The finding, once it is the only one."""
-    seen = {}
-
-    def alone():
-        seen.clear()
-        seen.update(found(server))
-        return seen.get((name, code)) if len(seen) == 1 else None
-
-    return until(alone, lambda: f"{code} alone\nseen {list(seen)}", within_s, pause_s=0.5)
 
 
 def decided(server, code):
     decisions = server.call("GET", "/api/v1/decisions").json()["decisions"]
     return [decision for decision in decisions if decision["code"] == code]
-
-
-def order(emulator, endpoint_id, fault, **more):
-    emulator.call("POST", "/emulator/faults", json={"fault": fault, "endpoint": endpoint_id} | more)
 
 
 def finish(server, name, jobs):
@@ -51,43 +23,6 @@ def stands_still(emulator, endpoint_id):
     until(lambda: emulator.live_workers(endpoint_id) == 0, "no worker is on", 90)
     before = emulator.bill()["endpoints"][endpoint_id]
     during(lambda: emulator.bill()["endpoints"][endpoint_id] == before, "the bill stands still", 2)
-
-
-@pytest.mark.parametrize(
-    ("fault", "more", "code", "percent"),
-    [
-        ("hidden_idle", {"percent": 10}, "hidden_idle", range(6, 15)),
-        ("billed_twice", {}, "billed_twice", range(90, 111)),
-        ("missing_records", {}, None, None),
-    ],
-)
-def test_a_bill_that_says_more_than_was_seen_is_named_with_its_cause(make, fault, more, code, percent):
-    emulator = make.emulator("--cold-start", "2s..3s", "--no-rate-limits")
-    cloud = emulator.create("bill", workers_max=15)
-    emulator.call("POST", f"/emulator/endpoints/{cloud}", json={"price_usd_per_h": DEAR})
-    order(emulator, cloud, fault, **more)
-    workers = '{ min = 0, max = 15, idle_timeout = "2s" }'
-    server = make.server(
-        endpoint("bill", cloud_pool(cloud, price=f"${DEAR}/h"), **SETTINGS, workers=workers),
-        cloud=emulator,
-        budget="$100000",
-        runpod='max_workers = 15\nbilling_check = "10s"\n',
-    )
-    finish(server, "bill", [server.submit("bill", {"seconds": 60}) for _ in range(15)])
-    until(lambda: emulator.live_workers(cloud) == 0, "all are billed", 60)
-    asked = emulator.call("GET", "/emulator/requests")
-    if code is None:
-        # Hours that ran on without a record are told hours later: nothing is claimed before.
-        during(lambda: found(server) == {}, "nothing is found", 12)
-    else:
-        finding = named(server, "bill", code)
-        assert finding["facts"]["cause"] == code
-        assert finding["facts"]["percent"] in percent, finding
-        why = server.cli_json("why", "scale", "bill")
-        assert [finding["code"] for finding in why["findings"]] == [code]
-    # One call for the whole account each time, and not one for each look of the doctor.
-    reads = [count for route, count in asked.items() if "billing/serverless" in route]
-    assert sum(reads) <= 15, asked
 
 
 def test_a_hung_worker_is_named_and_ended_although_runpod_does_not(make):
@@ -134,12 +69,19 @@ def test_a_crash_loop_is_named_and_stops_scaling(make):
 
 def test_a_max_that_runpod_lowered_is_named_and_set_again(make):
     emulator = make.emulator("--cold-start", "1s..2s", "--no-rate-limits")
-    cloud = emulator.create("lowered")
+    cloud = emulator.create("lowered", workers_max=1)
     workers = '{ min = 0, max = 3, idle_timeout = "2s" }'
     server = make.server(
-        endpoint("lowered", cloud_pool(cloud), **SETTINGS, workers=workers), cloud=emulator
+        endpoint(
+            "lowered",
+            cloud_pool(cloud),
+            **SETTINGS | {"max_wait": '"10s"', "expected_execution": '"40s"'},
+            workers=workers,
+        ),
+        cloud=emulator,
+        runpod='limits_check = "10s"\n',
     )
-    jobs = [server.submit("lowered", {"seconds": 20}) for _ in range(3)]
+    jobs = [server.submit("lowered", {"seconds": 40}) for _ in range(3)]
     until(lambda: emulator.limits(cloud)["max"] == 3, "three are wanted", 30)
     order(emulator, cloud, "max_lowered", max=1)
     finding = named(server, "lowered", "max_lowered")

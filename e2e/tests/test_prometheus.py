@@ -35,6 +35,7 @@ def server(make_shared):
             cloud_pool(emulator.create("tts")),
             max_wait='"1s"',
             expected_execution='"5s"',
+            expected_start='"1500ms"',
             workers='{ min = 0, max = 2, idle_timeout = "2s" }',
         ),
         cloud=emulator,

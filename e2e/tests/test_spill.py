@@ -25,6 +25,7 @@ def server(make, emulator, cloud_id):
             cloud_pool(cloud_id),
             max_wait='"1s"',
             expected_execution='"2s"',
+            expected_start='"1500ms"',
             workers='{ min = 0, max = 3, idle_timeout = "2s" }',
         ),
         cloud=emulator,

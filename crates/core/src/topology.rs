@@ -13,6 +13,7 @@ use crate::calendar::Calendar;
 use crate::id::DeviceId;
 use crate::money::{NanoUsd, RatePerHour};
 use crate::region::Region;
+use crate::scaler::START_MEAN;
 use crate::scaler::cost_aware::Constants;
 use crate::schedule::Schedule;
 use crate::time::DurationMs;
@@ -51,6 +52,9 @@ pub struct EndpointSpec {
     pub max_wait: DurationMs,
     /// Stands in for measured durations until there are samples.
     pub expected_execution: DurationMs,
+    /// Stands in for measured start-ups of cloud workers until there are samples: the mean.
+    #[serde(default = "expected_start")]
+    pub expected_start: DurationMs,
     /// Limits over all cloud pools.
     pub limits: Limits,
     /// A higher min at certain hours.
@@ -65,6 +69,11 @@ pub struct EndpointSpec {
     pub residency: BTreeSet<Region>,
     /// Where its workers come from: local pools first, then cloud pools as they are listed.
     pub pools: Vec<PoolSpec>,
+}
+
+/// For journals from before the setting.
+const fn expected_start() -> DurationMs {
+    START_MEAN
 }
 
 /// How many cloud workers an endpoint may have.

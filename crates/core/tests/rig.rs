@@ -296,6 +296,7 @@ pub fn topology(local: u32) -> Topology {
             max_attempts: 3,
             max_wait: DurationMs::from_secs(60),
             expected_execution: DurationMs::from_secs(30),
+            expected_start: overspill_core::scaler::START_MEAN,
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
             schedule: Vec::new(),

@@ -127,6 +127,7 @@ impl Installation {
             max_attempts: endpoint.max_attempts,
             max_wait: endpoint.max_wait,
             expected_execution: endpoint.expected_execution,
+            expected_start: endpoint.expected_start,
             limits: Limits {
                 min: endpoint.workers.min,
                 max: endpoint.workers.max,

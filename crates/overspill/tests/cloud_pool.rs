@@ -83,6 +83,7 @@ impl Rig {
             managed: Managed::Everything,
             idle_timeout_s: 5,
             price: Some(RatePerHour::new(NanoUsd::from_nanos(440_000_000))),
+            limits_check_ms: 300_000,
             streams: false,
         }]);
         Self {

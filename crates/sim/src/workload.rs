@@ -427,6 +427,7 @@ impl Workload {
                 max_attempts: 3,
                 max_wait: scene.ms(2_000, 90_000),
                 expected_execution: DurationMs::from_secs(30),
+                expected_start: overspill_core::scaler::START_MEAN,
                 caps: Caps::default(),
                 limits: Limits {
                     min: 0,

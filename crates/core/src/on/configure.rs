@@ -127,6 +127,7 @@ impl Core {
             // New limits act at once.
             endpoint.scaled_at = crate::time::Timestamp::from_millis(i64::MIN);
         }
+        endpoint.history.expect_start(spec.expected_start);
         endpoint.spec = Some(spec);
     }
 

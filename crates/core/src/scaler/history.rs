@@ -27,12 +27,10 @@ const RATE_WINDOW_S: f64 = 60.0;
 const PROMISES_WINDOW: f64 = 2_000.0;
 /// Start-up times that are remembered.
 const STARTS_MAX: usize = 128;
-/// Start-up times below which the assumed ones stand in.
+/// Start-up times below which the expected ones stand in.
 const STARTS_MIN: usize = 4;
-/// Start-up thought of before any was seen: the mean.
-const START_MEAN: DurationMs = DurationMs::from_secs(45);
-/// Start-up thought of before any was seen: the longest.
-const START_LONGEST: DurationMs = DurationMs::from_secs(60);
+/// Start-up expected unless told otherwise: the mean.
+pub const START_MEAN: DurationMs = DurationMs::from_secs(45);
 
 /// Everything learned of one endpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -42,6 +40,9 @@ pub struct History {
     /// Jobs that have finished, to tell which class was seen last.
     finished: u64,
     starts: VecDeque<DurationMs>,
+    /// The mean start-up that is expected until enough were seen; none: [`START_MEAN`].
+    #[serde(default)]
+    expected_start: Option<DurationMs>,
     /// Arrivals a second as of `rate_at`.
     #[serde(with = "bits")]
     rate: f64,
@@ -153,6 +154,11 @@ impl History {
         push(&mut entry.ring, length, CLASS_MAX);
     }
 
+    /// Start-ups are expected to take `mean` until enough were seen.
+    pub const fn expect_start(&mut self, mean: DurationMs) {
+        self.expected_start = Some(mean);
+    }
+
     /// A cloud worker was ready `length` after it was ordered.
     pub fn started(&mut self, length: DurationMs) {
         push(&mut self.starts, length, STARTS_MAX);
@@ -183,7 +189,7 @@ impl History {
     #[must_use]
     pub fn start_mean(&self) -> DurationMs {
         if self.starts.len() < STARTS_MIN {
-            return START_MEAN;
+            return self.expected_start.unwrap_or(START_MEAN);
         }
         let sum: u64 = self.starts.iter().map(|length| length.as_millis()).sum();
         DurationMs::from_millis(sum / self.starts.len() as u64)
@@ -194,7 +200,9 @@ impl History {
     pub fn start_longest(&self) -> DurationMs {
         let longest = self.starts.iter().max().copied().unwrap_or_default();
         if self.starts.len() < STARTS_MIN {
-            longest.max(START_LONGEST)
+            // A third over the mean: 60 s where 45 s are expected.
+            let mean = self.start_mean().as_millis();
+            longest.max(DurationMs::from_millis(mean.saturating_add(mean / 3)))
         } else {
             longest
         }
@@ -329,6 +337,23 @@ mod tests {
         assert_eq!(
             (history.start_mean(), history.start_longest()),
             (secs(30), secs(90))
+        );
+    }
+
+    #[test]
+    fn start_ups_that_are_expected_to_be_short_stand_in_until_four_were_seen() {
+        let mut history = History::default();
+        history.expect_start(secs(3));
+        assert_eq!(
+            (history.start_mean(), history.start_longest()),
+            (secs(3), secs(4))
+        );
+        for _ in 0..4 {
+            history.started(secs(30));
+        }
+        assert_eq!(
+            (history.start_mean(), history.start_longest()),
+            (secs(30), secs(30))
         );
     }
 

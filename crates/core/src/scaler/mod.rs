@@ -14,6 +14,7 @@ pub mod slots;
 pub mod weighed;
 
 pub use fleet::{CloudPicture, CloudWorker, Phase};
+pub use history::START_MEAN;
 pub use weighed::Weighed;
 
 use crate::placement::projection::{Picture, Projection, Waiting, project};

@@ -1,6 +1,7 @@
 //! `[[endpoint]]`: a named place that jobs are sent to, with its limits, its scaler and its pools.
 
 use overspill_core::money::NanoUsd;
+use overspill_core::scaler::START_MEAN;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::Tuning;
 
@@ -54,6 +55,10 @@ section! {
         pub max_wait: DurationMs = DurationMs::from_secs(90),
         /// What a job is taken to run until three have been measured.
         pub expected_execution: DurationMs = DurationMs::from_secs(30),
+        /// What a cloud worker is taken to need from the order until it takes jobs, on average, until
+        /// four starts have been measured. Write a few seconds where FlashBoot or a small image make
+        /// starts short.
+        pub expected_start: DurationMs = START_MEAN,
         /// How long results stay after a job has ended.
         pub retention: DurationMs = DurationMs::from_secs(24 * 3_600),
         /// Limits of cloud workers over all cloud pools.
@@ -199,6 +204,13 @@ impl Check for Endpoint {
             self.expected_execution,
             DurationMs::from_millis(1),
             WEEK,
+        );
+        within(
+            cx,
+            of("expected_start"),
+            self.expected_start,
+            DurationMs::from_millis(1),
+            seconds(3_600),
         );
         within(
             cx,

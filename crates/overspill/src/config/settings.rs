@@ -98,6 +98,9 @@ section! {
         /// How often RunPod's billing records are compared with the ledger, 10 s to 24 h. They are by
         /// the hour, so a shorter time is for tests.
         pub billing_check: DurationMs = DurationMs::from_secs(3_600),
+        /// How often the limits of workers that RunPod really has are read, 10 s to 1 h: it lowers them
+        /// by itself after days without a job and where workers crash.
+        pub limits_check: DurationMs = DurationMs::from_secs(300),
     }
 }
 
@@ -171,6 +174,8 @@ pub struct RunpodAccess {
     pub management_url: Url,
     /// How often billing records are read.
     pub billing_check: DurationMs,
+    /// How often the limits of workers are read.
+    pub limits_check: DurationMs,
 }
 
 impl Runpod {
@@ -206,6 +211,7 @@ impl Runpod {
                 Self::MANAGEMENT_URL,
             )?,
             billing_check: self.billing_check,
+            limits_check: self.limits_check,
         })
     }
 }
@@ -232,6 +238,13 @@ impl Check for Runpod {
             self.billing_check,
             DurationMs::from_secs(10),
             DurationMs::from_secs(86_400),
+        );
+        super::endpoint::within(
+            cx,
+            node.place_of("limits_check"),
+            self.limits_check,
+            DurationMs::from_secs(10),
+            DurationMs::from_secs(3_600),
         );
     }
 }

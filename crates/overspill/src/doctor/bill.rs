@@ -111,17 +111,11 @@ const fn advice(cause: Cause) -> (&'static str, &'static str) {
 
 /// Hours that RunPod has written no record of.
 fn missing(facts: &EndpointFacts, pool: &str, hours: &[HourBill], found: &mut Vec<Finding>) {
-    let missing = hours.iter().filter(|hour| hour.state == HourState::Missing);
-    let (mut count, mut counted) = (0, NanoUsd::ZERO);
-    for hour in missing {
-        count += 1;
-        counted += hour.counted;
-    }
-    if counted < WORTH {
+    let Some((code, count, counted)) = without_record(hours) else {
         return;
-    }
+    };
     found.push(Finding::new(
-        "record_missing",
+        code,
         facts,
         Some(pool),
         format!(
@@ -131,4 +125,43 @@ fn missing(facts: &EndpointFacts, pool: &str, hours: &[HourBill], found: &mut Ve
         "nothing is lost: what was counted stands; look whether RunPod's billing page shows the hours",
         None,
     ));
+}
+
+/// The code, the number of hours that a record should long be there of, and what was counted in them, where
+/// that is worth a finding.
+fn without_record(hours: &[HourBill]) -> Option<(&'static str, usize, NanoUsd)> {
+    let missing = hours.iter().filter(|hour| hour.state == HourState::Missing);
+    let counted: NanoUsd = missing.clone().map(|hour| hour.counted).sum();
+    (counted >= WORTH).then(|| ("record_missing", missing.count(), counted))
+}
+
+#[cfg(test)]
+mod tests {
+    use overspill_core::time::Timestamp;
+
+    use super::*;
+
+    fn hour(state: HourState, cents: i64) -> HourBill {
+        HourBill {
+            start: Timestamp::ZERO,
+            state,
+            counted: NanoUsd::from_nanos(cents * 10_000_000),
+            unsettled: NanoUsd::ZERO,
+            billed: None,
+            drift: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn hours_that_have_long_been_due_are_told_from_ten_cents_on() {
+        let mut hours = vec![
+            hour(HourState::Running, 900),
+            hour(HourState::Awaited, 900),
+            hour(HourState::Missing, 9),
+        ];
+        assert_eq!(without_record(&hours), None, "nine cents are missing");
+        hours.push(hour(HourState::Missing, 1));
+        let dime = NanoUsd::from_nanos(100_000_000);
+        assert_eq!(without_record(&hours), Some(("record_missing", 2, dime)));
+    }
 }

@@ -24,6 +24,7 @@ pub struct Cloud {
     /// Takes orders.
     pub driver: Driver,
     connection: Connection,
+    limits_check_ms: i64,
 }
 
 impl Cloud {
@@ -50,7 +51,11 @@ impl Cloud {
             management: connection.management.clone(),
             period_ms: i64::try_from(access.billing_check.as_millis()).unwrap_or(i64::MAX),
         });
-        Ok(Self { driver, connection })
+        Ok(Self {
+            driver,
+            connection,
+            limits_check_ms: i64::try_from(access.limits_check.as_millis()).unwrap_or(i64::MAX),
+        })
     }
 
     /// The account, for those who keep endpoints there.
@@ -84,6 +89,7 @@ impl Cloud {
             idle_timeout_s: u32::try_from(spec.idle_timeout.as_millis() / 1_000)
                 .unwrap_or(u32::MAX),
             price: spec.price,
+            limits_check_ms: self.limits_check_ms,
             streams: false,
         });
         self.driver.configure(pools.collect());

@@ -560,6 +560,7 @@ fn cloud_access(
         management_url: None,
         max_workers: None,
         billing_check: overspill_core::time::DurationMs::from_secs(3_600),
+        limits_check: overspill_core::time::DurationMs::from_secs(300),
     });
     let access = runpod
         .access(environment)

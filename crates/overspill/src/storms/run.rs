@@ -140,6 +140,7 @@ impl Drawn {
             max_attempts: 3,
             max_wait: seconds(90),
             expected_execution: seconds(1),
+            expected_start: overspill_core::scaler::START_MEAN,
             limits: Limits { min: 0, max: 0 },
             schedule: Vec::new(),
             caps: Caps::default(),

@@ -158,7 +158,9 @@ impl CloudModel {
             }
             let left_ms = u64::try_from(window.from_ms + length_ms - now_ms).unwrap_or(0);
             let reset_s = left_ms.div_ceil(1_000);
-            if window.calls >= quota && is_limited {
+            if !is_limited {
+                // What is not limited does not run low either: a client spares nothing.
+            } else if window.calls >= quota {
                 // Several can be empty: the caller waits for the longest.
                 exceeded = Some(Exceeded {
                     retry_after_s: reset_s.max(1),

@@ -251,6 +251,7 @@ impl Lane {
         (settings.min, settings.max) = (limits.min, limits.max);
         settings.max_wait = spec.max_wait;
         settings.expected_execution = spec.expected_execution;
+        settings.expected_start = spec.expected_start;
         settings.cold_start = self.cold_start().unwrap_or(settings.cold_start);
         let mut local: Vec<(u32, u32)> = Vec::new();
         let (mut slots, mut offers) = (None::<u32>, Vec::new());

@@ -47,6 +47,7 @@ fn topology(max_wait: u64) -> Topology {
             max_attempts: 3,
             max_wait: secs(max_wait),
             expected_execution: secs(30),
+            expected_start: overspill_core::scaler::START_MEAN,
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
             schedule: Vec::new(),

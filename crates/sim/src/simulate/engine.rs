@@ -150,7 +150,7 @@ impl<'a> Engine<'a> {
             agenda,
             rng: ChaCha8Rng::seed_from_u64(settings.seed),
             faults: ChaCha8Rng::seed_from_u64(settings.seed ^ 0x0066_6175_6c74),
-            history: History::default(),
+            history: history(settings),
             queue: VecDeque::new(),
             low: VecDeque::new(),
             tried: vec![0; trace.jobs.len()],
@@ -635,4 +635,11 @@ impl<'a> Engine<'a> {
             slots_max: self.slots_max,
         }
     }
+}
+
+/// What is known before the first job: nothing but what is expected.
+fn history(settings: &Settings) -> History {
+    let mut history = History::default();
+    history.expect_start(settings.expected_start);
+    history
 }

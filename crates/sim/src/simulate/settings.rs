@@ -1,6 +1,7 @@
 //! What a simulation is told of the world: cards, limits, promise, start-up times, faults, prices.
 
 use overspill_core::money::{NanoUsd, RatePerHour};
+use overspill_core::scaler::START_MEAN;
 use overspill_core::time::DurationMs;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub start_timeout: DurationMs,
     /// Stands in for measured durations until there are samples.
     pub expected_execution: DurationMs,
+    /// Stands in for measured start-ups until there are samples: the mean.
+    pub expected_start: DurationMs,
     /// Where the cloud's workers come from; one offer at `rate` where empty.
     pub offers: Vec<Offer>,
     /// Price of a cloud worker where no offer says otherwise.
@@ -98,6 +101,7 @@ impl Default for Settings {
             lost_every: DurationMs::ZERO,
             start_timeout: DurationMs::from_secs(420),
             expected_execution: DurationMs::from_secs(30),
+            expected_start: START_MEAN,
             offers: Vec::new(),
             rate: RatePerHour::new(NanoUsd::from_nanos(440_000_000)),
             seed: 1,
@@ -268,13 +272,14 @@ impl Settings {
             "lost_every" => self.lost_every = value::duration(text)?,
             "start_timeout" => self.start_timeout = value::duration(text)?,
             "expected_execution" => self.expected_execution = value::duration(text)?,
+            "expected_start" => self.expected_start = value::duration(text)?,
             _ => return Ok(false),
         }
         Ok(true)
     }
 
     /// The names that [`Self::set`] knows.
-    pub const KEYS: [&'static str; 17] = [
+    pub const KEYS: [&'static str; 18] = [
         "local_workers",
         "local_slots",
         "min",
@@ -292,6 +297,7 @@ impl Settings {
         "lost_every",
         "start_timeout",
         "expected_execution",
+        "expected_start",
     ];
 }
 
@@ -305,7 +311,8 @@ mod tests {
         for key in Settings::KEYS {
             let text = match key {
                 "cold_start" => "1s..2s",
-                "max_wait" | "lost_every" | "start_timeout" | "expected_execution" => "7s",
+                "max_wait" | "lost_every" | "start_timeout" | "expected_execution"
+                | "expected_start" => "7s",
                 _ => "1",
             };
             assert_eq!(settings.set(key, text), Ok(true), "{key}");

@@ -30,6 +30,7 @@ pub(in crate::engine) fn topology(max: u32) -> Topology {
             max_attempts: 3,
             max_wait: hour,
             expected_execution: hour,
+            expected_start: overspill_core::scaler::START_MEAN,
             caps: Caps::default(),
             limits: Limits { min: 0, max },
             schedule: Vec::new(),

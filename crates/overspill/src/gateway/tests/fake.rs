@@ -86,6 +86,7 @@ impl Fake {
             max_attempts: 3,
             max_wait: secs(90),
             expected_execution: secs(30),
+            expected_start: overspill_core::scaler::START_MEAN,
             caps: Caps::default(),
             limits: Limits { min: 0, max: 3 },
             schedule: Vec::new(),

@@ -82,6 +82,8 @@ pub struct CloudPool {
     pub idle_timeout_s: u32,
     /// Price of one worker, to say what workers cost that nobody wants.
     pub price: Option<RatePerHour>,
+    /// How often the limits that `RunPod` really has are read, in milliseconds.
+    pub limits_check_ms: i64,
     /// Whether every job of the pool is read by `/stream` from its start.
     pub streams: bool,
 }

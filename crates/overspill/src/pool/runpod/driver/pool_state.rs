@@ -2,7 +2,7 @@
 
 use super::super::breaker::{Breaker, BreakerRules};
 use super::super::limits::RetryBudget;
-use super::scale::{RECONCILE_MS, ScaleLane, Surplus};
+use super::scale::{ScaleLane, Surplus};
 use super::standby::StandbyWatch;
 use super::{CloudPool, Managed};
 use overspill_core::event::CloudWorkerCounts;
@@ -41,6 +41,7 @@ pub(super) struct PoolState {
 
 impl PoolState {
     pub(super) fn new(access: CloudPool, now_ms: i64) -> Self {
+        let read_due_ms = now_ms + access.limits_check_ms;
         Self {
             access,
             former: Vec::new(),
@@ -57,7 +58,7 @@ impl PoolState {
             health_due_ms: now_ms,
             is_health_asked: false,
             health_failures: 0,
-            read_due_ms: now_ms + RECONCILE_MS,
+            read_due_ms,
             is_read_asked: false,
             polls_in_flight: 0,
             polls_not_before_ms: i64::MIN,

@@ -11,9 +11,6 @@ pub const APART_MS: i64 = 2_000;
 /// Changes that may follow each other without a pause after a quiet time.
 pub const AT_ONCE: i64 = 3;
 
-/// How often the limits that `RunPod` really has are read, in milliseconds.
-pub const RECONCILE_MS: i64 = 300_000;
-
 /// Limits of workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerRange {

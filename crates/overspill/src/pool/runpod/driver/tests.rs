@@ -63,6 +63,7 @@ impl Rig {
             managed: Managed::Limits,
             idle_timeout_s: 5,
             price: None,
+            limits_check_ms: 300_000,
             streams: false,
         }]);
         let mut rig = Self {
@@ -449,6 +450,7 @@ async fn an_endpoint_that_its_pool_leaves_is_set_to_zero() {
         managed: Managed::Limits,
         idle_timeout_s: 5,
         price: None,
+        limits_check_ms: 300_000,
         streams: false,
     }]);
     rig.driver.scale(POOL, 0, 1);
@@ -616,6 +618,7 @@ async fn a_pool_that_gets_another_endpoint_still_hears_of_its_old_jobs() {
         managed: Managed::Nothing,
         idle_timeout_s: 5,
         price: None,
+        limits_check_ms: 300_000,
         streams: false,
     }]);
     assert!(matches!(

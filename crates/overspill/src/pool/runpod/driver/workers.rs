@@ -6,7 +6,7 @@ use super::super::client::CloudError;
 use super::super::limits::backoff_ms;
 use super::super::management::LimitsRead;
 use super::run::Runner;
-use super::scale::{RECONCILE_MS, WorkerRange};
+use super::scale::WorkerRange;
 use super::translate;
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::PoolId;
@@ -134,7 +134,7 @@ impl Runner {
         let Some(state) = self.pools.get_mut(&pool) else {
             return;
         };
-        state.read_due_ms = now_ms + RECONCILE_MS;
+        state.read_due_ms = now_ms + state.access.limits_check_ms;
         state.health_due_ms = state.health_due_ms.min(now_ms);
         match outcome {
             Ok(limits) => {
@@ -185,7 +185,7 @@ impl Runner {
             return;
         };
         state.is_read_asked = false;
-        state.read_due_ms = now_ms + RECONCILE_MS;
+        state.read_due_ms = now_ms + state.access.limits_check_ms;
         match outcome {
             Ok(limits) => {
                 let wanted = state

@@ -1,0 +1,84 @@
+"""A bill of RunPod's that says something else than was counted: each lie is told by the emulator, and named by
+`doctor --json` with its cause, by that code alone."""
+
+import pytest
+
+from support.doctor import DEAR, SETTINGS, found, order
+from support.server import cloud_pool, endpoint
+from support.wait import until
+
+
+class Billed:
+    """An endpoint whose bill is another than what is counted, and what the doctor is to say of it."""
+
+    def __init__(self, name, code, percents, fault=None, **more):
+        self.name, self.code, self.percents, self.fault, self.more = name, code, percents, fault, more
+        self.workers = more.pop("workers", 15)
+        self.price = more.pop("price", DEAR)
+        self.pool = more.pop("pool", "")
+        # Submitted by another program, past Overspill.
+        self.foreign = more.pop("foreign", 0)
+
+    def create(self, emulator):
+        self.cloud = emulator.create(self.name, workers_max=self.workers)
+        if self.price == DEAR:
+            emulator.call("POST", f"/emulator/endpoints/{self.cloud}", json={"price_usd_per_h": DEAR})
+        if self.fault:
+            order(emulator, self.cloud, self.fault, **self.more)
+
+    def text(self):
+        workers = f'{{ min = 0, max = {self.workers}, idle_timeout = "2s" }}'
+        pool = cloud_pool(self.cloud, price=f"${self.price}/h") + self.pool
+        return endpoint(self.name, pool, **SETTINGS, workers=workers)
+
+
+@pytest.mark.timeout(420)
+def test_a_bill_that_says_more_than_was_seen_is_named_with_its_cause(make):
+    emulator = make.emulator("--cold-start", "2s..3s", "--no-rate-limits")
+    cases = [
+        Billed("hidden", "hidden_idle", range(6, 15), "hidden_idle", percent=10),
+        Billed("twice", "billed_twice", range(90, 111), "billed_twice", workers=4),
+        Billed("much", "bill_differs", range(140, 161), "hidden_idle", percent=150, workers=4),
+        # Hours that run on without a record are told hours later: nothing is claimed before.
+        Billed("missing", None, None, "missing_records", workers=2),
+        # The catalog has the card for twice as much.
+        Billed("price", "price_differs", range(90, 111), price="0.342", workers=24),
+        Billed("foreign", "foreign_workers", None, pool="manage = false\n", foreign=12, workers=4),
+    ]
+    for case in cases:
+        case.create(emulator)
+    server = make.server(
+        *[case.text() for case in cases],
+        cloud=emulator,
+        budget="$100000",
+        runpod='max_workers = 60\nbilling_check = "10s"\n',
+    )
+    jobs = []
+    for case in cases:
+        for _ in range(case.foreign):
+            emulator.call("POST", f"/v2/{case.cloud}/run", json={"input": {"seconds": 45}})
+        if not case.foreign:
+            jobs += [(case.name, server.submit(case.name, {"seconds": 60})) for _ in range(case.workers)]
+    for name, job in jobs:
+        assert server.wait_final(name, job, 240)["status"] == "COMPLETED"
+    for case in cases:
+        until(lambda c=case: emulator.live_workers(c.cloud) == 0, f"all of {case.name} are billed", 60)
+    wanted = {(case.name, case.code) for case in cases if case.code}
+    seen = {}
+
+    def exactly():
+        seen.clear()
+        seen.update(found(server))
+        return set(seen) == wanted
+
+    until(exactly, lambda: f"each has its code and no other\nseen {list(seen)}", 90, pause_s=0.5)
+    for case in cases:
+        finding = seen.get((case.name, case.code))
+        if finding and case.percents:
+            assert finding["facts"]["percent"] in case.percents, finding
+        why = server.cli_json("why", "scale", case.name)
+        assert [told["code"] for told in why["findings"]] == [code for code in [case.code] if code]
+    # One call for the whole account each time, and not one for each look of the doctor.
+    asked = emulator.call("GET", "/emulator/requests")
+    reads = [count for route, count in asked.items() if "billing/serverless" in route]
+    assert 0 < sum(reads) <= 30, asked
