@@ -153,6 +153,26 @@ mod tests {
     }
 
     #[test]
+    fn each_cause_has_a_code_that_the_page_explains() {
+        let codes =
+            |causes: &[Cause]| -> Vec<&str> { causes.iter().map(|&c| advice(c).0).collect() };
+        let of_workers = codes(&[
+            Cause::ForeignWorkers,
+            Cause::StandbyWorker,
+            Cause::HiddenIdle,
+        ]);
+        assert_eq!(
+            of_workers,
+            ["foreign_workers", "standby_worker", "hidden_idle"]
+        );
+        let page = include_str!("../../../../docs/doctor.md");
+        for cause in Cause::ALL {
+            let code = advice(cause).0;
+            assert!(page.contains(&format!("`{code}`")), "{code}");
+        }
+    }
+
+    #[test]
     fn hours_that_have_long_been_due_are_told_from_ten_cents_on() {
         let mut hours = vec![
             hour(HourState::Running, 900),

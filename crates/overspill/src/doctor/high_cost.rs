@@ -31,7 +31,10 @@ const HUNG_MIN: DurationMs = DurationMs::from_secs(20);
 pub(super) fn examine(facts: &EndpointFacts, found: &mut Vec<Finding>) {
     for pool in &facts.situation.pools {
         let is_hung = hung(facts, pool, found);
-        if !leak(facts, pool, found) && !standby(facts, pool, found) && !is_hung {
+        let is_foreign = found.iter().any(|finding| {
+            finding.code == "foreign_workers" && finding.pool.as_deref() == Some(&pool.name)
+        });
+        if !leak(facts, pool, found) && !standby(facts, pool, found) && !is_hung && !is_foreign {
             idle(facts, pool, found);
         }
         gpu_dear(facts, pool, found);

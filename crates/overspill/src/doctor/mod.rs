@@ -124,8 +124,9 @@ impl Finding {
 pub fn examine(facts: &EndpointFacts) -> Vec<Finding> {
     let mut found = Vec::new();
     not_scaling::examine(facts, &mut found);
-    high_cost::examine(facts, &mut found);
+    // What the bill explains is no idle time of ours.
     bill::examine(facts, &mut found);
+    high_cost::examine(facts, &mut found);
     slow::examine(facts, &mut found);
     idle_but_queued::examine(facts, &mut found);
     found
