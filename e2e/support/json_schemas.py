@@ -34,6 +34,10 @@ MAY_BE_NULL = {
 # Objects of numbers by a name.
 COUNTS = {("db salvage", "rows")}
 WORDS = {
+    "alive": "whether the server answered",
+    "after_death": "what RunPod could still bill if every process of Overspill died",
+    "is_guarded": "whether a guard watches the server",
+    "workers_kept_on": "workers that are, or may come to be, kept on",
     "applied": "what was done: `created`, `changed`, `removed`, `left`, `failures`; null with `--dry-run`",
     "catalog_is_live": "whether GPU types were read from RunPod; else from the built-in table",
     "change": "endpoints to change: `id`, `endpoint`, `pool`, `gpu`, `is_release`, `differences`",

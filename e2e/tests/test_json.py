@@ -82,6 +82,7 @@ def outputs(make, folder):
     yield ask("gpus", "--config", server.config)
     yield ask("apply", "--dry-run", "--config", server.config)
     yield ask("reap", "--config", server.config)
+    yield ask("guard", "--check", "--config", server.config)
     yield ask("keys create", "--name", "reader", "--scope", "jobs:read")
     _, keys = ask("keys list")
     yield "keys list", keys

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::step::{self, Outcome};
-use crate::{browser, dashboard, ledger, score, storms};
+use crate::{browser, dashboard, deathbill, ledger, score, storms};
 use crate::{
     crash, debian, e2e, javascript, outage, python, schemathesis, soak, syscalls, tidy, workspace,
 };
@@ -28,7 +28,7 @@ pub(crate) struct TestArgs {
 pub(crate) const SEED: &str = "PROPTEST_RNG_SEED";
 
 /// Names of the steps, in the order in which they run.
-const STEPS: [&str; 18] = [
+const STEPS: [&str; 19] = [
     "format",
     "tidy",
     "dashboard",
@@ -38,6 +38,7 @@ const STEPS: [&str; 18] = [
     "doctests",
     "storms",
     "ledger",
+    "deathbill",
     "score",
     "setup",
     "e2e",
@@ -111,6 +112,7 @@ fn run_step(name: &str) -> Result<String> {
         "doctests" => cargo(&["test", "--workspace", "--doc"], &["test result"]),
         "storms" => storms::short(),
         "ledger" => ledger::short(),
+        "deathbill" => deathbill::short(),
         "score" => score::short(),
         "setup" => {
             let packages = javascript::install()?;

@@ -12,6 +12,7 @@ mod agree;
 mod browser;
 mod crash;
 mod dashboard;
+mod deathbill;
 mod debian;
 mod demo;
 mod e2e;
@@ -68,6 +69,8 @@ enum Task {
     Storms(storms::StormsArgs),
     /// Meet a cap with more work than it pays for, with crashes, by seed: the bill must hold
     Ledger(ledger::LedgerArgs),
+    /// Kill everything, and hold what is billed after against the bound that was stated before
+    Deathbill(deathbill::DeathbillArgs),
     /// Plant bugs in a copy of the tree; the tests must find each
     Planted(planted::PlantedArgs),
     /// Draw new inputs for the property tests, many times
@@ -107,6 +110,7 @@ fn run(task: Task) -> Result<()> {
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),
         Task::Ledger(args) => ledger::run(&args),
+        Task::Deathbill(args) => deathbill::run(&args),
         Task::Planted(args) => planted::run(&args),
         Task::Properties(args) => properties::run(&args),
         Task::Dashboard => dashboard::run(),

@@ -68,6 +68,9 @@ pub struct CapsOverride {
 pub struct BudgetRecord {
     /// A live change, which wins until the file's value changes.
     pub caps_override: Option<CapsOverride>,
+    /// A guard watches: workers may be kept on.
+    #[serde(default)]
+    pub is_guarded: bool,
 }
 
 /// A cap, with what stands against it now.
@@ -370,7 +373,7 @@ impl Core {
     }
 
     /// Every endpoint is scaled anew, whenever it last was.
-    fn look_at_all(&mut self) {
+    pub(crate) fn look_at_all(&mut self) {
         for (&id, endpoint) in &mut self.endpoints {
             endpoint.scaled_at = Timestamp::from_millis(i64::MIN);
             self.dirty.insert(id);

@@ -229,6 +229,13 @@ pub enum Answer {
     },
     /// A chunk, a progress update, a new time to live or what became of a webhook was taken.
     Noted,
+    /// A guard was heard.
+    Guarded {
+        /// Silence after which it is to act.
+        after: DurationMs,
+        /// RunPod endpoints whose limits are ours to set, by their ids, in order.
+        endpoints: Vec<String>,
+    },
     /// The result was recorded.
     Recorded,
     /// The post came from an attempt that no longer counts.

@@ -45,6 +45,11 @@ pub struct Endpoint {
     pub last_scheduled: Option<Scheduled>,
     /// The cap that allows fewer cloud workers than are wanted.
     pub cap_hit: Option<CapHit>,
+    /// Nobody could end workers that are kept on, so that none is, whatever asks for them (see
+    /// [`crate::guard`]).
+    pub is_unguarded: bool,
+    /// The min that was last said to be held at 0, so that only news is told.
+    pub told_held: u32,
 }
 
 impl Endpoint {
@@ -66,6 +71,8 @@ impl Endpoint {
             last_reason: None,
             last_scheduled: None,
             cap_hit: None,
+            is_unguarded: true,
+            told_held: 0,
         }
     }
 
@@ -94,15 +101,35 @@ impl Endpoint {
         schedule::next_change(&spec.schedule, now, self.history.start_longest())
     }
 
-    /// The limits as they count now: those in force, with the min of the schedules where that is more,
+    /// Workers that are asked to be kept on now: the fixed min, or that of the schedules where it is more,
     /// never above max.
     #[must_use]
-    pub fn limits_at(&self, now: Timestamp) -> Limits {
+    pub fn min_asked(&self, now: Timestamp) -> u32 {
         let limits = self.limits();
         let scheduled = self.scheduled(now).map_or(0, |asked| asked.min);
+        limits.min.max(scheduled.min(limits.max))
+    }
+
+    /// The most that is ever asked to be kept on, as limits and schedules are.
+    #[must_use]
+    pub fn min_most(&self) -> u32 {
+        let limits = self.limits();
+        let schedules = self.spec.iter().flat_map(|spec| &spec.schedule);
+        let scheduled = schedules.map(|schedule| schedule.min).max().unwrap_or(0);
+        limits.min.max(scheduled.min(limits.max))
+    }
+
+    /// The limits as they count now: those in force, with what is asked to be kept on as min, which is held
+    /// at 0 where nobody could end such workers. All that keeps workers on goes by these.
+    #[must_use]
+    pub fn limits_at(&self, now: Timestamp) -> Limits {
         Limits {
-            min: limits.min.max(scheduled.min(limits.max)),
-            ..limits
+            min: if self.is_unguarded {
+                0
+            } else {
+                self.min_asked(now)
+            },
+            ..self.limits()
         }
     }
 

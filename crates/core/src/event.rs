@@ -465,6 +465,8 @@ pub enum Event {
     CloudScaled {
         /// Which pool.
         pool: PoolId,
+        /// Its workers that are kept on now.
+        min: u32,
         /// Its max workers now.
         max: u32,
     },
@@ -494,6 +496,11 @@ pub enum Event {
         webhook: Box<Webhook>,
         /// Who did it, for the audit trail.
         by: String,
+    },
+    /// A guard asks whether the server lives.
+    GuardSeen {
+        /// Who waits for the answer.
+        request: RequestId,
     },
     /// Time passed; nothing else happened.
     TimePassed,

@@ -73,6 +73,11 @@ pub enum Reason {
         /// Wanted without it.
         wanted: u32,
     },
+    /// `min` is held at 0: nobody could end workers that are kept on if every process of ours died.
+    MinHeld {
+        /// What is configured.
+        min: u32,
+    },
     /// A cap on spending leaves no money for more cloud workers: jobs wait for local cards.
     BudgetReached {
         /// Which cap, and what stands against it.
@@ -214,6 +219,7 @@ impl Reason {
             Self::ScheduleHolds { .. } => "schedule_holds",
             Self::ScheduleOver { .. } => "schedule_over",
             Self::MaxReached { .. } => "max_reached",
+            Self::MinHeld { .. } => "min_held",
             Self::BudgetReached { .. } => "budget_reached",
             Self::PriceUnknown { .. } => "price_unknown",
             Self::Reserved { .. } => "reserved",
@@ -276,6 +282,11 @@ impl fmt::Display for Reason {
                     "{wanted} cloud workers would help, max is {max}: jobs wait"
                 )
             }
+            Self::MinHeld { min } => write!(
+                f,
+                "min = {min} is held at 0: without a guard nobody would end these workers if Overspill \
+                 died; run `overspill guard`, or set `unguarded_min = true` under [runpod]"
+            ),
             Self::BudgetReached {
                 hit,
                 wanted,

@@ -10,7 +10,7 @@
 //!
 //! **Map.** [`machine`] dispatches to `on/`, one file per family of facts; [`placement`] says which
 //! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`schedule`] how many are kept on at which hours, [`budget`] sets
-//! money aside within the caps, [`meter`] says what the workers cost; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
+//! money aside within the caps, [`meter`] says what the workers cost, [`bound`] what they could cost without us, [`guard`] who ends them then; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
 //! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`fleet`], [`device`],
 //! [`ledger`], [`spent`], [`booked`], [`bill`], [`drift`], [`webhook`].
 //! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`], [`region`].
@@ -18,6 +18,7 @@
 pub mod attempt;
 pub mod bill;
 pub mod booked;
+pub mod bound;
 pub mod budget;
 pub mod calendar;
 pub mod change;
@@ -29,6 +30,7 @@ pub mod endpoint;
 pub mod event;
 pub mod explain;
 pub mod fleet;
+pub mod guard;
 pub mod id;
 pub mod invariants;
 pub mod job;

@@ -19,6 +19,7 @@ use crate::effect::Out;
 use crate::endpoint::Endpoint;
 use crate::event::Event;
 use crate::fleet::Fleet;
+use crate::guard::GuardSpec;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, WorkerId};
 use crate::job::{Job, JobState};
 use crate::jobs::Jobs;
@@ -67,6 +68,9 @@ pub struct Core {
     pub(crate) spending: Spending,
     /// What the ledger says of the pools' last hours.
     pub(crate) booked: BookedHours,
+    pub(crate) guard: GuardSpec,
+    /// When a guard asked last; `None` since the restore.
+    pub(crate) guard_seen_at: Option<Timestamp>,
     /// When this value was restored; zero for one that never was.
     pub(crate) restored_at: Timestamp,
     /// Endpoints to be placed and scaled before the event's handling ends.
@@ -297,7 +301,7 @@ impl Core {
             }
             Event::CloudStandby { pool, workers } => self.on_cloud_standby(pool, workers, out),
             Event::CloudBilled { pool, bill } => self.on_cloud_billed(pool, &bill, out),
-            Event::CloudScaled { pool, max } => self.on_cloud_scaled(pool, max, out),
+            Event::CloudScaled { pool, min, max } => self.on_cloud_scaled(pool, min, max, out),
             Event::CloudFailed {
                 pool,
                 refusal,
@@ -319,6 +323,7 @@ impl Core {
             } => {
                 self.on_webhook_replay_asked(request, *webhook, &by, out);
             }
+            Event::GuardSeen { request } => self.on_guard_seen(request, out),
             Event::TimePassed => {}
             Event::DrainAsked => self.on_drain_asked(out),
         }
@@ -363,6 +368,7 @@ impl Core {
                 Timer::Endpoint(endpoint) => {
                     self.dirty.insert(endpoint);
                 }
+                Timer::Guard => self.on_guard_due(out),
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::fleet::Fleet;
 use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, RatePerHour};
 use crate::placement::pool_order::Because;
 use crate::scaler::slots::{SLOTS_MAX, Slots};
 use crate::time::{DurationMs, Timestamp};
@@ -196,6 +196,24 @@ impl Pool {
         }
     }
 
+    /// Writes down, before it is asked for, that so many workers are kept on. Says whether that is more than
+    /// was known.
+    pub(crate) fn keep_on(&mut self, workers: u32) -> bool {
+        let Some(spec) = self.runpod().filter(|_| workers > 0) else {
+            return false;
+        };
+        let before = &self.record.kept_on;
+        let kept_on = KeptOn {
+            workers: workers.max(before.workers),
+            endpoint: spec.endpoint.clone(),
+            price: spec.price.max(before.price),
+            idle: spec.idle_timeout.max(before.idle),
+        };
+        let is_news = *before != kept_on;
+        self.record.kept_on = kept_on;
+        is_news
+    }
+
     /// Whether workers were ever wanted here, so that RunPod may have limits of ours.
     #[must_use]
     pub fn was_scaled(&self) -> bool {
@@ -290,6 +308,20 @@ impl Pool {
     }
 }
 
+/// Workers that RunPod may keep on, with all that is needed to say what they cost once the pool is no longer
+/// configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptOn {
+    /// The most that was asked for since RunPod last confirmed.
+    pub workers: u32,
+    /// RunPod's id of the endpoint.
+    pub endpoint: String,
+    /// What an hour of one costs.
+    pub price: Option<RatePerHour>,
+    /// How long one stays on after the limits are lowered.
+    pub idle: DurationMs,
+}
+
 /// What is durable of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRecord {
@@ -306,6 +338,9 @@ pub struct PoolRecord {
     pub reserved_workers: u32,
     /// Money set aside for each of them.
     pub reserved_each: NanoUsd,
+    /// Workers that RunPod may keep on for us.
+    #[serde(default)]
+    pub kept_on: KeptOn,
     /// Until when the ledger has what its workers cost.
     #[serde(default)]
     pub charged_until: Timestamp,

@@ -24,6 +24,8 @@ pub enum Timer {
     Respawn(PoolId, DeviceId),
     /// An endpoint is placed and scaled again.
     Endpoint(EndpointId),
+    /// The guard may have been silent for too long.
+    Guard,
 }
 
 /// All timers.

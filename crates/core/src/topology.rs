@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Caps;
 use crate::calendar::Calendar;
+use crate::guard::GuardSpec;
 use crate::id::DeviceId;
 use crate::money::{NanoUsd, RatePerHour};
 use crate::region::Region;
@@ -33,6 +34,9 @@ pub struct Topology {
     pub caps: Caps,
     /// Whose hours, days and months the caps hold for.
     pub calendar: Calendar,
+    /// Who ends workers that are kept on when we cannot.
+    #[serde(default)]
+    pub guard: GuardSpec,
 }
 
 /// One endpoint.

@@ -55,7 +55,7 @@ fn scaled(rig: &mut Rig) -> Vec<(u32, u32)> {
     }) {
         asked.push((min, max));
         let pool = cloud_pool();
-        rig.event(Event::CloudScaled { pool, max });
+        rig.event(Event::CloudScaled { pool, min, max });
     }
     asked
 }
@@ -205,6 +205,7 @@ fn workers_that_are_always_on_stop_at_the_cap() {
     let mut rig = with(|topology| {
         topology.caps = per_day("0.20");
         topology.endpoints[0].limits = Limits { min: 2, max: 3 };
+        topology.guard.unguarded_min = true;
     });
     rig.secs(1);
     assert_eq!(scaled(&mut rig), [(1, 1)], "management calls spend too");

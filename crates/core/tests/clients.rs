@@ -158,6 +158,9 @@ fn low_priority_starts_no_worker_and_uses_one_that_is_ready() {
 #[test]
 fn with_cards_of_ours_low_priority_uses_only_workers_that_are_always_on() {
     let mut rig = Rig::new(1);
+    let request = rig.request();
+    rig.event(Event::GuardSeen { request });
+    rig.answer(request);
     let (low, _) = try_submit(&mut rig, true);
     let ready = CloudWorkerCounts {
         idle: 1,

@@ -64,7 +64,11 @@ fn a_pool_that_leads_to_another_endpoint_has_its_limits_set_there() {
     };
     assert_eq!(scale(&mut rig), Some((0, 1)));
     let pool = cloud_pool();
-    rig.event(Event::CloudScaled { pool, max: 1 });
+    rig.event(Event::CloudScaled {
+        pool,
+        min: 0,
+        max: 1,
+    });
     let mut topology = crate::rig::topology(0);
     let configured = |topology: &Topology| Event::Configured {
         topology: Box::new(topology.clone()),

@@ -30,12 +30,12 @@ fn settle(rig: &mut Rig) -> (Vec<AttemptId>, Vec<u32>) {
         rig.event(Event::CloudSubmitted { attempt, cloud_job });
         accepted.push(attempt);
     }
-    while let Some(max) = rig.find(|effect| match effect {
-        Effect::CloudScale { max, .. } => Some(*max),
+    while let Some((min, max)) = rig.find(|effect| match effect {
+        Effect::CloudScale { min, max, .. } => Some((*min, *max)),
         _ => None,
     }) {
         let pool = cloud_pool();
-        rig.event(Event::CloudScaled { pool, max });
+        rig.event(Event::CloudScaled { pool, min, max });
         limits.push(max);
     }
     (accepted, limits)

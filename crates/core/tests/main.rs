@@ -7,6 +7,7 @@ mod clients;
 mod cloud;
 mod draining;
 mod fleet;
+mod guard;
 mod leaks;
 mod local;
 mod policies;

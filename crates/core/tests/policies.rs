@@ -48,6 +48,7 @@ proptest! {
         topology.endpoints[0].execution_timeout = secs(120);
         let cap = cap.map(|cents| NanoUsd::from_nanos(cents * 10_000_000));
         topology.caps = Caps { per_day: cap, ..Caps::default() };
+        topology.guard.unguarded_min = true;
         let mut town = Town::new(topology);
         town.cold_start = secs(cold_start);
         for (pause, length) in jobs {

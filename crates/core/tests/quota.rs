@@ -15,6 +15,7 @@ fn settle(rig: &mut Rig, quota: u32) -> Vec<u32> {
         rig.event(if max <= quota {
             Event::CloudScaled {
                 pool: cloud_pool(),
+                min: 0,
                 max,
             }
         } else {

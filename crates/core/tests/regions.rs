@@ -396,6 +396,7 @@ fn with_the_whole_cloud_out_jobs_wait_for_cards_of_ours() {
 fn always_on_workers_stay_in_the_first_pool_wherever_jobs_come_from() {
     let mut rig = with(0, |topology| {
         topology.endpoints[0].limits = Limits { min: 1, max: 3 };
+        topology.guard.unguarded_min = true;
     });
     rig.secs(1);
     submit(&mut rig, "us");

@@ -8,6 +8,7 @@ use overspill_core::calendar::Calendar;
 use overspill_core::change::{Change, Snapshot};
 use overspill_core::effect::{Answer, Delivery, Effect, Out};
 use overspill_core::event::{Event, NewJob, Outcome, PayloadRef};
+use overspill_core::guard::GuardSpec;
 use overspill_core::id::{
     AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, RequestId, WorkerId,
 };
@@ -311,5 +312,6 @@ pub fn topology(local: u32) -> Topology {
         cancel_grace: DurationMs::from_secs(5),
         caps: Caps::default(),
         calendar: Calendar::default(),
+        guard: GuardSpec::default(),
     }
 }

@@ -24,6 +24,7 @@ fn scheduled(min: u32, change: impl FnOnce(&mut Topology)) -> (Rig, Topology) {
         lead: None,
         calendar: Calendar::default(),
     }];
+    topology.guard.unguarded_min = true;
     change(&mut topology);
     let mut rig = Rig::new(0);
     configure(&mut rig, &topology);

@@ -404,7 +404,11 @@ fn a_pool_out_of_the_configuration_is_scaled_to_zero_until_that_is_confirmed() {
         state: CloudJobState::Cancelled,
     });
     assert_eq!(rig.store.pools[&pool].reserved_workers, 1);
-    rig.event(Event::CloudScaled { pool, max: 0 });
+    rig.event(Event::CloudScaled {
+        pool,
+        min: 0,
+        max: 0,
+    });
     assert_eq!(rig.store.pools[&pool].reserved_workers, 0);
     rig.secs(120);
     assert!(!take(&mut rig), "confirmed");

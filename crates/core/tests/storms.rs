@@ -45,7 +45,11 @@ fn completed() -> CloudJobState {
 fn done_in_cloud() -> Rig {
     let (mut rig, attempt) = in_cloud();
     let pool = cloud_pool();
-    rig.event(Event::CloudScaled { pool, max: 1 });
+    rig.event(Event::CloudScaled {
+        pool,
+        min: 0,
+        max: 1,
+    });
     let cloud_job = "c1".to_owned();
     rig.event(Event::CloudSubmitted { attempt, cloud_job });
     let state = completed();
@@ -88,7 +92,11 @@ fn money_stays_reserved_until_runpod_confirms_the_lower_limit() {
     assert_eq!(scale(&mut rig), Some((0, 0)));
     assert_eq!(reserved(&rig), 1);
     let pool = cloud_pool();
-    rig.event(Event::CloudScaled { pool, max: 0 });
+    rig.event(Event::CloudScaled {
+        pool,
+        min: 0,
+        max: 0,
+    });
     rig.secs(2);
     assert_eq!(reserved(&rig), 0);
 }
@@ -97,7 +105,11 @@ fn money_stays_reserved_until_runpod_confirms_the_lower_limit() {
 fn a_worker_that_nobody_asked_for_keeps_no_limit_up() {
     let (mut rig, attempt) = in_cloud();
     let pool = cloud_pool();
-    rig.event(Event::CloudScaled { pool, max: 1 });
+    rig.event(Event::CloudScaled {
+        pool,
+        min: 0,
+        max: 1,
+    });
     let cloud_job = "c1".to_owned();
     rig.event(Event::CloudSubmitted { attempt, cloud_job });
     let workers = CloudWorkerCounts {
@@ -262,7 +274,11 @@ fn an_answer_to_an_older_order_confirms_nothing() {
     rig.secs(2);
     assert_eq!(scale(&mut rig), Some((0, 1)));
     let pool = cloud_pool();
-    rig.event(Event::CloudScaled { pool, max: 0 });
+    rig.event(Event::CloudScaled {
+        pool,
+        min: 0,
+        max: 0,
+    });
     let attempt = rig.cloud_submission().expect("a submission");
     assert_eq!(attempt.job, job);
     rig.event(Event::CloudRefused {

@@ -140,7 +140,7 @@ impl Town {
             self.scaled.push((self.rig.now, min, max));
             // Limits act at once.
             self.scale();
-            self.rig.event(Event::CloudScaled { pool, max });
+            self.rig.event(Event::CloudScaled { pool, min, max });
         }
         while let Some(idle) = self.rig.find(|effect| match effect {
             Effect::CloudIdle { idle, .. } => Some(*idle),

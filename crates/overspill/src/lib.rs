@@ -13,6 +13,7 @@ pub mod drill;
 pub mod engine;
 pub mod gateway;
 pub mod gpu;
+pub mod guard;
 pub mod keeper;
 pub mod kept;
 pub mod otel;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use overspill_core::budget::Caps;
+use overspill_core::guard::GuardSpec;
 use overspill_core::id::DeviceId;
 use overspill_core::money::RatePerHour;
 use overspill_core::time::DurationMs;
@@ -90,6 +91,7 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
             per_month: config.budget.per_month,
         },
         calendar: config.budget.time_zone.calendar(),
+        guard: guard(config),
     };
     installation
 }
@@ -270,6 +272,16 @@ impl Installation {
 /// The quota, if it is configured; without a RunPod account there is nothing to limit.
 fn account_workers_max(config: &Config) -> Option<u32> {
     config.runpod.as_ref()?.max_workers
+}
+
+fn guard(config: &Config) -> GuardSpec {
+    config
+        .runpod
+        .as_ref()
+        .map_or_else(GuardSpec::default, |runpod| GuardSpec {
+            after: runpod.guard_after,
+            unguarded_min: runpod.unguarded_min,
+        })
 }
 
 fn device_spec(id: DeviceId, device: &SelectedDevice) -> DeviceSpec {

@@ -238,7 +238,11 @@ async fn a_paused_endpoint_is_raised_and_the_job_runs_to_its_end() {
     rig.driver.scale(POOL, 0, 2);
     assert_eq!(
         rig.fact().await.0,
-        Event::CloudScaled { pool: POOL, max: 2 }
+        Event::CloudScaled {
+            pool: POOL,
+            min: 0,
+            max: 2
+        }
     );
     assert_eq!(
         rig.management.limits(&rig.endpoint_id).await.unwrap().max,

@@ -10,6 +10,7 @@
 
 mod agenda;
 pub mod cloud;
+pub mod death;
 mod driver;
 pub mod faults;
 pub mod journal;

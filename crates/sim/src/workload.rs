@@ -6,6 +6,7 @@ use overspill_core::budget::Caps;
 use overspill_core::calendar::Calendar;
 use overspill_core::change::FinalState;
 use overspill_core::event::{Event, NewJob, PayloadRef};
+use overspill_core::guard::GuardSpec;
 use overspill_core::id::{DeviceId, EndpointId, JobId, RequestId};
 use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::region::Region;
@@ -159,6 +160,54 @@ impl Workload {
         load.base.account_workers_max = None;
         for endpoint in &mut load.base.endpoints {
             endpoint.limits.max = scene.rng.random_range(8..=16);
+        }
+        load
+    }
+
+    /// Clients of endpoints with workers that are kept on under a guard, which acts after so long.
+    pub(crate) fn kept_on(scene: &mut Scene, min: u32, after: DurationMs) -> Self {
+        let rng = &mut scene.rng;
+        // More than one card can do, so that there is work for the cloud.
+        let cards = rng.random_range(0..2);
+        let (waves, longest) = if cards == 0 {
+            (1..6, 2_000..40_000)
+        } else {
+            (6..12, 30_000..50_000)
+        };
+        let mut load = Self {
+            slots: rng.random_range(1..=2),
+            plans: BTreeMap::new(),
+            jobs_max: u32::MAX,
+            left: 5_000,
+            is_calm: false,
+            pause_ms: rng.random_range(2_000..20_000),
+            wave_max: rng.random_range(waves),
+            longest_ms: rng.random_range(longest),
+            endpoints: 1,
+            cards,
+            cold_start: Some(MsRange::new(1_000, 20_000)),
+            base: Topology::default(),
+        };
+        load.base = load.first_topology(scene);
+        load.base.account_workers_max = None;
+        load.base.guard = GuardSpec {
+            after,
+            unguarded_min: false,
+        };
+        if scene.chance(0.25) {
+            load.base.caps.per_day = NanoUsd::parse_usd("2");
+        }
+        for endpoint in &mut load.base.endpoints {
+            endpoint.execution_timeout = DurationMs::from_secs(60);
+            endpoint.limits = Limits {
+                min,
+                max: min + scene.rng.random_range(1..=3),
+            };
+            for pool in &mut endpoint.pools {
+                if let PoolKind::RunPod(spec) = &mut pool.kind {
+                    spec.init_timeout = DurationMs::from_secs(60);
+                }
+            }
         }
         load
     }
@@ -447,6 +496,10 @@ impl Workload {
             cancel_grace: DurationMs::from_secs(5),
             caps: Caps::default(),
             calendar: Calendar::default(),
+            guard: GuardSpec {
+                unguarded_min: true,
+                ..GuardSpec::default()
+            },
         }
     }
 

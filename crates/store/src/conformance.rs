@@ -15,9 +15,9 @@ use overspill_core::id::{EndpointId, PoolId};
 use overspill_core::job::{Job, JobExtras};
 use overspill_core::ledger::{Cause, EntryKind};
 use overspill_core::meter::Billed;
-use overspill_core::money::NanoUsd;
+use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::placement::pool_order::Because;
-use overspill_core::pool::PoolRecord;
+use overspill_core::pool::{KeptOn, PoolRecord};
 use overspill_core::region::Region;
 use overspill_core::scaler::history::Learned;
 use overspill_core::scaler::slots::Slots;
@@ -179,6 +179,12 @@ fn changes_of_all_kinds() -> Vec<Change> {
         wanted: 1,
         reserved_workers,
         reserved_each: NanoUsd::from_nanos(7),
+        kept_on: KeptOn {
+            workers: 1,
+            endpoint: "abc".into(),
+            price: Some(RatePerHour::new(NanoUsd::from_nanos(440_000_000))),
+            idle: DurationMs::from_secs(5),
+        },
         charged_until: at(3),
         billed: Billed {
             cold: 1,
@@ -243,6 +249,7 @@ fn changes_of_all_kinds() -> Vec<Change> {
                 by: "ann".to_owned(),
                 at: at(2),
             }),
+            is_guarded: true,
         }),
         Change::Audited {
             at: at(1),

@@ -23,7 +23,7 @@ const TIMEOUT_SLACK: DurationMs = DurationMs::from_secs(30);
 /// The longest execution time-out there is.
 const EXECUTION_MAX: DurationMs = DurationMs::from_secs(7 * 24 * 3_600);
 /// How long a submission may wait at RunPod before its worker runs it.
-const CLOUD_QUEUE_MAX: DurationMs = DurationMs::from_secs(1_800);
+pub(crate) const CLOUD_QUEUE_MAX: DurationMs = DurationMs::from_secs(1_800);
 /// RunPod keeps a job for so much longer than we do: it lets a job run on, and bills it, when its time
 /// to live ends there, so our cancel has to come before.
 pub(crate) const CANCEL_MARGIN: DurationMs = DurationMs::from_secs(30);
@@ -324,7 +324,7 @@ impl Core {
         self.note_capacity(id);
     }
 
-    pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, max: u32, out: &mut Out) {
+    pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, min: u32, max: u32, out: &mut Out) {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
@@ -332,6 +332,11 @@ impl Core {
         // the money for it stays set aside.
         if pool.cloud.asked.is_some_and(|(_, asked)| asked == max) {
             pool.cloud.confirmed_max = Some(max);
+        }
+        let is_off = pool.cloud.is_closing && (min, max) == (0, 0);
+        if (pool.cloud.asked == Some((min, max)) || is_off) && pool.record.kept_on.workers != min {
+            pool.record.kept_on.workers = min;
+            out.change(Change::PoolPut(pool.record.clone()));
         }
         pool.cloud.accepted_max = max;
         pool.cloud.failures = 0;
@@ -596,6 +601,9 @@ impl Core {
                 Some(endpoint.limits_at(self.now).min.min(max))
             });
             if let Some(pool) = self.pools.get_mut(&id) {
+                if pool.keep_on(min.unwrap_or(0)) {
+                    out.change(Change::PoolPut(pool.record.clone()));
+                }
                 pool.cloud.asked = Some((min.unwrap_or(0), max));
             }
             out.effect(Effect::CloudScale {

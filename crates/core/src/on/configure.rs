@@ -10,7 +10,7 @@ use crate::id::{EndpointId, PoolId, RequestId};
 use crate::machine::Core;
 use crate::meter::Billed;
 use crate::money::NanoUsd;
-use crate::pool::{Pool, PoolRecord};
+use crate::pool::{KeptOn, Pool, PoolRecord};
 use crate::scaler::history::Learned;
 use crate::topology::{EndpointSpec, Limits, PoolKind, PoolSpec, ScalerSpec, Topology};
 
@@ -38,6 +38,7 @@ impl Core {
             self.configure_endpoint(spec, out);
         }
         self.retire_pools(out);
+        self.configure_guard(topology.guard);
         self.seat_on_devices();
         self.dirty.extend(self.endpoints.keys().copied());
         let pools: Vec<PoolId> = self.pools.keys().copied().collect();
@@ -145,6 +146,7 @@ impl Core {
                 wanted: 0,
                 reserved_workers: 0,
                 reserved_each: NanoUsd::ZERO,
+                kept_on: KeptOn::default(),
                 charged_until: self.now,
                 billed: Billed::default(),
                 since: self.now,

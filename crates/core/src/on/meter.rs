@@ -139,6 +139,7 @@ impl Core {
             }
             let endpoint = self.endpoints.get(&record.endpoint);
             let min = endpoint.map_or(0, |endpoint| endpoint.limits_at(self.now).min);
+            let min = min.max(record.kept_on.workers);
             let on = min.min(record.wanted).min(record.reserved_workers);
             let (longest, most) = longest_absence(pool, away, on, price.over(away));
             let stays = longest.max(if on > 0 { away } else { DurationMs::ZERO });

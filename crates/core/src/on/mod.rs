@@ -2,7 +2,7 @@
 
 mod billed;
 mod cancel;
-mod cloud;
+pub(crate) mod cloud;
 mod configure;
 pub(crate) mod finish;
 mod leak;

@@ -51,6 +51,7 @@ impl Core {
         let is_asked = endpoint.scaled_at == Timestamp::from_millis(i64::MIN);
         endpoint.scaled_at = self.now;
         self.follow_schedule(id, out);
+        self.tell_held(id, out);
         self.fail_over(id, out);
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
@@ -440,6 +441,9 @@ impl Core {
             None => (min, max) != (0, 0) || pool.was_scaled(),
         };
         if manage && is_news {
+            if pool.keep_on(min) {
+                out.change(crate::change::Change::PoolPut(pool.record.clone()));
+            }
             pool.cloud.asked = Some((min, max));
             pool.cloud.confirmed_max = None;
             out.effect(Effect::CloudScale { pool: id, min, max });

@@ -156,6 +156,8 @@ pub enum Cause {
         /// The most that memory allows, where that was met.
         ceiling: Option<u32>,
     },
+    /// The minimum is held at 0, for there is no guard.
+    MinHeld { min: u32 },
     /// What the endpoint has in the end.
     Wanted { workers: u32, alive: u32 },
 }
@@ -207,6 +209,7 @@ impl Cause {
             Self::MinHolds { .. } => "min_holds",
             Self::ScheduleHolds { .. } => "schedule_holds",
             Self::SlotsLearned { .. } => "slots_learned",
+            Self::MinHeld { .. } => "min_held",
             Self::Wanted { .. } => "wanted",
         }
     }
@@ -439,6 +442,10 @@ impl fmt::Display for Cause {
                 )?;
                 ceiling.map_or(Ok(()), |most| write!(f, ", and memory allows {most}"))
             }
+            Self::MinHeld { min } => write!(
+                f,
+                "min = {min} is held at 0: no guard would end these workers if Overspill died"
+            ),
             Self::Wanted { workers, alive } => {
                 write!(
                     f,

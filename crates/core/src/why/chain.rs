@@ -107,7 +107,9 @@ impl Situation {
                 closes_in: asked.closes.since(now),
             });
         }
-        if self.limits.min > 0 && !self.pools.is_empty() {
+        if self.min_held > 0 && !self.pools.is_empty() {
+            chain.push(Cause::MinHeld { min: self.min_held });
+        } else if self.limits.min > 0 && !self.pools.is_empty() {
             chain.push(Cause::MinHolds {
                 min: self.limits.min,
             });

@@ -30,6 +30,8 @@ pub struct Situation {
     pub limits: Limits,
     /// What the schedules ask for.
     pub scheduled: Option<Scheduled>,
+    /// The min that is asked for and held at 0, for there is no guard; 0 where none is.
+    pub min_held: u32,
     /// The most cloud workers of the account, where known.
     pub account: Option<u32>,
     /// The cap on spending that kept cloud workers away when it was last looked at.
@@ -218,6 +220,7 @@ impl Core {
             scaler: endpoint.scaler().unwrap_or(&spec.scaler).clone(),
             limits: endpoint.limits_at(self.now),
             scheduled: endpoint.scheduled(self.now),
+            min_held: endpoint.held(self.now),
             account: self.account_workers_max,
             cap_hit: self.cap_hit(id),
             others: others.map(|pool| pool.record.wanted).sum(),

@@ -179,7 +179,8 @@ impl Situation {
 
     fn warm_worker(&self) -> Vec<(Setting, Change)> {
         let from = self.limits.min;
-        if self.pools.is_empty() || from >= self.limits.max {
+        // More would be held at 0 too.
+        if self.pools.is_empty() || from >= self.limits.max || self.min_held > 0 {
             return Vec::new();
         }
         let to = from + 1;

@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use super::key_text::{self, KeyKind, OwnKeyError};
 use super::keys::{self, NewKey};
-use super::scope::Scopes;
+use super::scope::{Scope, Scopes};
 use crate::engine::api::{Engine, Unavailable};
 
 /// The file that a made key is written to, in the data folder.
 pub const FILE_NAME: &str = "bootstrap.key";
+
+/// The file that a key for a guard on this machine is written to, in the data folder.
+pub const GUARD_KEY_FILE: &str = "guard.key";
 
 /// Where the first key came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub enum BootstrapError {
     #[error("OVERSPILL_API_KEY cannot be used as a key")]
     Own(#[source] OwnKeyError),
     /// It could not be written.
-    #[error("cannot write the first key to \"{}\"", path.display())]
+    #[error("cannot write a key to \"{}\"", path.display())]
     File {
         /// Where to.
         path: PathBuf,
@@ -45,7 +48,7 @@ pub enum BootstrapError {
         source: std::io::Error,
     },
     /// It could not be stored.
-    #[error("cannot store the first key")]
+    #[error("cannot store a key")]
     Store(#[source] Unavailable),
 }
 
@@ -104,6 +107,38 @@ pub async fn ensure_first_key(
         .await
         .map_err(BootstrapError::Store)?;
     Ok(FirstKey::Made { key, file })
+}
+
+/// Sees to it that a guard on this machine has a key: one that is good for asking whether the server
+/// lives, and for nothing else.
+///
+/// # Errors
+/// When nothing can be written or stored.
+pub async fn ensure_guard_key(
+    engine: &Arc<dyn Engine>,
+    data_dir: &Path,
+) -> Result<(), BootstrapError> {
+    let secret = engine.server_secret();
+    let file = data_dir.join(GUARD_KEY_FILE);
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    let digest = keys::digest(secret, kept.trim());
+    let is_valid = |known: &keys::KeyRecord| known.digest == digest && known.revoked_at.is_none();
+    if engine.keys().iter().any(is_valid) {
+        return Ok(());
+    }
+    let new = NewKey {
+        name: "guard on this machine".into(),
+        kind: KeyKind::Guard,
+        scopes: [Scope::Guard].into_iter().collect(),
+        endpoints: None,
+        expires_at: None,
+    };
+    let (record, key) = keys::mint(secret, new, engine.now());
+    engine
+        .put_key(record)
+        .await
+        .map_err(BootstrapError::Store)?;
+    write_secret(&file, &key).map_err(|source| BootstrapError::File { path: file, source })
 }
 
 /// Writes a file that only its owner can read, from its first byte on.

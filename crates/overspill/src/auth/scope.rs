@@ -22,13 +22,15 @@ pub enum Scope {
     BudgetWrite,
     /// Make, list and revoke keys.
     Keys,
+    /// Ask whether the server lives, as `overspill guard` does.
+    Guard,
     /// Everything.
     Admin,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::JobsSubmit,
         Self::JobsRead,
         Self::JobsCancel,
@@ -37,6 +39,7 @@ impl Scope {
         Self::EndpointsWrite,
         Self::BudgetWrite,
         Self::Keys,
+        Self::Guard,
         Self::Admin,
     ];
 
@@ -52,6 +55,7 @@ impl Scope {
             Self::EndpointsWrite => "endpoints:write",
             Self::BudgetWrite => "budget:write",
             Self::Keys => "keys",
+            Self::Guard => "guard",
             Self::Admin => "admin",
         }
     }

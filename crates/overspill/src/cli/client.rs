@@ -260,7 +260,7 @@ pub fn segment(text: &str) -> String {
 
 /// The configuration of this machine, or the defaults where none is found or it is refused: the
 /// client needs its address and folder only, and `check` is the place for its faults.
-fn local_config(context: &Context) -> Config {
+pub(super) fn local_config(context: &Context) -> Config {
     let Ok(path) = locate(context.global.config.as_deref(), &context.environment) else {
         return Config::default();
     };

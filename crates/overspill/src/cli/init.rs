@@ -175,6 +175,11 @@ fn written(limits: &Limits, name: &str, gpus: &[Gpu]) -> String {
     let idle = limits.idle_timeout.map_or_else(String::new, |length| {
         format!(", idle_timeout = \"{}\"", format_duration(length))
     });
+    let guard = if *min == 0 {
+        ""
+    } else {
+        "; min is kept only while `overspill guard` runs too"
+    };
     let name = serde_json::Value::from(name);
     let (devices, found) = if gpus.is_empty() {
         (
@@ -201,7 +206,7 @@ per_day = "$20"
 [[endpoint]]
 name     = {name}
 max_wait = "{max_wait}"                # start within this time; the cloud is used where own cards would be later
-workers  = {{ min = {min}, max = {max}{idle} }}  # cloud workers
+workers  = {{ min = {min}, max = {max}{idle} }}  # cloud workers{guard}
 
   # Your RunPod handler, one process per card, unmodified.
   [[endpoint.local]]

@@ -39,6 +39,10 @@ struct CreateArgs {
     /// What the key is for
     #[arg(long)]
     name: String,
+    /// What the key is: an app's or a person's, or a guard's, which may only ask whether the server
+    /// lives
+    #[arg(long, value_name = "KIND", value_parser = ["user", "guard"], default_value = "user")]
+    kind: String,
     /// What the key may do; give it several times
     #[arg(long = "scope", value_name = "SCOPE", value_parser = scopes(), default_values = ["jobs:submit", "jobs:read", "jobs:cancel"])]
     scopes: Vec<String>,
@@ -78,8 +82,13 @@ pub async fn run(args: &KeysArgs, context: &Context) -> Result<(), CommandError>
     match &args.command {
         KeysCommand::Create(create) => {
             let endpoints = (!create.endpoints.is_empty()).then_some(&create.endpoints);
+            let scopes: &[String] = if create.kind == "guard" {
+                &[]
+            } else {
+                &create.scopes
+            };
             let body = json!({
-                "name": create.name, "kind": "user", "scopes": create.scopes,
+                "name": create.name, "kind": create.kind, "scopes": scopes,
                 "endpoints": endpoints,
             });
             let answer = client.post("/api/v1/keys", &body).await?;

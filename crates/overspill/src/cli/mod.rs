@@ -21,6 +21,7 @@ pub mod drill;
 pub mod emulate;
 pub mod error;
 pub mod gpus;
+pub mod guard;
 pub mod init;
 pub mod jobs;
 pub mod keys;
@@ -120,6 +121,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Apply(apply::ApplyArgs),
     Reap(reap::ReapArgs),
+    Guard(guard::GuardArgs),
     Keys(keys::KeysArgs),
     Webhooks(webhooks::WebhooksArgs),
     Config(config::ConfigArgs),
@@ -236,6 +238,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Simulate(args) => simulate::run(&args, context),
         Command::Apply(args) => block_on(apply::run(&args, context)),
         Command::Reap(args) => block_on(reap::run(&args, context)),
+        Command::Guard(args) => block_on(guard::run(&args, context)),
         Command::Keys(args) => block_on(keys::run(&args, context)),
         Command::Webhooks(args) => block_on(webhooks::run(&args, context)),
         Command::Config(args) => config::run(&args, context),

@@ -13,6 +13,8 @@ use secrecy::SecretString;
 pub const OVERSPILL_API_KEY: &str = "OVERSPILL_API_KEY";
 /// Path of the configuration file.
 pub const OVERSPILL_CONFIG: &str = "OVERSPILL_CONFIG";
+/// Key that `overspill guard` sends to the server.
+pub const OVERSPILL_GUARD_KEY: &str = "OVERSPILL_GUARD_KEY";
 /// Address of the server that the command line client talks to.
 pub const OVERSPILL_URL: &str = "OVERSPILL_URL";
 /// What the server logs, in `tracing` filter syntax.
@@ -54,6 +56,12 @@ pub const DOCUMENTED: &[Variable] = &[
     Variable {
         name: OVERSPILL_CONFIG,
         doc: "Path of the configuration file, for where `--config` is not given.",
+    },
+    Variable {
+        name: OVERSPILL_GUARD_KEY,
+        doc: "For `guard`: the key that it sends to the server, one of kind `guard`. Left out: the one \
+              that `serve` wrote into its data folder. `OVERSPILL_GUARD_KEY_FILE` names a file that \
+              holds it.",
     },
     Variable {
         name: OVERSPILL_URL,

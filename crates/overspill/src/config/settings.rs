@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use overspill_core::calendar::Calendar;
+use overspill_core::guard::{AFTER_MAX, AFTER_MIN};
 use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 use secrecy::SecretString;
@@ -101,6 +102,13 @@ section! {
         /// How often the limits of workers that RunPod really has are read, 10 s to 1 h: it lowers them
         /// by itself after days without a job and where workers crash.
         pub limits_check: DurationMs = DurationMs::from_secs(300),
+        /// Silence of the server after which `overspill guard` sets all limits of workers to 0, 10 s
+        /// to 1 h. A guard that the server has not heard of for as long counts as gone.
+        pub guard_after: DurationMs = DurationMs::from_secs(60),
+        /// Your word that workers may be kept on (`min` above 0) without a guard: if every process
+        /// of Overspill dies, they then cost money until somebody notices. Without it, and without a
+        /// guard, `min` is held at 0.
+        pub unguarded_min: bool = false,
     }
 }
 
@@ -134,6 +142,13 @@ section! {
         pub file: Option<PathBuf> = None,
         /// The size of all its files together; the oldest goes when it is reached.
         pub max_size: MemorySize = MemorySize::from_bytes(256_000_000),
+    }
+}
+
+impl Default for Runpod {
+    /// What the environment alone says.
+    fn default() -> Self {
+        defaults()
     }
 }
 
@@ -246,6 +261,14 @@ impl Check for Runpod {
             DurationMs::from_secs(10),
             DurationMs::from_secs(3_600),
         );
+        if !(AFTER_MIN..=AFTER_MAX).contains(&self.guard_after) {
+            let message = format!(
+                "guard_after = \"{}\"; expected 10s to 1h: a restart must not count as a death, nor a \
+                 death go unnoticed",
+                super::units::format_duration(self.guard_after)
+            );
+            cx.error(node.place_of("guard_after"), message);
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub const CODES: &[(&str, &[&str])] = &[
             "record_missing",
         ],
     ),
-    ("slow", &["cold_starts", "slow_gpu", "timeouts"]),
+    ("slow", &["cold_starts", "min_held", "slow_gpu", "timeouts"]),
     (
         "idle_but_queued",
         &[

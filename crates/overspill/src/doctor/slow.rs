@@ -16,6 +16,29 @@ pub(super) fn examine(facts: &EndpointFacts, found: &mut Vec<Finding>) {
     timeouts(facts, found);
     cold_starts(facts, found);
     slow_gpu(facts, found);
+    min_held(facts, found);
+}
+
+/// Workers that should be kept on are not: nobody could end them if every process of ours died.
+fn min_held(facts: &EndpointFacts, found: &mut Vec<Finding>) {
+    let situation = &facts.situation;
+    let min = situation.min_held;
+    if min == 0 {
+        return;
+    }
+    found.push(Finding::new(
+        "min_held",
+        facts,
+        None,
+        format!(
+            "min is {min} and held at 0: no guard watches this server, and nobody would end these \
+             workers if every process of Overspill died"
+        ),
+        json!({ "min": min }),
+        "run `overspill guard` as a service of its own; or set `unguarded_min = true` under [runpod], \
+         which is your word that they may then cost money until somebody notices",
+        Some("overspill guard".to_owned()),
+    ));
 }
 
 /// Jobs fail because their execution time is over.
@@ -64,7 +87,8 @@ fn cold_starts(facts: &EndpointFacts, found: &mut Vec<Finding>) {
     let late = delays.iter().filter(|&&delay| delay > promise).count();
     let is_slow = delays.len() >= JOBS_MIN && late * 2 > delays.len();
     // Where the limit was reached, that is the cause.
-    if !is_slow || situation.limits.min > 0 || facts.decided.contains("max_reached") {
+    let keeps_on = situation.limits.min.max(situation.min_held);
+    if !is_slow || keeps_on > 0 || facts.decided.contains("max_reached") {
         return;
     }
     let price = situation.pools.iter().find_map(|pool| pool.price);

@@ -628,6 +628,8 @@ impl Engine {
                 Effect::Decided { endpoint, reason } => {
                     if matches!(reason, Reason::WorkerBackOff { .. }) {
                         warn!(%endpoint, %reason, "a worker ends again and again");
+                    } else if matches!(reason, Reason::MinHeld { .. }) {
+                        warn!(%endpoint, "{reason}");
                     } else {
                         debug!(%endpoint, code = reason.code(), %reason, "decided");
                     }

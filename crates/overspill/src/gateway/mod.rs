@@ -252,6 +252,7 @@ impl Gateway {
             Operation::KeyCreate => of!(management::keys::create(self, call)),
             Operation::KeyList => of!(management::keys::list(self, call)),
             Operation::KeyRevoke => of!(management::keys::revoke(self, call)),
+            Operation::GuardAsks => of!(management::guard::asks(self, call)),
             Operation::WebhookList => of!(management::webhooks::list(self, call)),
             Operation::WebhookShow => of!(management::webhooks::show(self, call)),
             Operation::WebhookReplay => of!(management::webhooks::replay(self, call)),

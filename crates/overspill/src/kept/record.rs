@@ -91,6 +91,13 @@ impl Record {
         self.endpoints.get(purpose)?.id.as_deref()
     }
 
+    /// RunPod's ids of all that are made.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.endpoints
+            .values()
+            .filter_map(|entry| entry.id.as_deref())
+    }
+
     /// The nonce of a making that is not known to have ended.
     #[must_use]
     pub fn begun(&self, purpose: &str) -> Option<&str> {

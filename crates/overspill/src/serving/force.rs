@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use overspill_core::event::Event;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::aliases;
 use crate::config::Loaded;
@@ -14,7 +14,15 @@ use crate::gpu;
 use crate::kept::record::Record;
 use crate::region::{Locator, SharedLocator};
 use crate::topology::{self, Installation};
+use crate::view::after_death;
 use crate::view::board::Board;
+
+/// What RunPod could still bill if every process of ours died, with the limits in force; `None` where it could
+/// bill nothing.
+pub(super) async fn bound_in_words(handle: &Handle) -> Option<String> {
+    let bound = handle.query(|core| Some(core.bound_most())).await;
+    after_death::in_words(&bound.ok()??)
+}
 
 /// Everyone who must hear of a configuration.
 pub(super) struct Force {
@@ -59,5 +67,11 @@ impl Force {
         *in_force = installation;
         drop(in_force);
         self.handle.tell(Event::Configured { topology }, Vec::new());
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            if let Some(bound) = bound_in_words(&handle).await {
+                info!("{bound}");
+            }
+        });
     }
 }

@@ -8,6 +8,7 @@ mod descriptors;
 mod force;
 mod prices;
 mod private;
+pub use crate::auth::bootstrap::GUARD_KEY_FILE;
 pub(crate) use private::folder as private_folder;
 pub mod process;
 pub mod world;
@@ -31,7 +32,7 @@ use tracing::{error, info, warn};
 use crate::auth::bootstrap::{self, BootstrapError, FirstKey};
 use crate::auth::seal::{SealKeyError, Sealer};
 use crate::clock::ServerClock;
-use crate::config::{Config, Environment, Loaded, Runpod, RunpodAccess, env};
+use crate::config::{Config, Environment, Loaded, RunpodAccess, env};
 use crate::engine::api::Engine as _;
 use crate::engine::handle::Handle;
 use crate::engine::journal::{self, Journal};
@@ -301,6 +302,16 @@ impl Server {
             .map(|key| secrecy::ExposeSecret::expose_secret(key).to_owned());
         let first_key = bootstrap::ensure_first_key(&as_engine, own.as_deref(), &data_dir).await?;
 
+        if access.is_some() {
+            // A convenience: keys of this kind can be made by hand.
+            if let Err(error) = bootstrap::ensure_guard_key(&as_engine, &data_dir).await {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no key for a guard on this machine"
+                );
+            }
+        }
+
         let drain = CancellationToken::new();
         let gateway_options = GatewayOptions {
             sealer,
@@ -388,6 +399,11 @@ impl Server {
     #[must_use]
     pub const fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// What RunPod could still bill if every process of ours died; `None` where it could bill nothing.
+    pub async fn bound_in_words(&self) -> Option<String> {
+        force::bound_in_words(&self.handle).await
     }
 
     /// What people should know.
@@ -554,14 +570,7 @@ fn cloud_access(
     if !uses_cloud {
         return Ok(None);
     }
-    let runpod = config.runpod.clone().unwrap_or(Runpod {
-        api_key: None,
-        base_url: None,
-        management_url: None,
-        max_workers: None,
-        billing_check: overspill_core::time::DurationMs::from_secs(3_600),
-        limits_check: overspill_core::time::DurationMs::from_secs(300),
-    });
+    let runpod = config.runpod.clone().unwrap_or_default();
     let access = runpod
         .access(environment)
         .map_err(StartError::Environment)?;

@@ -135,6 +135,9 @@ async fn serve_to_the_end(
         ));
     }
     say(&format!("listening on http://{}", server.address()));
+    if let Some(line) = server.bound_in_words().await {
+        say(&line);
+    }
     info!(address = %server.address(), "serving");
     let reload = || match context.load_config(&args.flags(), Strictness::Serve) {
         Ok((_, loaded)) => Some(loaded),
@@ -149,6 +152,13 @@ async fn serve_to_the_end(
 /// A line for people, on standard error; a closed one stops nothing.
 fn say(line: &str) {
     telemetry::say(&format!("overspill: {line}"));
+}
+
+/// The installation's id, where there is one already.
+#[must_use]
+pub fn known_installation(data_dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(data_dir.join(INSTALLATION)).ok()?;
+    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 /// The installation's id: one for each data directory, made at the first start.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use overspill_core::budget::Caps;
 use overspill_core::calendar::Calendar;
+use overspill_core::guard::GuardSpec;
 use overspill_core::id::DeviceId;
 use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::time::DurationMs;
@@ -164,6 +165,10 @@ impl Drawn {
             cancel_grace: seconds(5),
             caps: Caps::default(),
             calendar: Calendar::default(),
+            guard: GuardSpec {
+                unguarded_min: true,
+                ..GuardSpec::default()
+            },
         }
     }
 }

@@ -8,6 +8,7 @@
 //! pool with its workers. [`time_line`]: decisions with their reasons. [`spending`]: sums of the
 //! ledger. [`why`]: causes, forecasts and what-ifs. [`metrics`]: all of it for Prometheus. [`preview`]: what of a payload can be shown to people.
 
+pub mod after_death;
 pub mod board;
 pub mod gpus;
 pub mod metrics;

@@ -11,6 +11,7 @@ use overspill_core::topology::{Limits, ScalerSpec};
 use overspill_store::Counts;
 use serde::Serialize;
 
+use super::after_death::AfterDeath;
 use super::pools::{PoolView, Pools, WorkerStates};
 use super::series::Sample;
 use super::spending::Money;
@@ -46,6 +47,7 @@ pub(super) struct Look {
     endpoints: Vec<EndpointFacts>,
     devices: Vec<DeviceFacts>,
     pub(super) pools: Pools,
+    pub(super) after_death: AfterDeath,
 }
 
 impl Look {
@@ -73,6 +75,7 @@ impl Look {
             endpoints: endpoints.collect(),
             devices: devices.collect(),
             pools: Pools::read(core, now),
+            after_death: AfterDeath::at(core),
         }
     }
 }
@@ -213,6 +216,8 @@ pub struct Overview {
     pub devices: Vec<DeviceLine>,
     /// Spent, and saved.
     pub money: Money,
+    /// What RunPod could still bill if every process of ours died.
+    pub after_death: AfterDeath,
     /// The number of the newest decision.
     pub last_decision: u64,
     /// What is wrong now with disk, clock or process, by code.
@@ -241,6 +246,7 @@ impl Overview {
             at_ms: now.as_millis(),
             recent: beside.recent.0,
             money: beside.money,
+            after_death: look.after_death,
             last_decision: beside.last_decision,
             troubles: beside.troubles.clone(),
             ..Self::default()

@@ -6,6 +6,7 @@ use overspill_core::effect::Out;
 use overspill_core::event::{
     CloudJobState, CloudWorkerCounts, Event, Idempotency, NewJob, Outcome, PayloadRef,
 };
+use overspill_core::guard::GuardSpec;
 use overspill_core::id::{EndpointId, JobId, PoolId, RequestId};
 use overspill_core::machine::Core;
 use overspill_core::money::{NanoUsd, RatePerHour};
@@ -64,6 +65,7 @@ fn topology(max_wait: u64) -> Topology {
         cancel_grace: secs(5),
         caps: Caps::default(),
         calendar: Calendar::default(),
+        guard: GuardSpec::default(),
     }
 }
 
@@ -240,6 +242,31 @@ fn a_run_comes_out_as_it_was() {
     assert_eq!((report.segments, report.torn), (1, 0), "{report:?}");
     assert!(report.decisions >= 6, "{report:?}");
     assert_eq!(report.versions, ["1.0.0"]);
+}
+
+#[test]
+fn that_a_guard_was_heard_of_and_what_it_allowed_comes_out_as_it_was() {
+    let mut scene = Scene::new();
+    let mut guarded = topology(1);
+    guarded.endpoints[0].limits.min = 2;
+    let topology = Box::new(guarded);
+    scene.feed(vec![Event::Configured { topology }]);
+    let kept_on = |scene: &Scene| scene.core.bound_now().workers_kept_on;
+    scene.pass(secs(5));
+    assert_eq!(kept_on(&scene), 0, "nobody could end them");
+    let request = RequestId(2);
+    scene.feed(vec![Event::GuardSeen { request }]);
+    scene.pass(secs(5));
+    assert_eq!(kept_on(&scene), 2);
+    // A checkpoint under a guard; later none is heard of any more.
+    let state = State::Running(Box::new(scene.core.clone()));
+    scene.writer.begin(scene.now, Cause::Rotation, state);
+    scene.pass(secs(120));
+    assert!(!scene.core.is_guarded());
+    scene.flush();
+    let report = replayed(&scene.file);
+    assert!(report.holds() && report.is_complete(), "{report:?}");
+    assert!(report.decisions >= 4, "{report:?}");
 }
 
 #[test]

@@ -551,7 +551,7 @@ impl CloudWorld {
             ..settings
         };
         let answer = match self.model.update_endpoint(now, &endpoint, settings) {
-            Ok(()) => Event::CloudScaled { pool, max },
+            Ok(()) => Event::CloudScaled { pool, min, max },
             Err(_) => failed(CloudRefusal::Quota),
         };
         scene.after(back, Action::Inner(process, answer));

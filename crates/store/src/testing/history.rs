@@ -8,7 +8,7 @@ use overspill_core::endpoint::EndpointRecord;
 use overspill_core::event::PayloadRef;
 use overspill_core::meter::Billed;
 use overspill_core::money::NanoUsd;
-use overspill_core::pool::PoolRecord;
+use overspill_core::pool::{KeptOn, PoolRecord};
 use overspill_core::scaler::history::Learned;
 use overspill_core::time::Timestamp;
 
@@ -67,6 +67,7 @@ pub fn step(k: u64) -> Work {
             wanted: 1,
             reserved_workers: (k % 7) as u32,
             reserved_each: NanoUsd::from_nanos(5),
+            kept_on: KeptOn::default(),
             charged_until: Timestamp::ZERO,
             billed: Billed::default(),
             since: Timestamp::ZERO,

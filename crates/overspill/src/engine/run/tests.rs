@@ -43,6 +43,7 @@ pub(in crate::engine) fn topology(max: u32) -> Topology {
         cancel_grace: hour,
         caps: Caps::default(),
         calendar: Calendar::default(),
+        guard: overspill_core::guard::GuardSpec::default(),
     }
 }
 

@@ -86,7 +86,18 @@ fn checked(gateway: &Gateway, caller: &Caller, wish: Create) -> Result<NewKey, A
         })?;
         scopes.insert(scope);
     }
-    if wish.scopes.is_empty() {
+    if kind == KeyKind::Guard {
+        let only: Scopes = [Scope::Guard].into_iter().collect();
+        if !only.cover(scopes) || wish.endpoints.is_some() {
+            return Err(ApiError::bad_request(
+                "guard_key_may_only_ask",
+                "a guard's key may ask whether the server lives and nothing else; leave `scopes` and \
+                 `endpoints` out",
+            )
+            .field("scopes"));
+        }
+        scopes = only;
+    } else if wish.scopes.is_empty() {
         // What an app needs.
         scopes = [Scope::JobsSubmit, Scope::JobsRead, Scope::JobsCancel]
             .into_iter()

@@ -4,6 +4,7 @@
 pub(super) mod board;
 pub(super) mod endpoints;
 pub(super) mod events;
+pub(super) mod guard;
 pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod payloads;

@@ -117,6 +117,7 @@ impl Fake {
             cancel_grace: secs(5),
             caps: Caps::default(),
             calendar: Calendar::default(),
+            guard: overspill_core::guard::GuardSpec::default(),
         };
         let mut state = State::default();
         let event = Event::Configured {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use overspill_core::money::NanoUsd;
 
 use super::CloudWorld;
+use crate::cloud::EndpointSettings;
 use crate::oracle::Oracle;
 use crate::scene::Scene;
 
@@ -26,6 +27,23 @@ impl CloudWorld {
             .map(|bill| bill.worker_ms)
             .sum();
         (alive, billed)
+    }
+
+    /// A guard's work: no worker of any endpoint is kept on, and none starts.
+    pub(crate) fn lower_all(&mut self, scene: &Scene) {
+        let now = scene.now.as_millis();
+        for endpoint in self.endpoints.clone() {
+            let Ok((settings, _)) = self.model.endpoint_settings(now, &endpoint) else {
+                continue;
+            };
+            let lowered = EndpointSettings {
+                workers_min: 0,
+                workers_max: 0,
+                ..settings
+            };
+            // A lower limit is never refused.
+            let _ = self.model.update_endpoint(now, &endpoint, lowered);
+        }
     }
 
     /// What RunPod would bill so far, for everything.

@@ -379,7 +379,14 @@ async fn limits_are_set_at_once_and_confirmed() {
     let mut rig = Rig::start(move |_seen| endpoint(3).into_response()).await;
     rig.driver.scale(POOL, 0, 3);
     let (scaled, _) = rig.fact().await;
-    assert_eq!(scaled, Event::CloudScaled { pool: POOL, max: 3 });
+    assert_eq!(
+        scaled,
+        Event::CloudScaled {
+            pool: POOL,
+            min: 0,
+            max: 3
+        }
+    );
     let patches: Vec<_> = rig
         .cloud
         .seen()
@@ -491,7 +498,11 @@ async fn a_paused_endpoint_gets_its_limits_again() {
     let (scaled, _) = rig.fact().await;
     assert_eq!(
         scaled,
-        Event::CloudScaled { pool: POOL, max: 2 },
+        Event::CloudScaled {
+            pool: POOL,
+            min: 0,
+            max: 2
+        },
         "what was confirmed was sent again"
     );
 }

@@ -144,7 +144,8 @@ impl Runner {
                 if max != sent.max {
                     tracing::warn!(%pool, asked = sent.max, max, "the cloud set another number of workers than asked");
                 }
-                self.tell(Event::CloudScaled { pool, max });
+                let min = limits.min.unwrap_or(sent.min);
+                self.tell(Event::CloudScaled { pool, min, max });
             }
             Err(error) => {
                 let wait_ms = match &error {
