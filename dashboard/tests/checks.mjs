@@ -37,7 +37,7 @@ export const PAGES = {
   decisions: { hash: "#/decisions", ready: (page) => page.locator(".decisions, .state.empty").first().waitFor() },
   doctor: { hash: "#/doctor", ready: (page) => page.locator(".findings, .state.empty").first().waitFor() },
   "decisions of one": { hash: "#/decisions?endpoint=demo", ready: (page) => page.locator(".causes li").first().waitFor() },
-  money: { hash: "#/money", ready: (page) => page.getByText("Set aside").waitFor() },
+  money: { hash: "#/money", ready: (page) => page.getByRole("heading", { name: "Spent and saved" }).waitFor() },
   webhooks: { hash: "#/webhooks" },
   keys: { hash: "#/keys", ready: (page) => page.getByRole("cell", { name: "everything" }).first().waitFor() },
   settings: { hash: "#/settings", ready: (page) => page.getByText("[[endpoint]]").first().waitFor() },
@@ -197,6 +197,49 @@ const first = {
     assertEqual(await page.title(), "Jobs · Overspill", "title");
     const link = page.getByRole("link", { name: "https://files.example/a.png" }).first();
     assert((await link.getAttribute("rel")).includes("noopener"), "links keep their opener");
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
+  async "caps are set, shown with what is left, and taken back"(world) {
+    const { context, page, faults, tolerated } = await signedIn(world);
+    tolerated.add("400");
+    await visit(page, "#/money");
+    await page.getByLabel("A day", { exact: true }).fill("five");
+    await page.getByRole("button", { name: "Save the caps" }).click();
+    await page.getByRole("alert").getByText("five", { exact: false }).waitFor();
+    await page.getByLabel("A day", { exact: true }).fill("50");
+    await page.getByRole("button", { name: "Save the caps" }).click();
+    await page.getByText("Saved, and in force.").waitFor();
+    await page.getByRole("img", { name: /Everything, a day: .* left of \$50\.00/ }).waitFor();
+    const { id } = await api(world.demo.origin, "POST", "/api/v1/keys", { name: "a shop" });
+    await page.reload();
+    await page.getByLabel("Caps on").selectOption(`key/${id}`);
+    await page.getByLabel("An hour", { exact: true }).fill("$0.50");
+    await page.getByRole("button", { name: "Save the caps" }).click();
+    await page.getByRole("img", { name: /key a shop, a hour: .* left of \$0\.50/ }).waitFor();
+    assertEqual((await axe(page)).join("\n"), "", "axe-core of the caps");
+    await world.picture(page, "caps");
+    await page.getByRole("button", { name: "Take them away" }).click();
+    await page.getByRole("img", { name: /key a shop/ }).waitFor({ state: "detached" });
+    await page.getByLabel("Caps on").selectOption("everything");
+    await page.getByRole("button", { name: "Back to the file" }).click();
+    const { caps } = await api(world.demo.origin, "GET", "/api/v1/budget");
+    assert(caps.every((cap) => cap.scope !== "key"), JSON.stringify(caps));
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
+  async "what was spent is told by each side, and saved as a file"(world) {
+    const { context, page, faults } = await signedIn(world);
+    await visit(page, "#/money");
+    await page.getByRole("button", { name: "All time" }).click();
+    for (const side of ["pool", "gpu", "region", "key", "kind", "job", "day", "hour", "endpoint"]) {
+      await page.getByLabel("By", { exact: true }).selectOption(side);
+      await page.locator("tr.total, .state.empty").first().waitFor();
+    }
+    const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "CSV" }).click()]);
+    assertEqual(file.suggestedFilename(), "cost-by-endpoint.csv", "name of the file");
     assertEqual(faults.join("\n"), "", "faults of the page");
     await context.close();
   },

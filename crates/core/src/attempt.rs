@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptId, EndpointId, PoolId, WorkerId};
+use crate::id::{AttemptId, EndpointId, KeyId, PoolId, WorkerId};
 use crate::time::Timestamp;
 
 /// One try that is not over.
@@ -26,6 +26,9 @@ pub struct Attempt {
     pub deadline: Timestamp,
     /// Its result no longer counts, for this reason.
     pub fenced: Option<Fence>,
+    /// The API key of its job.
+    #[serde(default)]
+    pub key: Option<KeyId>,
 }
 
 /// On whom an attempt runs.

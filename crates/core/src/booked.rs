@@ -171,6 +171,9 @@ mod tests {
             kind,
             worker_time: DurationMs::from_secs(1),
             amount: NanoUsd::from_nanos(nanos),
+            gpu: None,
+            region: None,
+            key: None,
         }
     }
 

@@ -7,20 +7,26 @@
 //! there comes back. So no path spends around a cap: a submission, a retry, another pool, a worker
 //! that is always on all need a worker that is reserved for. An unknown price is refused.
 //!
-//! **Words.** A *cap* is what may be spent in a period of the calendar, on everything or on one
-//! endpoint; what binds is the *hit*.
+//! Caps of a key say how many of its jobs may go to the cloud: [`crate::allowance`].
+//!
+//! **Words.** A *cap* is what may be spent in a period of the calendar, on everything, on one endpoint
+//! or by one key (its *scope*); what binds is the *hit*.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Alerted;
 use crate::attempt::{CloudPhase, Place};
 use crate::calendar::{Calendar, Period};
 use crate::change::Change;
 use crate::effect::{Answer, Effect, Out};
 use crate::explain::Reason;
-use crate::id::{AttemptId, EndpointId, PoolId, RequestId};
+use crate::id::{AttemptId, EndpointId, KeyId, PoolId, RequestId};
 use crate::ledger::Entry;
 use crate::machine::Core;
 use crate::money::NanoUsd;
+use crate::spent::Spending;
 use crate::time::Timestamp;
 use crate::topology::worker_reservation;
 
@@ -50,6 +56,50 @@ impl Caps {
     }
 }
 
+/// Whose spending a cap is on.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CapScope {
+    /// All of it.
+    #[default]
+    Everything,
+    /// That of one endpoint.
+    Endpoint(EndpointId),
+    /// What the jobs of one API key bear.
+    Key(KeyId),
+}
+
+impl CapScope {
+    /// Whether a line of the ledger counts.
+    #[must_use]
+    pub fn covers(self, endpoint: EndpointId, key: Option<KeyId>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Endpoint(wanted) => wanted == endpoint,
+            Self::Key(wanted) => Some(wanted) == key,
+        }
+    }
+}
+
+impl From<Option<EndpointId>> for CapScope {
+    fn from(endpoint: Option<EndpointId>) -> Self {
+        endpoint.map_or(Self::Everything, Self::Endpoint)
+    }
+}
+
+/// Caps of a key; there is no other place where they are set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyCaps {
+    /// What was set; not empty.
+    pub caps: Caps,
+    /// Who set it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// Caps set while the server ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapsOverride {
@@ -63,7 +113,7 @@ pub struct CapsOverride {
     pub at: Timestamp,
 }
 
-/// What is durable of the caps on everything.
+/// What is durable of the caps on everything, and of those of keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetRecord {
     /// A live change, which wins until the file's value changes.
@@ -71,13 +121,35 @@ pub struct BudgetRecord {
     /// A guard watches: workers may be kept on.
     #[serde(default)]
     pub is_guarded: bool,
+    /// Caps of keys that have some.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<KeyId, KeyCaps>,
+    /// What was said of caps in periods that were not over then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerted: Vec<Alerted>,
+}
+
+/// Caps of one scope, and where they come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapsInForce {
+    /// Whose spending they are on.
+    pub scope: CapScope,
+    /// Those that hold.
+    pub caps: Caps,
+    /// What the file says.
+    pub file: Caps,
+    /// Who set them while the server ran, and when; `None` while the file's hold.
+    pub set: Option<(String, Timestamp)>,
 }
 
 /// A cap, with what stands against it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapState {
-    /// On which endpoint's spending; `None` for everything together.
+    /// On which endpoint's spending; `None` for everything together, and for a key's.
     pub endpoint: Option<EndpointId>,
+    /// On which key's spending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
     /// In which period.
     pub period: Period,
     /// The cap.
@@ -88,6 +160,30 @@ pub struct CapState {
     pub reserved: NanoUsd,
     /// When the period ends.
     pub frees_at: Timestamp,
+}
+
+impl CapState {
+    /// Whose spending it is on.
+    #[must_use]
+    pub fn scope(&self) -> CapScope {
+        self.key.map_or_else(|| self.endpoint.into(), CapScope::Key)
+    }
+
+    /// What it leaves; negative where more is spent and set aside than it allows.
+    #[must_use]
+    pub fn left(&self) -> NanoUsd {
+        self.cap - self.spent - self.reserved
+    }
+
+    /// How many workers or jobs there is money for, at so much each.
+    #[must_use]
+    pub fn pays_for(&self, each: NanoUsd) -> u32 {
+        match (self.left().as_nanos(), each.as_nanos()) {
+            (_, ..=0) => u32::MAX,
+            (..=0, _) => 0,
+            (left, each) => u32::try_from(left / each).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// A cap that allows fewer cloud workers than are wanted.
@@ -179,14 +275,9 @@ impl Core {
         let Some(endpoint) = self.pools.get(&id).map(|pool| pool.record.endpoint) else {
             return granted;
         };
-        for scope in [None, Some(endpoint)] {
+        for scope in [CapScope::Everything, CapScope::Endpoint(endpoint)] {
             for state in self.cap_states(scope, Some(id)) {
-                let left = state.cap - state.spent - state.reserved;
-                let most = match (left.as_nanos(), each.as_nanos()) {
-                    (_, ..=0) => u32::MAX,
-                    (..=0, _) => 0,
-                    (left, each) => u32::try_from(left / each).unwrap_or(u32::MAX),
-                };
+                let most = state.pays_for(each);
                 if most < granted.workers {
                     granted = Granted {
                         workers: most,
@@ -199,77 +290,156 @@ impl Core {
     }
 
     /// The caps of a scope with what stands against them; without what is set aside for one pool.
-    fn cap_states(&mut self, scope: Option<EndpointId>, without: Option<PoolId>) -> Vec<CapState> {
+    pub(crate) fn cap_states(&mut self, scope: CapScope, without: Option<PoolId>) -> Vec<CapState> {
         let caps = self.caps(scope);
         if caps.is_empty() {
             return Vec::new();
         }
-        let (now, mut pending, mut reserved) = (self.now, NanoUsd::ZERO, NanoUsd::ZERO);
+        let (pending, reserved) = self.standing_against(scope, without);
+        self.states(scope, caps, pending, reserved)
+    }
+
+    /// Caps of a scope with what stands against them.
+    pub(crate) fn states(
+        &mut self,
+        scope: CapScope,
+        caps: Caps,
+        pending: NanoUsd,
+        reserved: NanoUsd,
+    ) -> Vec<CapState> {
+        let mut spending = std::mem::take(&mut self.spending);
+        let states = self.states_over(scope, caps, pending, reserved, &mut spending);
+        self.spending = spending;
+        states
+    }
+
+    /// What a scope costs that is not in the ledger yet, and what is set aside for it.
+    fn standing_against(&self, scope: CapScope, without: Option<PoolId>) -> (NanoUsd, NanoUsd) {
+        let (mut pending, mut reserved) = (NanoUsd::ZERO, NanoUsd::ZERO);
         for pool in self.pools.values() {
-            if scope.is_some_and(|id| id != pool.record.endpoint) {
-                continue;
-            }
-            pending += pool.pending(now);
-            if without != Some(pool.record.id) {
-                reserved += pool.record.reserved();
+            match scope {
+                CapScope::Endpoint(id) if id != pool.record.endpoint => {}
+                CapScope::Endpoint(_) | CapScope::Everything => {
+                    pending += pool.pending(self.now);
+                    if without != Some(pool.record.id) {
+                        reserved += pool.record.reserved();
+                    }
+                }
+                CapScope::Key(key) => {
+                    pending += pool.owed_by(key);
+                    let of_keys = self.set_aside_in(pool, |wanted| wanted == key);
+                    reserved += of_keys.into_values().sum();
+                }
             }
         }
-        let sums = caps.set().map(|(period, cap)| {
-            let (spent, frees_at) = self.spending.in_period(scope, period, now, &self.calendar);
+        (pending, reserved)
+    }
+
+    fn states_over(
+        &self,
+        scope: CapScope,
+        caps: Caps,
+        pending: NanoUsd,
+        reserved: NanoUsd,
+        spending: &mut Spending,
+    ) -> Vec<CapState> {
+        let (endpoint, key) = match scope {
+            CapScope::Everything => (None, None),
+            CapScope::Endpoint(id) => (Some(id), None),
+            CapScope::Key(id) => (None, Some(id)),
+        };
+        let state = |(period, cap)| {
+            let (spent, frees_at) = spending.in_period(scope, period, self.now, &self.calendar);
             CapState {
-                endpoint: scope,
+                endpoint,
+                key,
                 period,
                 cap,
                 spent: spent + pending,
                 reserved,
                 frees_at,
             }
-        });
-        sums.collect()
+        };
+        caps.set().map(state).collect()
     }
 
     /// The caps in force: the live override, else the file's.
     #[must_use]
-    pub fn caps(&self, scope: Option<EndpointId>) -> Caps {
-        let (file, set) = match scope {
-            None => (self.caps_file, self.budget.caps_override.as_ref()),
-            Some(id) => {
+    pub fn caps(&self, scope: impl Into<CapScope>) -> Caps {
+        let (file, set) = match scope.into() {
+            CapScope::Everything => (self.caps_file, self.budget.caps_override.as_ref()),
+            CapScope::Endpoint(id) => {
                 let endpoint = self.endpoints.get(&id);
                 let spec = endpoint.and_then(|endpoint| endpoint.spec.as_ref());
                 let set = endpoint.and_then(|endpoint| endpoint.record.caps_override.as_ref());
                 (spec.map(|spec| spec.caps).unwrap_or_default(), set)
             }
+            CapScope::Key(key) => {
+                let set = self.budget.keys.get(&key);
+                return set.map(|set| set.caps).unwrap_or_default();
+            }
         };
         set.map_or(file, |set| set.caps)
     }
 
-    /// Every cap in force with what stands against it: those on everything first.
+    /// The caps of every scope that has some, or had some set: where they come from.
+    #[must_use]
+    pub fn caps_in_force(&self) -> Vec<CapsInForce> {
+        let of = |set: &CapsOverride| (set.by.clone(), set.at);
+        let everything = CapsInForce {
+            scope: CapScope::Everything,
+            caps: self.caps(CapScope::Everything),
+            file: self.caps_file,
+            set: self.budget.caps_override.as_ref().map(of),
+        };
+        let endpoints = self.endpoints.iter().filter_map(|(&id, endpoint)| {
+            Some(CapsInForce {
+                scope: CapScope::Endpoint(id),
+                caps: self.caps(CapScope::Endpoint(id)),
+                file: endpoint.spec.as_ref()?.caps,
+                set: endpoint.record.caps_override.as_ref().map(of),
+            })
+        });
+        let keys = self.budget.keys.iter().map(|(&key, set)| CapsInForce {
+            scope: CapScope::Key(key),
+            caps: set.caps,
+            file: Caps::default(),
+            set: Some((set.by.clone(), set.at)),
+        });
+        let all = std::iter::once(everything).chain(endpoints).chain(keys);
+        all.filter(|it| !it.caps.is_empty() || !it.file.is_empty() || it.set.is_some())
+            .collect()
+    }
+
+    /// Every cap in force with what stands against it: those on everything first, then those of
+    /// endpoints, then those of keys.
     #[must_use]
     pub fn budget(&self) -> Vec<CapState> {
         // Sums of current periods are made when they are first asked for: on a copy of the book.
-        let mut spending = crate::spent::Spending::new(self.spending.book.clone());
-        let mut scopes = vec![None];
-        scopes.extend(self.endpoints.keys().copied().map(Some));
+        let mut spending = Spending::new(self.spending.book.clone());
+        self.all_states_over(&mut spending)
+    }
+
+    /// The same, with the sums that are kept.
+    pub(crate) fn all_cap_states(&mut self) -> Vec<CapState> {
+        let mut spending = std::mem::take(&mut self.spending);
+        let states = self.all_states_over(&mut spending);
+        self.spending = spending;
+        states
+    }
+
+    fn all_states_over(&self, spending: &mut Spending) -> Vec<CapState> {
+        let mut scopes = vec![CapScope::Everything];
+        scopes.extend(self.endpoints.keys().copied().map(CapScope::Endpoint));
+        scopes.extend(self.budget.keys.keys().copied().map(CapScope::Key));
         let mut states = Vec::new();
         for scope in scopes {
-            let pools = self.pools.values();
-            let its = pools.filter(|pool| scope.is_none_or(|id| id == pool.record.endpoint));
-            let (mut pending, mut reserved) = (NanoUsd::ZERO, NanoUsd::ZERO);
-            for pool in its {
-                pending += pool.pending(self.now);
-                reserved += pool.record.reserved();
+            let caps = self.caps(scope);
+            if caps.is_empty() {
+                continue;
             }
-            for (period, cap) in self.caps(scope).set() {
-                let (spent, frees_at) = spending.in_period(scope, period, self.now, &self.calendar);
-                states.push(CapState {
-                    endpoint: scope,
-                    period,
-                    cap,
-                    spent: spent + pending,
-                    reserved,
-                    frees_at,
-                });
-            }
+            let (pending, reserved) = self.standing_against(scope, None);
+            states.extend(self.states_over(scope, caps, pending, reserved, spending));
         }
         states
     }
@@ -317,7 +487,7 @@ impl Core {
     pub(crate) fn on_caps_set(
         &mut self,
         request: RequestId,
-        scope: Option<EndpointId>,
+        scope: CapScope,
         caps: Caps,
         by: &str,
         out: &mut Out,
@@ -332,21 +502,38 @@ impl Core {
             by: by.to_owned(),
             at: self.now,
         };
-        let object = if let Some(id) = scope {
-            let known = self.endpoints.get_mut(&id);
-            let Some((endpoint, file)) = known.and_then(|endpoint| {
-                let file = endpoint.spec.as_ref()?.caps;
-                Some((endpoint, file))
-            }) else {
-                return out.answer(request, Answer::NotFound);
-            };
-            endpoint.record.caps_override = Some(set(file));
-            out.change(Change::EndpointPut(endpoint.record.clone()));
-            endpoint.record.name.clone()
-        } else {
-            self.budget.caps_override = Some(set(self.caps_file));
-            out.change(Change::BudgetPut(self.budget.clone()));
-            "everything".to_owned()
+        let object = match scope {
+            CapScope::Endpoint(id) => {
+                let known = self.endpoints.get_mut(&id);
+                let Some((endpoint, file)) = known.and_then(|endpoint| {
+                    let file = endpoint.spec.as_ref()?.caps;
+                    Some((endpoint, file))
+                }) else {
+                    return out.answer(request, Answer::NotFound);
+                };
+                endpoint.record.caps_override = Some(set(file));
+                out.change(Change::EndpointPut(endpoint.record.clone()));
+                endpoint.record.name.clone()
+            }
+            CapScope::Everything => {
+                self.budget.caps_override = Some(set(self.caps_file));
+                out.change(Change::BudgetPut(self.budget.clone()));
+                "everything".to_owned()
+            }
+            CapScope::Key(key) => {
+                if caps.is_empty() {
+                    self.budget.keys.remove(&key);
+                } else {
+                    let set = KeyCaps {
+                        caps,
+                        by: by.to_owned(),
+                        at: self.now,
+                    };
+                    self.budget.keys.insert(key, set);
+                }
+                out.change(Change::BudgetPut(self.budget.clone()));
+                format!("key {key}")
+            }
         };
         out.change(Change::Audited {
             at: self.now,

@@ -17,6 +17,8 @@ pub struct Device {
     pub spec: DeviceSpec,
     /// Workers with attempts on it, each with their number and the memory it needs, where known.
     pub users: BTreeMap<WorkerId, Use>,
+    /// Power that it was measured to take while it ran jobs, lately, in milliwatts.
+    pub measured_mw: Option<u32>,
 }
 
 /// A worker's use of a card.
@@ -35,7 +37,22 @@ impl Device {
         Self {
             spec,
             users: BTreeMap::new(),
+            measured_mw: None,
         }
+    }
+
+    /// Takes in a measurement; the older ones weigh on.
+    pub(crate) fn measured(&mut self, milliwatts: u32) {
+        let before = self.measured_mw.unwrap_or(milliwatts);
+        let sum = u64::from(before) * 3 + u64::from(milliwatts);
+        self.measured_mw = u32::try_from(sum / 4).ok();
+    }
+
+    /// Power that it takes while it runs jobs, in milliwatts: as measured, else as configured.
+    #[must_use]
+    pub fn power_mw(&self) -> Option<u32> {
+        let configured = self.spec.watts.map(|watts| watts.saturating_mul(1_000));
+        self.measured_mw.or(configured)
     }
 
     /// Whether an attempt of `worker` may start now.

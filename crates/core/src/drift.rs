@@ -157,6 +157,9 @@ mod tests {
                 kind,
                 worker_time,
                 amount: PRICE.over(worker_time),
+                gpu: None,
+                region: None,
+                key: None,
             });
         }
         book.of(0, PoolId(0))

@@ -32,6 +32,8 @@ pub struct Delivery {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
+    /// A cap on spending has passed a threshold: tell whoever looks.
+    BudgetAlert(Box<crate::alert::BudgetAlert>),
     /// Answer whoever asked.
     Answer {
         /// Who.

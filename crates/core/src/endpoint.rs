@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::allowance::Allowances;
 use crate::budget::{CapHit, CapsOverride};
 use crate::id::{EndpointId, PollId, PoolId};
 use crate::jobs::Slot;
@@ -50,6 +51,10 @@ pub struct Endpoint {
     pub is_unguarded: bool,
     /// The min that was last said to be held at 0, so that only news is told.
     pub told_held: u32,
+    /// What the caps of keys leave for their jobs here, when it was last looked at.
+    pub allowances: Allowances,
+    /// The key's cap that kept waiting jobs from the cloud then.
+    pub key_hit: Option<CapHit>,
 }
 
 impl Endpoint {
@@ -73,6 +78,8 @@ impl Endpoint {
             cap_hit: None,
             is_unguarded: true,
             told_held: 0,
+            allowances: Allowances::new(),
+            key_hit: None,
         }
     }
 

@@ -7,9 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::Caps;
+use crate::budget::{CapScope, Caps};
 use crate::drift::HourRecord;
-use crate::id::{EndpointId, JobId, PollId, PoolId, RequestId, WorkerId};
+use crate::id::{DeviceId, EndpointId, JobId, KeyId, PollId, PoolId, RequestId, WorkerId};
 use crate::money::RatePerHour;
 use crate::region::Region;
 use crate::scaler::slots::OUT_OF_MEMORY;
@@ -71,6 +71,9 @@ pub struct NewJob {
     /// Where it stands in its caller's trace; a text without meaning here.
     #[serde(default)]
     pub trace: Option<String>,
+    /// The API key that asks for it.
+    #[serde(default)]
+    pub key: Option<KeyId>,
 }
 
 /// A client's own name for a submission.
@@ -224,12 +227,19 @@ pub enum Event {
         /// Who did it, for the audit trail.
         by: String,
     },
+    /// What a card took from the socket while it ran jobs.
+    CardMeasured {
+        /// Which.
+        device: DeviceId,
+        /// Just now.
+        milliwatts: u32,
+    },
     /// Someone changed the caps on spending.
     CapsSet {
         /// Gets [`crate::effect::Answer::CapsSet`], `CapsRefused` or `NotFound`.
         request: RequestId,
-        /// Whose; `None` for everything together.
-        endpoint: Option<EndpointId>,
+        /// On whose spending.
+        scope: CapScope,
         /// The new ones, all of them.
         caps: Caps,
         /// Who did it, for the audit trail.

@@ -82,7 +82,7 @@ pub enum Reason {
     BudgetReached {
         /// Which cap, and what stands against it.
         hit: CapHit,
-        /// Workers that would help.
+        /// Workers that would help; for a key's cap, jobs that wait for local cards because of it.
         wanted: u32,
         /// Workers that there is money for.
         granted: u32,
@@ -293,6 +293,21 @@ impl fmt::Display for Reason {
                 granted,
             } => {
                 let state = &hit.state;
+                if let Some(key) = state.key {
+                    return write!(
+                        f,
+                        "{wanted} jobs wait for local cards: the {} cap of {} of key {key} leaves no \
+                         money for another: {} spent and {} reserved, each job needs {}; the {} ends \
+                         at {}",
+                        state.period,
+                        state.cap,
+                        state.spent,
+                        state.reserved,
+                        hit.each,
+                        state.period,
+                        state.frees_at
+                    );
+                }
                 let whose = if state.endpoint.is_some() {
                     "the endpoint's"
                 } else {

@@ -2,6 +2,7 @@
 //! simulator mints them from its seed. A `JobId` is no `WorkerId`.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use serde::de::Error as _;
@@ -201,6 +202,58 @@ number_id! {
     PollId(u64)
 }
 
+/// An API key, by its public id: one to eight printable ASCII characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(NonZeroU64);
+
+impl KeyId {
+    /// The key of a public id; `None` for a text that cannot be one.
+    #[must_use]
+    pub fn of(id: &str) -> Option<Self> {
+        let fits = (1..=8).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        let fold = |bits: u64, byte: u8| (bits << 8) | u64::from(byte);
+        fits.then(|| id.bytes().fold(0, fold))
+            .and_then(NonZeroU64::new)
+            .map(Self)
+    }
+
+    /// Its characters as a number, the last one in the lowest byte; never zero.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The key of such a number; `None` for one that is no key's.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        let bytes = bits.to_be_bytes();
+        let start = bytes.iter().position(|&byte| byte != 0)?;
+        Self::of(std::str::from_utf8(&bytes[start..]).ok()?)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.get().to_be_bytes();
+        let text = bytes.iter().filter(|&&byte| byte != 0);
+        text.map(|&byte| char::from(byte))
+            .try_for_each(|char| write!(f, "{char}"))
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::of(&text).ok_or_else(|| D::Error::custom("not a key id"))
+    }
+}
+
 /// One try to run a job: the job, its generation (raised by `/retry`) and a number from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
@@ -235,6 +288,20 @@ mod tests {
         );
         assert_eq!(sync.to_string().parse(), Ok(sync));
         assert_eq!(sync.uuid(), uuid);
+    }
+
+    #[test]
+    fn key_ids_are_kept_as_numbers() {
+        for text in ["k", "a1B2c3D4"] {
+            let id = KeyId::of(text).unwrap();
+            assert_eq!(id.to_string(), text);
+            assert_eq!(KeyId::from_bits(id.bits()), Some(id));
+        }
+        for text in ["", "123456789", "ä", "a b", "a\0"] {
+            assert_eq!(KeyId::of(text), None, "{text}");
+        }
+        assert_eq!(KeyId::from_bits(0), None);
+        assert_eq!(KeyId::from_bits(0x0061_0061), None);
     }
 
     #[test]

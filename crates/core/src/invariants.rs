@@ -26,6 +26,7 @@ pub fn check(core: &Core) -> Vec<Violation> {
     cards_are_not_shared_beyond_memory(core, &mut found);
     money_is_reserved_before_it_is_spent(core, &mut found);
     limits_hold(core, &mut found);
+    bearers_are_there(core, &mut found);
     found
 }
 
@@ -203,6 +204,22 @@ fn limits_hold(core: &Core, found: &mut Vec<Violation>) {
             found.push(Violation {
                 name: "limits_hold",
                 detail,
+            });
+        }
+    }
+}
+
+/// Nothing is borne by an attempt that is neither at RunPod nor over a moment ago.
+fn bearers_are_there(core: &Core, found: &mut Vec<Violation>) {
+    for (id, pool) in &core.pools {
+        let bearing = &pool.cloud.bearing;
+        let is_gone = |attempt: &crate::id::AttemptId| {
+            !pool.outstanding.contains(attempt) && !bearing.tails.contains_key(attempt)
+        };
+        for attempt in bearing.borne.keys().filter(|attempt| is_gone(attempt)) {
+            found.push(Violation {
+                name: "bearers_are_there",
+                detail: format!("pool {id}: {attempt} is gone"),
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EndpointId, JobId};
+use crate::id::{EndpointId, JobId, KeyId};
 use crate::region::Region;
 use crate::time::{DurationMs, Timestamp};
 
@@ -45,6 +45,9 @@ pub struct Job {
     /// Where its caller is, where known.
     #[serde(default)]
     pub region: Option<Region>,
+    /// The API key that submitted or retried it.
+    #[serde(default)]
+    pub key: Option<KeyId>,
     /// Where it is.
     pub state: JobState,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EndpointId, JobId, PoolId};
+use crate::id::{EndpointId, JobId, KeyId, PoolId};
 use crate::money::NanoUsd;
 use crate::time::{DurationMs, Timestamp};
 
@@ -21,10 +21,17 @@ pub enum EntryKind {
     /// What workers may have cost beyond the lines beside it while nobody could count them. Caps
     /// count it in full until RunPod's own records settle it.
     Unsettled,
-    /// What of its pool's [`Run`](Self::Run) lines was one job's: not money of its own.
+    /// What of its pool's [`Run`](Self::Run) lines was one job's: not money of its own. It is known
+    /// from the job's execution time; the two below are, from the counts of workers.
     Share,
     /// What RunPod's records say beyond, or short of, all other lines of an hour; with the cause.
     Drift(Cause),
+    /// What of its pool's [`ColdStart`](Self::ColdStart) lines was one job's: not money of its own.
+    ColdShare,
+    /// What of its pool's [`Idle`](Self::Idle) lines was one job's: not money of its own.
+    IdleShare,
+    /// What a card of ours took from the socket while it ran a job.
+    Electricity,
 }
 
 /// Why RunPod's record of an hour differs from what was counted.
@@ -96,6 +103,29 @@ impl Cause {
 }
 
 impl EntryKind {
+    /// Its word; that of a drift says nothing of its [`Cause`].
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ColdStart => "cold_start",
+            Self::Run => "run",
+            Self::Idle => "idle",
+            Self::Saved => "saved",
+            Self::Unsettled => "unsettled",
+            Self::Share => "share",
+            Self::Drift(_) => "drift",
+            Self::ColdShare => "cold_share",
+            Self::IdleShare => "idle_share",
+            Self::Electricity => "electricity",
+        }
+    }
+
+    /// Whether it says what of its pool's lines was one job's.
+    #[must_use]
+    pub const fn is_share(self) -> bool {
+        matches!(self, Self::Share | Self::ColdShare | Self::IdleShare)
+    }
+
     /// Whether it is money that the cloud costs.
     #[must_use]
     pub const fn is_spent(self) -> bool {
@@ -123,4 +153,13 @@ pub struct Entry {
     pub worker_time: DurationMs,
     /// How much money.
     pub amount: NanoUsd,
+    /// The type of GPU, where known: RunPod's name of it, or the card's own.
+    #[serde(default)]
+    pub gpu: Option<Box<str>>,
+    /// The region of a cloud pool, where it has one.
+    #[serde(default)]
+    pub region: Option<Box<str>>,
+    /// The API key whose jobs bear it; none for workers that no job caused.
+    #[serde(default)]
+    pub key: Option<KeyId>,
 }

@@ -23,6 +23,7 @@ use crate::guard::GuardSpec;
 use crate::id::{AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, WorkerId};
 use crate::job::{Job, JobState};
 use crate::jobs::Jobs;
+use crate::money::NanoUsd;
 use crate::pool::Pool;
 use crate::spent::Spending;
 use crate::time::{DurationMs, Timestamp};
@@ -65,6 +66,12 @@ pub struct Core {
     /// Caps on everything, as the configuration has them.
     pub(crate) caps_file: Caps,
     pub(crate) calendar: Calendar,
+    /// Price of a kilowatt-hour, where known.
+    pub(crate) electricity: Option<NanoUsd>,
+    /// Where alerts of caps are sent.
+    pub(crate) alert_url: Option<String>,
+    /// When caps were last compared with their alerts' thresholds.
+    pub(crate) alerts_at: Timestamp,
     pub(crate) spending: Spending,
     /// What the ledger says of the pools' last hours.
     pub(crate) booked: BookedHours,
@@ -199,13 +206,18 @@ impl Core {
             } => {
                 self.on_scaler_set(request, endpoint, scaler, by, out);
             }
+            Event::CardMeasured { device, milliwatts } => {
+                if let Some(device) = self.devices.get_mut(&device) {
+                    device.measured(milliwatts);
+                }
+            }
             Event::CapsSet {
                 request,
-                endpoint,
+                scope,
                 caps,
                 by,
             } => {
-                self.on_caps_set(request, endpoint, caps, &by, out);
+                self.on_caps_set(request, scope, caps, &by, out);
             }
             Event::Submitted { request, job } => self.on_submitted(request, job, out),
             Event::CancelAsked { request, job } => self.on_cancel_asked(request, job, out),
@@ -328,6 +340,7 @@ impl Core {
             Event::DrainAsked => self.on_drain_asked(out),
         }
         self.settle(out);
+        self.alert(out);
     }
 
     /// Asks again for what may have been asked for before a restart and never came about.

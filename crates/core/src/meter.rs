@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::Stretch;
 use crate::event::CloudWorkerCounts;
 use crate::ledger::EntryKind;
 use crate::money::{NanoUsd, RatePerHour};
@@ -118,9 +119,11 @@ impl Meter {
         self.billed
     }
 
-    /// Takes in a count.
-    pub fn on_count(&mut self, count: &Count) {
+    /// Takes in a count; what it adds.
+    pub fn on_count(&mut self, count: &Count) -> Stretch {
         let now = count.now;
+        let (halves, unsettled_ms) = (self.halves, self.unsettled_ms);
+        let from = self.counted_at.unwrap_or(now);
         let billed = self.understand(count);
         if let Some(at) = self.counted_at {
             let ms = now.since(at).as_millis();
@@ -156,6 +159,13 @@ impl Meter {
         self.is_resumed = false;
         self.billed = billed;
         self.work = count.work;
+        let [cold, run, idle] = [0, 1, 2].map(|kind| self.halves[kind] - halves[kind]);
+        let unsettled = 2 * (self.unsettled_ms - unsettled_ms);
+        Stretch {
+            from,
+            to: now,
+            halves: [cold, run, idle, unsettled],
+        }
     }
 
     /// How long workers likely were on in a long stretch without a count: those that are still there all

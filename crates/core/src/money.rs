@@ -46,6 +46,15 @@ impl NanoUsd {
         Self(self.0.saturating_mul(n as i64))
     }
 
+    /// What so much power costs over a length of time, at this price of a kilowatt-hour; rounded down.
+    #[must_use]
+    pub fn of_power(self, milliwatts: u32, length: DurationMs) -> Self {
+        // A kilowatt-hour is 3.6 × 10¹² milliwatt-milliseconds.
+        let work = i128::from(milliwatts) * i128::from(length.as_millis());
+        let nanos = i128::from(self.0) * work / 3_600_000_000_000;
+        Self(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+
     /// Dollars with exactly `digits` decimals (at most 9), rounded half to even.
     #[must_use]
     pub fn to_usd(self, digits: u32) -> String {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::{Bearer, Halves};
 use crate::bill::Bill;
 use crate::crash_loop::CrashLoop;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::fleet::Fleet;
-use crate::id::{AttemptId, DeviceId, EndpointId, PoolId, WorkerId};
+use crate::id::{AttemptId, DeviceId, EndpointId, KeyId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
 use crate::money::{NanoUsd, RatePerHour};
 use crate::placement::pool_order::Because;
@@ -98,6 +99,8 @@ pub struct CloudSide {
     pub unseen: u32,
     /// What its workers cost.
     pub meter: Meter,
+    /// For whose jobs they do.
+    pub bearing: Bearing,
     /// What RunPod's billing records say.
     pub bill: Bill,
     /// Its workers' crashes.
@@ -117,6 +120,19 @@ pub struct CloudSide {
     pub chosen: BTreeMap<AttemptId, Because>,
     /// How long jobs run there.
     pub pace: Pace,
+}
+
+/// For whose jobs a pool's workers cost what the ledger does not say yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bearing {
+    /// By the key that bears it.
+    pub owed: BTreeMap<KeyId, Halves>,
+    /// Cold starts and idle time of jobs, until their lines are written.
+    #[serde(with = "crate::change::as_list")]
+    pub borne: BTreeMap<AttemptId, Halves>,
+    /// Attempts that are over and bear an idle worker yet.
+    #[serde(with = "crate::change::as_list")]
+    pub tails: BTreeMap<AttemptId, Bearer>,
 }
 
 /// Limits that RunPod changed by itself.
@@ -270,6 +286,30 @@ impl Pool {
             self.cloud
                 .meter
                 .pending(now, price, self.record.reserved_workers)
+        })
+    }
+
+    /// What of that the jobs of a key bear.
+    #[must_use]
+    pub fn owed_by(&self, key: KeyId) -> NanoUsd {
+        let price = self.runpod().and_then(|spec| spec.price);
+        let owed = self.cloud.bearing.owed.get(&key);
+        match (price, owed) {
+            (Some(price), Some(halves)) => {
+                let ms = halves.iter().sum::<u64>().div_ceil(2);
+                price.over(DurationMs::from_millis(ms))
+            }
+            _ => NanoUsd::ZERO,
+        }
+    }
+
+    /// The type of GPU of its workers, and its region, for a line of the ledger.
+    #[must_use]
+    pub fn labels(&self) -> (Option<Box<str>>, Option<Box<str>>) {
+        self.runpod().map_or((None, None), |spec| {
+            let gpu = spec.gpu_label.as_ref().or(spec.gpu.as_ref());
+            let region = spec.region.as_ref().map(|region| region.as_str().into());
+            (gpu.map(|gpu| gpu.as_str().into()), region)
         })
     }
 

@@ -1,15 +1,16 @@
 //! What was spent lately: sums of the ledger that caps are compared with.
 //!
 //! The ledger itself is the store's. Of its lines of the last month the core keeps sums by quarter of
-//! an hour and endpoint, which is what a store gives back after a restart: the same lines give the
+//! an hour, endpoint and key, which is what a store gives back after a restart: the same lines give the
 //! same sums. Periods of the calendar begin on a quarter of an hour in every time zone.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::budget::CapScope;
 use crate::calendar::{Calendar, Period};
-use crate::id::EndpointId;
+use crate::id::{EndpointId, KeyId};
 use crate::ledger::Entry;
 use crate::money::NanoUsd;
 use crate::time::Timestamp;
@@ -19,27 +20,37 @@ pub const BUCKET_MS: i64 = 15 * 60 * 1_000;
 /// Buckets that are kept: more than the longest month.
 pub const BUCKETS_KEPT: i64 = 32 * 96;
 
-/// Sums of the ledger's lines that are money: by quarter of an hour since the epoch and endpoint.
+/// By quarter of an hour since the epoch, endpoint, and the key that bears it.
+type Place = (i64, EndpointId, Option<KeyId>);
+
+/// Sums of the ledger's lines that are money.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpentBook {
-    sums: BTreeMap<(i64, EndpointId), NanoUsd>,
+    sums: BTreeMap<Place, NanoUsd>,
 }
 
 impl SpentBook {
     /// Takes in a line of the ledger.
     pub fn add(&mut self, entry: &Entry) {
         if entry.kind.is_spent() {
-            self.add_sum(bucket_of(entry.at), entry.endpoint, entry.amount);
+            let bucket = bucket_of(entry.at);
+            self.add_sum(bucket, entry.endpoint, entry.key, entry.amount);
         }
     }
 
     /// Takes in a sum over lines of one bucket. Buckets that are too old for any cap go.
-    pub fn add_sum(&mut self, bucket: i64, endpoint: EndpointId, amount: NanoUsd) {
-        *self.sums.entry((bucket, endpoint)).or_default() += amount;
+    pub fn add_sum(
+        &mut self,
+        bucket: i64,
+        endpoint: EndpointId,
+        key: Option<KeyId>,
+        amount: NanoUsd,
+    ) {
+        *self.sums.entry((bucket, endpoint, key)).or_default() += amount;
         let newest = self
             .sums
             .last_key_value()
-            .map_or(bucket, |((at, _), _)| *at);
+            .map_or(bucket, |((at, ..), _)| *at);
         while let Some(oldest) = self.sums.first_entry() {
             if oldest.key().0 > newest - BUCKETS_KEPT {
                 break;
@@ -48,12 +59,13 @@ impl SpentBook {
         }
     }
 
-    /// Spent from `from` on and before `to`, on one endpoint or on all.
+    /// Spent from `from` on and before `to`.
     #[must_use]
-    pub fn between(&self, endpoint: Option<EndpointId>, from: Timestamp, to: Timestamp) -> NanoUsd {
-        let range = (bucket_of(from), EndpointId(0))..(bucket_of(to), EndpointId(0));
+    pub fn between(&self, scope: CapScope, from: Timestamp, to: Timestamp) -> NanoUsd {
+        let first = |bucket| (bucket, EndpointId(0), None);
+        let range = first(bucket_of(from))..first(bucket_of(to));
         let sums = self.sums.range(range);
-        let of = sums.filter(|((_, id), _)| endpoint.is_none_or(|wanted| *id == wanted));
+        let of = sums.filter(|((_, endpoint, key), _)| scope.covers(*endpoint, *key));
         of.map(|(_, &amount)| amount).sum()
     }
 }
@@ -66,7 +78,7 @@ impl Serialize for SpentBook {
 
 impl<'de> Deserialize<'de> for SpentBook {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let sums = Vec::<((i64, EndpointId), NanoUsd)>::deserialize(deserializer)?;
+        let sums = Vec::<(Place, NanoUsd)>::deserialize(deserializer)?;
         Ok(Self {
             sums: sums.into_iter().collect(),
         })
@@ -84,7 +96,7 @@ pub const fn bucket_of(at: Timestamp) -> i64 {
 pub(crate) struct Spending {
     pub(crate) book: SpentBook,
     #[serde(with = "crate::change::as_list")]
-    sums: BTreeMap<(Option<EndpointId>, Period), Sum>,
+    sums: BTreeMap<(CapScope, Period), Sum>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -107,8 +119,8 @@ impl Spending {
             return;
         }
         self.book.add(entry);
-        for ((endpoint, _), sum) in &mut self.sums {
-            let is_its = endpoint.is_none_or(|id| id == entry.endpoint);
+        for ((scope, _), sum) in &mut self.sums {
+            let is_its = scope.covers(entry.endpoint, entry.key);
             if is_its && sum.start <= entry.at && entry.at < sum.end {
                 sum.amount += entry.amount;
             }
@@ -123,19 +135,19 @@ impl Spending {
     /// Spent in the period of `now`, and when that ends.
     pub(crate) fn in_period(
         &mut self,
-        endpoint: Option<EndpointId>,
+        scope: CapScope,
         period: Period,
         now: Timestamp,
         calendar: &Calendar,
     ) -> (NanoUsd, Timestamp) {
-        let known = self.sums.get(&(endpoint, period));
+        let known = self.sums.get(&(scope, period));
         if let Some(sum) = known.filter(|sum| sum.start <= now && now < sum.end) {
             return (sum.amount, sum.end);
         }
         let (start, end) = calendar.period(period, now);
-        let amount = self.book.between(endpoint, start, end);
+        let amount = self.book.between(scope, start, end);
         let sum = Sum { start, end, amount };
-        self.sums.insert((endpoint, period), sum);
+        self.sums.insert((scope, period), sum);
         (amount, end)
     }
 }
@@ -156,6 +168,9 @@ mod tests {
             kind,
             worker_time: DurationMs::ZERO,
             amount: NanoUsd::from_nanos(nanos),
+            gpu: None,
+            region: None,
+            key: None,
         }
     }
 
@@ -164,9 +179,10 @@ mod tests {
         let utc = Calendar::default();
         let mut spending = Spending::default();
         let at = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
-        let one = Some(EndpointId(1));
-        let sum = |spending: &mut Spending, endpoint, period, minutes| {
-            let (amount, _) = spending.in_period(endpoint, period, at(minutes), &utc);
+        let all = CapScope::Everything;
+        let one = CapScope::Endpoint(EndpointId(1));
+        let sum = |spending: &mut Spending, scope, period, minutes| {
+            let (amount, _) = spending.in_period(scope, period, at(minutes), &utc);
             amount.as_nanos()
         };
         assert_eq!(sum(&mut spending, one, Period::Hour, 10), 0);
@@ -174,9 +190,17 @@ mod tests {
         spending.add(&entry(50, 2, EntryKind::Idle, 7));
         spending.add(&entry(55, 1, EntryKind::Saved, 1_000));
         assert_eq!(sum(&mut spending, one, Period::Hour, 59), 5);
-        assert_eq!(sum(&mut spending, None, Period::Hour, 59), 12);
-        assert_eq!(sum(&mut spending, None, Period::Hour, 60), 0);
-        assert_eq!(sum(&mut spending, None, Period::Day, 60), 12);
+        assert_eq!(sum(&mut spending, all, Period::Hour, 59), 12);
+        assert_eq!(sum(&mut spending, all, Period::Hour, 60), 0);
+        assert_eq!(sum(&mut spending, all, Period::Day, 60), 12);
+        let key = KeyId::of("k1").unwrap();
+        assert_eq!(sum(&mut spending, CapScope::Key(key), Period::Day, 60), 0);
+        spending.add(&Entry {
+            key: Some(key),
+            ..entry(61, 2, EntryKind::Run, 3)
+        });
+        assert_eq!(sum(&mut spending, CapScope::Key(key), Period::Day, 62), 3);
+        assert_eq!(sum(&mut spending, all, Period::Day, 62), 15);
         let mut again = Spending::new(spending.book.clone());
         assert_eq!(sum(&mut again, one, Period::Month, 61), 5);
     }

@@ -37,6 +37,12 @@ pub struct Topology {
     /// Who ends workers that are kept on when we cannot.
     #[serde(default)]
     pub guard: GuardSpec,
+    /// Price of a kilowatt-hour for the cards here, where given.
+    #[serde(default)]
+    pub electricity: Option<NanoUsd>,
+    /// Where alerts of caps are sent.
+    #[serde(default)]
+    pub alert: Option<String>,
 }
 
 /// One endpoint.
@@ -276,6 +282,9 @@ pub struct RunPodSpec {
     /// The type of its GPUs by RunPod's id, where it has a single one.
     #[serde(default)]
     pub gpu: Option<String>,
+    /// The same for the ledger, in short; several types that it may get are one text.
+    #[serde(default)]
+    pub gpu_label: Option<String>,
     /// Pools of the same number come from one list of GPU types: they are filled in the order of the list,
     /// whatever they cost.
     #[serde(default)]
@@ -291,6 +300,9 @@ pub struct DeviceSpec {
     pub name: String,
     /// Its memory in bytes; zero when nominal.
     pub memory_bytes: u64,
+    /// Watts that it takes while it runs jobs, for where nobody measures them.
+    #[serde(default)]
+    pub watts: Option<u32>,
 }
 
 /// The largest input that a RunPod queue endpoint takes: 10 MB less the envelope around it.

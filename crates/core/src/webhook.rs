@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::{self, BudgetAlert};
 use crate::change::{EndedJob, FinalState};
 use crate::id::{EndpointId, JobId};
 use crate::time::{DurationMs, Timestamp};
@@ -28,6 +29,8 @@ pub const PAUSES: [DurationMs; 9] = [
     DurationMs::from_secs(20 * 3_600),
     DurationMs::from_secs(24 * 3_600),
 ];
+/// The generation of the webhooks of alerts: no job is retried so often.
+pub const ALERT_GENERATION: u32 = u32::MAX;
 /// Attempts after which a webhook is given up.
 pub const ATTEMPTS_MAX: u32 = PAUSES.len() as u32 + 1;
 /// A webhook that was given up keeps its job for replays this long.
@@ -121,6 +124,9 @@ pub struct Webhook {
     pub failure: Option<String>,
     /// The job's record is kept until then at least.
     pub keep_until: Timestamp,
+    /// What it reports, where that is no job's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<Box<BudgetAlert>>,
 }
 
 /// What became of one attempt.
@@ -167,7 +173,35 @@ impl Webhook {
             status: None,
             failure: None,
             keep_until: Timestamp::NEVER,
+            alert: None,
         })
+    }
+
+    /// The report of an alert, due at once.
+    #[must_use]
+    pub fn of_alert(alert: &BudgetAlert, url: &str) -> Self {
+        Self {
+            id: WebhookId {
+                job: alert.webhook_job(),
+                generation: ALERT_GENERATION,
+            },
+            endpoint: alert::SENDER,
+            url: url.to_owned(),
+            end: FinalState::Completed,
+            ended_at: alert.at,
+            delay: None,
+            execution: None,
+            error: None,
+            payload_bytes: 0,
+            state: WebhookState::Due,
+            attempts: 0,
+            next_at: alert.at,
+            tried_at: None,
+            status: None,
+            failure: None,
+            keep_until: Timestamp::NEVER,
+            alert: Some(Box::new(alert.clone())),
+        }
     }
 
     /// Whom it goes to: host and port as the URL has them. What goes to one receiver is bounded and
@@ -189,7 +223,12 @@ impl Webhook {
                 self.status = Some(status);
                 self.failure = None;
                 self.state = WebhookState::Delivered;
-                self.keep_until = now;
+                // No job's retention bounds how long an alert can be looked at.
+                self.keep_until = if self.alert.is_some() {
+                    now + DEAD_KEPT
+                } else {
+                    now
+                };
             }
             WebhookOutcome::Failed { status, failure } => {
                 self.status = status;

@@ -2,6 +2,7 @@
 //! its cause.
 
 use overspill_core::bill::HourState;
+use overspill_core::budget::CapScope;
 use overspill_core::change::Change;
 use overspill_core::drift::HourRecord;
 use overspill_core::effect::Effect;
@@ -217,15 +218,24 @@ fn what_nobody_could_count_is_settled_by_the_record() {
 fn what_a_cap_counts_is_what_runpod_bills() {
     let mut rig = begun();
     work(&mut rig, 1, 1_000);
-    let counted = rig.store.spent.between(None, hour(0), hour(3));
+    let counted = rig
+        .store
+        .spent
+        .between(CapScope::Everything, hour(0), hour(3));
     rig.pass(hour(2).since(rig.now));
     rig.secs(700);
     let twice = 2 * booked(&rig, 1);
     read(&mut rig, &[record(1, twice)]);
     assert_eq!(drift(&rig)[0].1, Cause::BilledTwice);
-    let spent = rig.store.spent.between(None, hour(0), hour(3));
+    let spent = rig
+        .store
+        .spent
+        .between(CapScope::Everything, hour(0), hour(3));
     assert_eq!(spent, counted + counted);
-    let this_hour = rig.store.spent.between(None, hour(2), hour(3));
+    let this_hour = rig
+        .store
+        .spent
+        .between(CapScope::Everything, hour(2), hour(3));
     assert_eq!(
         this_hour,
         NanoUsd::ZERO,

@@ -264,12 +264,12 @@ fn caps_change_live_survive_a_restart_and_yield_to_a_change_of_the_file() {
     }
     rig.secs(3);
     assert_eq!(scaled(&mut rig), []);
-    let set = |rig: &mut Rig, endpoint, caps| {
+    let set = |rig: &mut Rig, endpoint: Option<EndpointId>, caps| {
         let request = rig.request();
         let by = "ann".to_owned();
         rig.event(Event::CapsSet {
             request,
-            endpoint,
+            scope: endpoint.into(),
             caps,
             by,
         });

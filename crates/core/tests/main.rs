@@ -1,6 +1,7 @@
 //! Rig tests of the core: events in, changes and effects out.
 #![expect(unreachable_pub, reason = "tests")]
 
+mod alerts;
 mod billed;
 mod budget;
 mod clients;
@@ -8,6 +9,7 @@ mod cloud;
 mod draining;
 mod fleet;
 mod guard;
+mod key_caps;
 mod leaks;
 mod local;
 mod policies;

@@ -1,7 +1,7 @@
 //! What holds whatever the policy: never above max, never below min, never above the budget; zero when
 //! idle with min 0; starts in flight counted; a constant load comes to rest.
 
-use overspill_core::budget::Caps;
+use overspill_core::budget::{CapScope, Caps};
 use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::{Limits, ScalerSpec, Tuning};
@@ -89,11 +89,11 @@ fn holds(town: &Town, limits: Limits, cap: Option<NanoUsd>) -> Result<(), TestCa
         "more than is reserved for"
     );
     if let Some(cap) = cap {
-        let spent = town
-            .rig
-            .store
-            .spent
-            .between(None, Timestamp::ZERO, town.rig.now + secs(3_600));
+        let spent = town.rig.store.spent.between(
+            CapScope::Everything,
+            Timestamp::ZERO,
+            town.rig.now + secs(3_600),
+        );
         let all = spent + record.reserved();
         // What is under way when a cap is met is in both for as long as it runs.
         prop_assert!(

@@ -250,6 +250,7 @@ pub fn new_job(id: JobId) -> NewJob {
         extras: None,
         idempotency: None,
         trace: None,
+        key: None,
     }
 }
 
@@ -263,6 +264,7 @@ pub fn topology(local: u32) -> Topology {
             id: DeviceId(index),
             name: format!("nominal {index}"),
             memory_bytes: 0,
+            watts: None,
         })
         .collect();
     let command = PoolSpec {
@@ -283,8 +285,9 @@ pub fn topology(local: u32) -> Topology {
             manage: true,
             idle_timeout: DurationMs::from_secs(5),
             init_timeout: DurationMs::from_secs(420),
-            region: None,
+            region: Some("eu".parse().expect("a region")),
             gpu: None,
+            gpu_label: Some("RTX 4090".into()),
             list: 0,
         }),
     };
@@ -313,5 +316,7 @@ pub fn topology(local: u32) -> Topology {
         caps: Caps::default(),
         calendar: Calendar::default(),
         guard: GuardSpec::default(),
+        electricity: None,
+        alert: None,
     }
 }

@@ -38,6 +38,8 @@ pub struct Installation {
     pub topology: Topology,
     /// Every device of the topology, by its id there.
     pub devices: BTreeMap<DeviceId, SelectedDevice>,
+    /// Watts of devices that pools name some for; of several, the most.
+    pub watts: BTreeMap<DeviceId, u32>,
     /// Every local pool of kind `command`.
     pub commands: Vec<CommandPool>,
     /// Sentences for the log: devices that are not there, prices that nobody knows.
@@ -81,7 +83,7 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
         devices: installation
             .devices
             .iter()
-            .map(|(id, device)| device_spec(*id, device))
+            .map(|(id, device)| device_spec(*id, device, installation.watts.get(id).copied()))
             .collect(),
         account_workers_max: account_workers_max(config),
         cancel_grace: CANCEL_GRACE,
@@ -92,6 +94,12 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
         },
         calendar: config.budget.time_zone.calendar(),
         guard: guard(config),
+        electricity: config.budget.electricity.map(|price| price.0),
+        alert: config
+            .budget
+            .alert
+            .as_ref()
+            .map(|url| url.as_str().to_owned()),
     };
     installation
 }
@@ -170,6 +178,12 @@ impl Installation {
             .into_iter()
             .map(|device| self.device(device))
             .collect();
+        if let Some(watts) = pool.watts {
+            for &device in &devices {
+                let most = self.watts.entry(device).or_default();
+                *most = watts.max(*most);
+            }
+        }
         self.commands.push(CommandPool {
             endpoint: endpoint.name.clone(),
             pool: pool.name.clone(),
@@ -249,6 +263,7 @@ impl Installation {
                 init_timeout: INIT_TIMEOUT,
                 region: pool.region.as_deref().and_then(|name| name.parse().ok()),
                 gpu: single_gpu(types),
+                gpu_label: gpu_label(types),
                 list,
             }),
         }
@@ -284,11 +299,12 @@ fn guard(config: &Config) -> GuardSpec {
         })
 }
 
-fn device_spec(id: DeviceId, device: &SelectedDevice) -> DeviceSpec {
+fn device_spec(id: DeviceId, device: &SelectedDevice, watts: Option<u32>) -> DeviceSpec {
     DeviceSpec {
         id,
         name: device.name.clone(),
         memory_bytes: device.memory_bytes.unwrap_or(0),
+        watts,
     }
 }
 
@@ -325,6 +341,15 @@ fn single_gpu(types: &[String]) -> Option<String> {
         return None;
     };
     Some(known::gpu(name).map_or_else(|| name.clone(), |known| known.id.to_owned()))
+}
+
+/// The types of GPU that a pool's workers may get, by their short names.
+fn gpu_label(types: &[String]) -> Option<String> {
+    let names: Vec<&str> = types
+        .iter()
+        .map(|name| known::gpu(name).map_or(name.as_str(), |gpu| gpu.name))
+        .collect();
+    (!names.is_empty()).then(|| names.join(" or "))
 }
 
 /// The price of one worker: as configured, else that of the dearest of the types it may get. One type

@@ -15,7 +15,7 @@ use crate::serving::Rig;
 
 /// An emulated cloud with one endpoint, sixty times as fast as the clock, and a server in front of it
 /// that RunPod can call.
-async fn start() -> (Emulator, Rig) {
+pub(crate) async fn start() -> (Emulator, Rig) {
     tls::install_provider();
     let cloud = CloudOptions {
         cold_start: MsRange::new(1_000, 1_000),
@@ -68,7 +68,7 @@ price = "$0.44/h"
     (emulator, Rig::start_on(listener, &text).await)
 }
 
-async fn end_of(rig: &Rig, job: JobId) -> JobView {
+pub(crate) async fn end_of(rig: &Rig, job: JobId) -> JobView {
     let handle = rig.server.handle();
     let mut known = JobVersion::default();
     loop {

@@ -24,6 +24,7 @@ mod journal;
 mod keeper;
 mod kept;
 mod management_document;
+mod money;
 mod reference;
 mod serving;
 mod support;

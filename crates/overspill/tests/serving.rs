@@ -129,7 +129,8 @@ async fn two_retries_of_one_end_do_not_both_win() {
     rig.expire(job).await;
     let handle = rig.server.handle();
     for round in 1..=3 {
-        let (first, second) = tokio::join!(handle.retry(job, None), handle.retry(job, None));
+        let (first, second) =
+            tokio::join!(handle.retry(job, None, None), handle.retry(job, None, None));
         let answers = [first.unwrap(), second.unwrap()];
         let won = answers
             .iter()

@@ -4,6 +4,8 @@
 //! at any moment, commits fail, cloud workers die. What the modelled RunPod bills at the end, counted
 //! by its own meters, must be within the cap, and most of the cap must have been put to use.
 
+use overspill_core::budget::{CapScope, Caps, KeyCaps};
+use overspill_core::id::KeyId;
 use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 
@@ -18,6 +20,10 @@ use crate::world::cloud::CloudWorld;
 pub const CAP: NanoUsd = NanoUsd::from_nanos(100_000_000);
 /// Less than this would be waste: seven cents.
 pub const USED_MIN: NanoUsd = NanoUsd::from_nanos(70_000_000);
+/// Keys that submit jobs beside those without one, and the cap of each: three cents.
+const KEYS: [&str; 2] = ["key1", "key2"];
+/// See [`KEYS`].
+pub const KEY_CAP: NanoUsd = NanoUsd::from_nanos(30_000_000);
 /// Jobs that must have run in the cloud.
 pub const JOBS_MIN: usize = 100;
 /// What may go wrong in such a run.
@@ -50,6 +56,8 @@ pub struct Spent {
     pub billed: NanoUsd,
     /// What the ledger says.
     pub booked: NanoUsd,
+    /// What the ledger says that the jobs of each key bear.
+    pub keys: Vec<NanoUsd>,
     /// Jobs that ran in the cloud.
     pub jobs: usize,
     /// Crashes of ours.
@@ -68,23 +76,37 @@ pub fn run(seed: u64) -> Spent {
     };
     let faults = Faults::new(seed, &weather).times(LIKELY);
     let mut scene = Scene::new(seed, faults, 0);
-    let load = Workload::capped(&mut scene, CAP);
+    let keys: Vec<KeyId> = KEYS.into_iter().filter_map(KeyId::of).collect();
+    let load = Workload::capped(&mut scene, CAP).with_keys(&keys);
     let cloud = CloudWorld::new(&mut scene, seed, &load);
     let mut storm = Storm::still(scene, load, cloud);
+    for &key in &keys {
+        let set = KeyCaps {
+            caps: Caps {
+                per_day: Some(KEY_CAP),
+                ..Caps::default()
+            },
+            by: "the scenario".to_owned(),
+            at: Timestamp::ZERO,
+        };
+        storm.driver.store.live.budget.keys.insert(key, set);
+    }
     let violations = last(&mut storm);
     let (billed, jobs) = (
         storm.cloud.bill(&storm.scene),
         storm.cloud.jobs_run(&storm.scene),
     );
-    let booked = storm.driver.store.live.spent.between(
-        None,
-        Timestamp::ZERO,
-        storm.scene.now + DurationMs::from_secs(3_600),
-    );
+    let until = storm.scene.now + DurationMs::from_secs(3_600);
+    let book = &storm.driver.store.live.spent;
+    let booked_by = |scope| book.between(scope, Timestamp::ZERO, until);
+    let booked = booked_by(CapScope::Everything);
+    let of_keys = keys.into_iter().map(|key| booked_by(CapScope::Key(key)));
+    let keys = of_keys.collect();
     let mut spent = Spent {
         seed,
         billed,
         booked,
+        keys,
         jobs,
         crashes: storm.scene.process.saturating_sub(1),
         violations,
@@ -97,6 +119,10 @@ impl Spent {
     fn judge(&mut self) {
         if self.billed > CAP {
             let text = format!("{} billed, the cap is {CAP}", self.billed);
+            self.violations.push(text);
+        }
+        for borne in self.keys.iter().filter(|&&borne| borne > KEY_CAP) {
+            let text = format!("the jobs of a key bear {borne}, its cap is {KEY_CAP}");
             self.violations.push(text);
         }
         if self.billed < USED_MIN {
@@ -165,6 +191,8 @@ mod tests {
             assert!(spent.violations.is_empty(), "{spent:?}");
         }
         assert!(runs.iter().any(|spent| spent.crashes > 1));
+        let used = |spent: &Spent| spent.keys.iter().all(|&borne| borne > NanoUsd::ZERO);
+        assert!(runs.iter().all(used), "keys within their caps run");
         assert_eq!(run(3), runs[3], "a seed says it all");
     }
 }

@@ -514,7 +514,7 @@ impl Storm {
                 let wrong = self.cloud.carry_out(scene, &self.driver.store, effect);
                 self.oracle.violations.extend(wrong);
             }
-            Effect::ReleasePolls { .. } | Effect::Decided { .. } => {}
+            Effect::ReleasePolls { .. } | Effect::Decided { .. } | Effect::BudgetAlert(_) => {}
         }
     }
 

@@ -7,7 +7,7 @@ use overspill_core::calendar::Calendar;
 use overspill_core::change::FinalState;
 use overspill_core::event::{Event, NewJob, PayloadRef};
 use overspill_core::guard::GuardSpec;
-use overspill_core::id::{DeviceId, EndpointId, JobId, RequestId};
+use overspill_core::id::{DeviceId, EndpointId, JobId, KeyId, RequestId};
 use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::region::Region;
 use overspill_core::time::DurationMs;
@@ -43,6 +43,8 @@ pub(crate) struct Workload {
     longest_ms: u64,
     endpoints: u32,
     cards: u32,
+    /// Keys that submit in turn.
+    keys: Vec<KeyId>,
     /// Start-up times of cloud workers, where the clients depend on them.
     pub(crate) cold_start: Option<MsRange>,
     base: Topology,
@@ -97,6 +99,7 @@ impl Workload {
             longest_ms: 1,
             endpoints: rng.random_range(1..=2),
             cards: rng.random_range(0..4),
+            keys: Vec::new(),
             cold_start: None,
             base: Topology::default(),
         };
@@ -119,6 +122,7 @@ impl Workload {
             longest_ms: rng.random_range(1_000..3_000),
             endpoints: 1,
             cards: 0,
+            keys: Vec::new(),
             cold_start: Some(MsRange::new(1_000, 20_000)),
             base: Topology::default(),
         };
@@ -155,6 +159,7 @@ impl Workload {
             cards: rng.random_range(0..=1),
             cold_start: Some(MsRange::new(1_000, 20_000)),
             base: Topology::default(),
+            keys: Vec::new(),
         };
         load.base = load.first_topology(scene);
         load.base.account_workers_max = None;
@@ -210,6 +215,19 @@ impl Workload {
             }
         }
         load
+    }
+
+    /// Lets jobs come in under these keys, and some under none.
+    pub(crate) fn with_keys(mut self, keys: &[KeyId]) -> Self {
+        self.keys = keys.to_vec();
+        self
+    }
+
+    /// The key that submits a job.
+    fn key_of(&self, id: JobId) -> Option<KeyId> {
+        let turns = self.keys.len() as u128 + 1;
+        let turn = usize::try_from(id.uuid() % turns).unwrap_or(0);
+        self.keys.get(turn).copied()
     }
 
     /// The next wave, and nothing else; when to call again, unless all came.
@@ -326,6 +344,7 @@ impl Workload {
             extras: None,
             idempotency: None,
             trace: None,
+            key: self.key_of(id),
         };
         self.plans.insert(id, plan);
         scene.arrive(
@@ -371,6 +390,7 @@ impl Workload {
                     extras: None,
                     idempotency: None,
                     trace: None,
+                    key: self.key_of(id),
                 };
                 scene.arrive(
                     Event::RetryAsked {
@@ -429,6 +449,7 @@ impl Workload {
                 id: DeviceId(index),
                 name: format!("nominal {index}"),
                 memory_bytes: 24 << 30,
+                watts: None,
             })
             .collect();
         let vram_bytes = scene.chance(0.3).then_some(10 << 30);
@@ -464,6 +485,7 @@ impl Workload {
                         init_timeout: DurationMs::from_secs(420),
                         region: Some(region(if cloud == 0 { HOME } else { "us" })),
                         gpu: None,
+                        gpu_label: Some("RTX 4090".into()),
                         list: cloud,
                     }),
                 });
@@ -500,6 +522,8 @@ impl Workload {
                 unguarded_min: true,
                 ..GuardSpec::default()
             },
+            electricity: None,
+            alert: None,
         }
     }
 

@@ -6,14 +6,16 @@
     reason = "a case says by a panic that it failed"
 )]
 
+use overspill_core::alert::{Alerted, BudgetAlert};
 use overspill_core::attempt::{CloudPhase, Fence, Place};
-use overspill_core::budget::{BudgetRecord, Caps, CapsOverride};
+use overspill_core::budget::{BudgetRecord, CapScope, Caps, CapsOverride, KeyCaps};
+use overspill_core::calendar::Period;
 use overspill_core::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Snapshot, Terms};
 use overspill_core::endpoint::{EndpointRecord, LimitsOverride, ScalerOverride};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{EndpointId, PoolId};
 use overspill_core::job::{Job, JobExtras};
-use overspill_core::ledger::{Cause, EntryKind};
+use overspill_core::ledger::{Cause, Entry, EntryKind};
 use overspill_core::meter::Billed;
 use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::placement::pool_order::Because;
@@ -30,7 +32,7 @@ use crate::record::{
 };
 use crate::testing::build::{
     ENDPOINT, POOL, Work, at, attempt, attempt_ended, attempt_id, attempted, ended, entry, input,
-    job, job_id, output, worker,
+    job, job_id, key, output, worker,
 };
 use crate::{CommitError, Store, StoreError};
 
@@ -66,6 +68,10 @@ pub const CASES: &[(&str, Case)] = &[
     ("expiry_goes_in_slices", expiry_goes_in_slices),
     ("money_is_summed", money_is_summed),
     ("every_kind_of_line_is_kept", every_kind_of_line_is_kept),
+    (
+        "money_is_told_by_who_bears_it",
+        money_is_told_by_who_bears_it,
+    ),
     ("audit_is_numbered", audit_is_numbered),
     ("counts_count", counts_count),
     ("keys_are_kept_and_revoked", keys_are_kept),
@@ -76,6 +82,7 @@ pub const CASES: &[(&str, Case)] = &[
         "a_retry_leaves_a_webhook_its_output",
         a_retry_leaves_a_webhook,
     ),
+    ("an_alert_goes_by_itself", an_alert_goes_by_itself),
     ("a_closed_store_refuses", a_closed_store_refuses),
 ];
 
@@ -250,6 +257,27 @@ fn changes_of_all_kinds() -> Vec<Change> {
                 at: at(2),
             }),
             is_guarded: true,
+            keys: key()
+                .map(|key| {
+                    let caps = Caps {
+                        per_day: Some(NanoUsd::from_nanos(5)),
+                        ..Caps::default()
+                    };
+                    let set = KeyCaps {
+                        caps,
+                        by: "bob".to_owned(),
+                        at: at(3),
+                    };
+                    (key, set)
+                })
+                .into_iter()
+                .collect(),
+            alerted: vec![Alerted {
+                scope: CapScope::Endpoint(ENDPOINT),
+                period: Period::Month,
+                until: at(9),
+                threshold: 50,
+            }],
         }),
         Change::Audited {
             at: at(1),
@@ -840,6 +868,9 @@ fn every_kind_of_line_is_kept(driver: &mut dyn Driver) {
         EntryKind::Saved,
         EntryKind::Unsettled,
         EntryKind::Share,
+        EntryKind::ColdShare,
+        EntryKind::IdleShare,
+        EntryKind::Electricity,
     ];
     let mut expected = Snapshot::default();
     let mut lines = Vec::new();
@@ -862,6 +893,74 @@ fn every_kind_of_line_is_kept(driver: &mut dyn Driver) {
     let found: Vec<EntryKind> = sums.unwrap().iter().map(|sum| sum.kind).collect();
     assert_eq!(found.len(), lines.len());
     assert!(found.is_sorted());
+}
+
+fn money_is_told_by_who_bears_it(driver: &mut dyn Driver) {
+    let late = SPENT_BUCKET_MS + 5;
+    let line = |n, millis, gpu: Option<&str>, region: Option<&str>, key| {
+        Change::LedgerAdded(Entry {
+            gpu: gpu.map(Into::into),
+            region: region.map(Into::into),
+            key,
+            ..entry(n, millis)
+        })
+    };
+    commit(driver, |work| {
+        work.change(line(1, 10, Some("NVIDIA A40"), Some("eu"), key()));
+        work.change(line(2, 11, Some("NVIDIA A40"), Some("eu"), key()));
+        work.change(line(2, 12, Some("NVIDIA A40"), Some("us"), key()));
+        work.change(line(3, 13, None, None, None));
+    });
+    commit(driver, |work| {
+        work.change(line(3, 14, Some("NVIDIA A40"), Some("eu"), key()));
+        work.change(line(2, late, None, None, None));
+    });
+    driver.reopen();
+    let reader = driver.store().reader();
+    let rows = |filter: &SpentFilter| {
+        let mut rows = Vec::new();
+        reader
+            .spent_rows(filter, &mut |row| {
+                let label = |text: Option<Box<str>>| text.unwrap_or_default().into_string();
+                let from = row.from.as_millis();
+                rows.push((
+                    from,
+                    label(row.gpu),
+                    label(row.region),
+                    row.key,
+                    row.sum.entries,
+                ));
+            })
+            .unwrap();
+        rows
+    };
+    let a40 = || "NVIDIA A40".to_owned();
+    let expected = [
+        (0, String::new(), String::new(), None, 1),
+        (0, a40(), "eu".to_owned(), key(), 3),
+        (0, a40(), "us".to_owned(), key(), 1),
+        (SPENT_BUCKET_MS, String::new(), String::new(), None, 1),
+    ];
+    assert_eq!(rows(&SpentFilter::default()), expected);
+    let first = SpentFilter {
+        until: Some(at(late)),
+        ..SpentFilter::default()
+    };
+    assert_eq!(rows(&first), expected[..3]);
+    let of = |n| reader.entries_of(job_id(n)).unwrap();
+    assert_eq!(of(2).len(), 3);
+    assert_eq!((of(2)[0].at, of(2)[0].key), (at(11), key()));
+    assert_eq!((of(1).len(), of(9).len()), (1, 0));
+    let exact = SpentFilter {
+        since: Some(at(12)),
+        until: Some(at(14)),
+        ..SpentFilter::default()
+    };
+    let mut jobs = Vec::new();
+    reader
+        .entries_of_jobs(&exact, &mut |entry| jobs.push(entry.job))
+        .unwrap();
+    assert_eq!(jobs, [Some(job_id(2)), Some(job_id(3))]);
 }
 
 fn audit_is_numbered(driver: &mut dyn Driver) {
@@ -1095,6 +1194,37 @@ fn a_webhook_keeps_its_job(driver: &mut dyn Driver) {
         driver.store().reader().webhook(webhook(1).id).unwrap(),
         None
     );
+}
+
+fn an_alert_goes_by_itself(driver: &mut dyn Driver) {
+    let alert = BudgetAlert {
+        at: at(5),
+        endpoint: None,
+        endpoint_name: None,
+        key: key(),
+        period: Period::Day,
+        threshold: 80,
+        cap: NanoUsd::from_nanos(10),
+        spent: NanoUsd::from_nanos(8),
+        reserved: NanoUsd::ZERO,
+        ends_at: at(90),
+    };
+    let webhook = Webhook::of_alert(&alert, "https://app.example/alerts");
+    commit(driver, |work| put_webhook(work, webhook.clone()));
+    driver.reopen();
+    let reader = driver.store().reader();
+    let due = reader.webhooks_due("app.example", at(5), 10).unwrap();
+    assert_eq!(due, std::slice::from_ref(&webhook));
+    let long = at(1_000_000_000_000);
+    driver.store().expire(long, 10).unwrap();
+    assert!(reader.webhook(webhook.id).unwrap().is_some(), "it is due");
+    let delivered = webhook.after(WebhookOutcome::Accepted { status: 200 }, at(6));
+    let id = delivered.id;
+    commit(driver, |work| put_webhook(work, delivered));
+    driver.store().expire(at(7), 10).unwrap();
+    assert!(reader.webhook(id).unwrap().is_some(), "it can be looked at");
+    driver.store().expire(long, 10).unwrap();
+    assert_eq!(reader.webhook(id).unwrap(), None);
 }
 
 fn a_retry_leaves_a_webhook(driver: &mut dyn Driver) {

@@ -27,13 +27,14 @@ use bytes::Bytes;
 use overspill_core::change::{Change, EndedAttempt, EndedJob, Snapshot};
 use overspill_core::event::PayloadRef;
 use overspill_core::id::{AttemptId, EndpointId, JobId};
+use overspill_core::ledger::Entry;
 use overspill_core::time::Timestamp;
 use overspill_core::webhook::{Webhook, WebhookId};
 
 pub use crate::error::{CommitError, StoreError};
 pub use crate::record::{
     AuditRow, Chunk, Counts, IdempotentJob, JobFilter, JobRow, KeyRecord, RowState, Space, Spent,
-    SpentFilter, WebhookFilter,
+    SpentFilter, SpentRow, WebhookFilter,
 };
 
 /// The writer; owned by the engine's thread alone.
@@ -196,6 +197,33 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// As [`ended`](Self::ended).
     fn spent(&self, filter: &SpentFilter) -> Result<Vec<Spent>, StoreError>;
+
+    /// Hands out the sums that [`spent`](Self::spent) is made of, by time.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended).
+    fn spent_rows(
+        &self,
+        filter: &SpentFilter,
+        take: &mut dyn FnMut(SpentRow),
+    ) -> Result<(), StoreError>;
+
+    /// Hands out the ledger's entries that one job caused, in the order in which they were written;
+    /// times are exact here.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended).
+    fn entries_of_jobs(
+        &self,
+        filter: &SpentFilter,
+        take: &mut dyn FnMut(Entry),
+    ) -> Result<(), StoreError>;
+
+    /// The ledger's entries of one job, oldest first.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended).
+    fn entries_of(&self, job: JobId) -> Result<Vec<Entry>, StoreError>;
 
     /// The audit trail, newest first; `before` is the number of a row seen last.
     ///

@@ -12,13 +12,14 @@ use overspill_core::event::PayloadRef;
 use overspill_core::id::{AttemptId, EndpointId, JobId};
 use overspill_core::job::{Job, JobState};
 use overspill_core::ledger::Entry;
+use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::webhook::{Webhook, WebhookId, WebhookState};
 
 use crate::error::{CommitError, StoreError};
 use crate::record::{
     AuditRow, Chunk, Counts, IdempotentJob, JobFilter, JobRow, KeyRecord, RowState,
-    SPENT_BUCKET_MS, Space, Spent, SpentFilter, WebhookFilter,
+    SPENT_BUCKET_MS, Space, Spent, SpentFilter, SpentRow, WebhookFilter,
 };
 use crate::{Batch, Reader, Store};
 
@@ -210,6 +211,10 @@ impl Store for MemoryStore {
             state.story.retain(|attempt, _| attempt.job != *id);
         }
         state.idempotency.retain(|_, (_, until)| *until > now);
+        state.webhooks.retain(|_, webhook| {
+            let is_over = webhook.state != WebhookState::Due && webhook.keep_until <= now;
+            webhook.alert.is_none() || !is_over
+        });
         Ok(over.len())
     }
 
@@ -585,14 +590,30 @@ impl Reader for MemoryReader {
     }
 
     fn spent(&self, filter: &SpentFilter) -> Result<Vec<Spent>, StoreError> {
+        let mut sums: BTreeMap<_, Spent> = BTreeMap::new();
+        self.spent_rows(filter, &mut |row| {
+            let row = row.sum;
+            sums.entry((row.endpoint, row.pool, row.kind))
+                .and_modify(|sum| {
+                    sum.entries += row.entries;
+                    sum.worker_time = sum.worker_time + row.worker_time;
+                    sum.amount += row.amount;
+                })
+                .or_insert(row);
+        })?;
+        Ok(sums.into_values().collect())
+    }
+
+    fn spent_rows(
+        &self,
+        filter: &SpentFilter,
+        take: &mut dyn FnMut(SpentRow),
+    ) -> Result<(), StoreError> {
         let state = self.state();
         let bucket = |at: Timestamp| at.as_millis().div_euclid(SPENT_BUCKET_MS);
-        let mut sums: BTreeMap<_, Spent> = BTreeMap::new();
+        let mut sums: BTreeMap<_, SpentRow> = BTreeMap::new();
         for entry in &state.ledger {
-            if filter
-                .endpoint
-                .is_some_and(|wanted| wanted != entry.endpoint)
-                || filter.kind.is_some_and(|wanted| wanted != entry.kind)
+            if is_of_another(filter, entry)
                 || filter.since.is_some_and(|at| bucket(entry.at) < bucket(at))
                 || filter
                     .until
@@ -600,21 +621,56 @@ impl Reader for MemoryReader {
             {
                 continue;
             }
-            let sum = sums
-                .entry((entry.endpoint, entry.pool, entry.kind))
-                .or_insert_with(|| Spent {
+            let place = (
+                bucket(entry.at),
+                (entry.endpoint, entry.pool, entry.kind),
+                (entry.gpu.clone(), entry.region.clone(), entry.key),
+            );
+            let row = sums.entry(place).or_insert_with(|| SpentRow {
+                from: Timestamp::from_millis(bucket(entry.at) * SPENT_BUCKET_MS),
+                sum: Spent {
                     endpoint: entry.endpoint,
                     pool: entry.pool,
                     kind: entry.kind,
                     entries: 0,
                     worker_time: DurationMs::ZERO,
-                    amount: overspill_core::money::NanoUsd::ZERO,
-                });
-            sum.entries += 1;
-            sum.worker_time = sum.worker_time + entry.worker_time;
-            sum.amount += entry.amount;
+                    amount: NanoUsd::ZERO,
+                },
+                gpu: entry.gpu.clone(),
+                region: entry.region.clone(),
+                key: entry.key,
+            });
+            row.sum.entries += 1;
+            row.sum.worker_time = row.sum.worker_time + entry.worker_time;
+            row.sum.amount += entry.amount;
         }
-        Ok(sums.into_values().collect())
+        sums.into_values().for_each(take);
+        Ok(())
+    }
+
+    fn entries_of_jobs(
+        &self,
+        filter: &SpentFilter,
+        take: &mut dyn FnMut(Entry),
+    ) -> Result<(), StoreError> {
+        let state = self.state();
+        let its = state.ledger.iter().filter(|entry| {
+            entry.job.is_some()
+                && !is_of_another(filter, entry)
+                && filter.since.is_none_or(|at| entry.at >= at)
+                && filter.until.is_none_or(|at| entry.at < at)
+        });
+        its.cloned().for_each(take);
+        Ok(())
+    }
+
+    fn entries_of(&self, job: JobId) -> Result<Vec<Entry>, StoreError> {
+        let state = self.state();
+        let its = state.ledger.iter();
+        Ok(its
+            .filter(|entry| entry.job == Some(job))
+            .cloned()
+            .collect())
     }
 
     fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
@@ -690,4 +746,12 @@ impl Reader for MemoryReader {
     fn webhook_output(&self, id: WebhookId) -> Result<Option<Bytes>, StoreError> {
         Ok(self.state().outputs.get(&(id.job, id.generation)).cloned())
     }
+}
+
+/// Whether an entry is of another endpoint or kind than is asked for.
+fn is_of_another(filter: &SpentFilter, entry: &Entry) -> bool {
+    filter
+        .endpoint
+        .is_some_and(|wanted| wanted != entry.endpoint)
+        || filter.kind.is_some_and(|wanted| wanted != entry.kind)
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use overspill_core::change::FinalState;
-use overspill_core::id::{EndpointId, JobId, PoolId};
+use overspill_core::id::{EndpointId, JobId, KeyId, PoolId};
 use overspill_core::ledger::EntryKind;
 use overspill_core::money::NanoUsd;
 use overspill_core::region::Region;
@@ -179,6 +179,21 @@ pub struct Spent {
     pub worker_time: DurationMs,
     /// How much money.
     pub amount: NanoUsd,
+}
+
+/// The sum of the entries of a quarter of an hour that are alike in all that is said of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpentRow {
+    /// When the quarter of an hour began.
+    pub from: Timestamp,
+    /// What it comes to.
+    pub sum: Spent,
+    /// The type of GPU, where known.
+    pub gpu: Option<Box<str>>,
+    /// The region, where there is one.
+    pub region: Option<Box<str>>,
+    /// The API key that bears it.
+    pub key: Option<KeyId>,
 }
 
 /// Sums are kept per quarter of an hour: boundaries of days fall on one in every time zone.

@@ -97,6 +97,8 @@ export interface Money {
   saved_today_nano_usd: number;
   total_nano_usd: number;
   saved_total_nano_usd: number;
+  electricity_today_nano_usd: number;
+  electricity_total_nano_usd: number;
 }
 
 export interface Sample {
@@ -118,6 +120,15 @@ export interface Trouble {
   text: string;
 }
 
+/** A threshold that a cap has passed. */
+export interface BudgetAlert {
+  scope: "everything" | "endpoint" | "key";
+  name: string | null;
+  period: string;
+  threshold_percent: number;
+  ends_at_ms: number;
+}
+
 export interface Overview {
   number: number;
   at_ms: number;
@@ -133,6 +144,7 @@ export interface Overview {
   money: Money;
   last_decision: number;
   troubles: Trouble[];
+  budget_alerts: BudgetAlert[];
 }
 
 export interface Decision {
@@ -214,6 +226,7 @@ export interface Story extends Job {
   error_code: string | null;
   webhook: string | null;
   retries: number;
+  cost: Sums;
   attempts: Attempt[];
 }
 
@@ -251,14 +264,68 @@ export interface Key {
   last_used_at_ms: number | null;
 }
 
-export interface SpentLine {
-  endpoint: string;
-  pool: string;
+/** Money and worker time of one line of what was spent. */
+export interface Sums {
+  spent_nano_usd: number;
   cold_start_nano_usd: number;
   run_nano_usd: number;
   idle_nano_usd: number;
+  unsettled_nano_usd: number;
+  drift_nano_usd: number;
   saved_nano_usd: number;
+  electricity_nano_usd: number;
+  cold_start_ms: number;
   run_ms: number;
+  idle_ms: number;
+  local_ms: number;
+}
+
+export interface CostLine extends Sums {
+  name: string;
+  endpoint?: string;
+  id?: string;
+}
+
+export interface Costs {
+  by: string;
+  since_ms: number | null;
+  until_ms: number | null;
+  time_zone: string;
+  lines: CostLine[];
+  total: Sums;
+  left_out: number;
+}
+
+export interface Whose {
+  scope: "everything" | "endpoint" | "key";
+  endpoint?: string;
+  key?: string;
+  key_name?: string;
+}
+
+export interface CapLine extends Whose {
+  period: "hour" | "day" | "month";
+  cap_nano_usd: number;
+  spent_nano_usd: number;
+  reserved_nano_usd: number;
+  left_nano_usd: number;
+  ends_at_ms: number;
+  is_reached: boolean;
+}
+
+export interface CapTexts { per_hour: string | null; per_day: string | null; per_month: string | null }
+
+export interface CapsLine extends Whose {
+  caps: CapTexts;
+  file: CapTexts;
+  by: string | null;
+  at_ms: number | null;
+}
+
+export interface Budget {
+  time_zone: string;
+  caps: CapLine[];
+  sources: CapsLine[];
 }
 
 export interface Settings {

@@ -23,6 +23,17 @@ function cost(job: Story, attempt: Attempt): number | null {
   return (price * length) / 3_600_000 / pool.slots_per_worker;
 }
 
+/** What a job cost by the ledger; before that says so, about what it will be. */
+function costOf(job: Story): string {
+  const { spent_nano_usd: spent, saved_nano_usd: saved, electricity_nano_usd: electricity } = job.cost;
+  const guesses = job.attempts.map((attempt) => cost(job, attempt)).filter((amount) => amount !== null);
+  const guess = guesses.reduce((sum, amount) => sum + amount, 0);
+  const cloud = spent > 0 ? money(spent) : guess > 0 ? `about ${money(guess)}` : null;
+  const here = electricity > 0 ? `about ${money(electricity)} of electricity` : null;
+  const costs = [cloud, here].filter((part) => part !== null).join(" and ") || (job.attempts.length > 0 ? "nothing: your own card" : "nothing yet");
+  return saved > 0 ? `${costs}; ${money(saved)} saved` : costs;
+}
+
 function WhyCard({ job }: { job: Story }) {
   const path = `/api/v1/why/job/${encodeURIComponent(job.id)}`;
   const { data, error, again } = useLoad<Why>(path, isOver(job) ? 0 : 2_000);
@@ -130,7 +141,6 @@ export function JobPage({ id }: { id: string }) {
     );
   }
   const act = (verb: string) => () => call("POST", `/v2/${encodeURIComponent(job.endpoint)}/${verb}/${encodeURIComponent(id)}`);
-  const spent = job.attempts.map((attempt) => cost(job, attempt)).filter((amount) => amount !== null);
   return (
     <Page
       title="Job"
@@ -152,7 +162,7 @@ export function JobPage({ id }: { id: string }) {
         <div><dt>Ran</dt><dd>{span(job.execution_ms)}</dd></div>
         <div><dt>Where</dt><dd>{job.pool ?? "–"}</dd></div>
         {job.region && <div><dt>Caller in</dt><dd>{job.region}</dd></div>}
-        <div><dt>Cost</dt><dd>{spent.length > 0 ? `about ${money(spent.reduce((sum, amount) => sum + amount, 0))}` : job.attempts.length > 0 ? "nothing: your own card" : "nothing yet"}</dd></div>
+        <div><dt>Cost</dt><dd>{costOf(job)}</dd></div>
         <div><dt>Attempts</dt><dd>{job.attempts.length}</dd></div>
         {job.webhook && <div><dt>Reported to</dt><dd class="mono">{job.webhook}</dd></div>}
       </dl>

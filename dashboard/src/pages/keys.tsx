@@ -17,6 +17,7 @@ const SCOPES: [string, string][] = [
   ["queue:purge", "empty queues"],
   ["workers", "see workers"],
   ["endpoints:write", "change limits"],
+  ["budget:write", "change caps on spending"],
   ["keys", "make and end keys"],
   ["admin", "everything"],
 ];
@@ -27,6 +28,7 @@ function Make({ done }: { done: () => void }) {
   const [scopes, setScopes] = useState<string[]>(["jobs:submit", "jobs:read", "jobs:cancel"]);
   const [endpoint, setEndpoint] = useState("");
   const [ends, setEnds] = useState("");
+  const [cap, setCap] = useState("");
   const [made, setMade] = useState<string | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
   const names = overview.value?.endpoints.map((line) => line.name) ?? [];
@@ -39,6 +41,7 @@ function Make({ done }: { done: () => void }) {
         scopes,
         ...(endpoint ? { endpoints: [endpoint] } : {}),
         ...(ends ? { expires_in_seconds: Number(ends) } : {}),
+        ...(cap.trim() ? { budget: { per_day: cap.trim().startsWith("$") ? cap.trim() : `$${cap.trim()}` } } : {}),
       });
       setMade(answer.key);
       setName("");
@@ -68,6 +71,10 @@ function Make({ done }: { done: () => void }) {
             <select id="key-ends" value={ends} onChange={(event) => setEnds(event.currentTarget.value)}>
               {LENGTHS.map(([value, word]) => <option key={value} value={value}>{word}</option>)}
             </select>
+          </div>
+          <div>
+            <label for="key-cap">Most it may spend a day</label>
+            <input id="key-cap" inputMode="decimal" value={cap} placeholder="no cap" onInput={(event) => setCap(event.currentTarget.value)} />
           </div>
         </div>
         <fieldset>

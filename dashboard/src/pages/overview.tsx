@@ -1,7 +1,7 @@
 // The first page: is all well, and what does it cost?
 
 import { useState } from "preact/hooks";
-import { count, money, span } from "../data/format";
+import { ago, count, money, span } from "../data/format";
 import { decisions, link, overview } from "../data/live";
 import type { Device, Endpoint, Overview as Data } from "../data/types";
 import { Chart, type Line } from "../ui/chart";
@@ -145,6 +145,12 @@ export function Overview() {
     >
       {now.troubles.map((trouble) => (
         <p key={trouble.code} class="banner" role="alert">{trouble.text}</p>
+      ))}
+      {now.budget_alerts.map((alert) => (
+        <p key={`${alert.scope}/${alert.name ?? ""}/${alert.period}`} class="banner" role="status">
+          {alert.threshold_percent >= 100 ? "Reached" : `${alert.threshold_percent} % spent`}: the cap on {alert.scope === "everything" ? "everything" : `${alert.scope} ${alert.name ?? ""}`} of
+          this {alert.period}, which ends {ago(alert.ends_at_ms, now.at_ms)}. <a href={href(["money"])}>Caps</a>
+        </p>
       ))}
       <Tiles now={now} />
       <div class="grid">

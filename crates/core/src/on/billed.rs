@@ -48,6 +48,7 @@ impl Core {
         let causes = explain(&booked, record, &pool.cloud.bill.clues(hour, price));
         let endpoint = pool.record.endpoint;
         let since = pool.record.since;
+        let (gpu, region) = pool.labels();
         let is_first = record.start < since;
         if start_of(hour + 1) <= since {
             return;
@@ -72,6 +73,9 @@ impl Core {
                 kind,
                 worker_time: DurationMs::ZERO,
                 amount,
+                gpu: gpu.clone(),
+                region: region.clone(),
+                key: None,
             };
             self.book(entry, out);
             if !cause.is_ordinary() && amount.as_nanos().abs() >= WORTH.as_nanos() {

@@ -20,10 +20,16 @@ impl Core {
         self.cancel_grace = topology.cancel_grace;
         self.account_workers_max = topology.account_workers_max;
         self.configure_caps(topology.caps, topology.calendar, out);
+        self.electricity = topology.electricity;
+        self.alert_url = topology.alert;
         for spec in topology.devices {
-            let users = self.devices.remove(&spec.id).map(|device| device.users);
+            let before = self.devices.remove(&spec.id);
+            let (users, measured_mw) = before
+                .map(|device| (device.users, device.measured_mw))
+                .unwrap_or_default();
             let device = Device {
-                users: users.unwrap_or_default(),
+                users,
+                measured_mw,
                 ..Device::new(spec)
             };
             self.devices.insert(device.spec.id, device);

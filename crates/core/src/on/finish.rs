@@ -2,12 +2,14 @@
 
 use crate::attempt::{Attempt, CloudPhase, Place};
 use crate::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Terms};
+use crate::device::Device;
 use crate::effect::{Answer, Out, Stale};
 use crate::event::{Outcome, PayloadRef};
 use crate::id::{AttemptId, JobId, RequestId, WorkerId};
 use crate::job::{Job, JobState};
 use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
+use crate::money::NanoUsd;
 use crate::time::DurationMs;
 use crate::topology::EndpointSpec;
 use crate::webhook::Webhook;
@@ -307,6 +309,9 @@ impl Core {
             return;
         };
         self.book_share(&attempt, execution, out);
+        if outcome != "not_delivered" {
+            self.book_electricity(&attempt, execution, out);
+        }
         let mut site = None;
         match attempt.place {
             Place::Local { worker } => {
@@ -438,9 +443,59 @@ impl Core {
             job: Some(attempt.id.job),
             kind: EntryKind::Saved,
             worker_time: execution,
-            amount: crate::money::NanoUsd::from_nanos(nanos),
+            amount: NanoUsd::from_nanos(nanos),
+            gpu: self
+                .card_of(attempt)
+                .map(|card| card.spec.name.as_str().into()),
+            region: None,
+            key: attempt.key,
         };
         self.book(entry, out);
+    }
+
+    /// What the card here took for an attempt, whatever came of it: its part of the card's power.
+    fn book_electricity(
+        &mut self,
+        attempt: &Attempt,
+        execution: Option<DurationMs>,
+        out: &mut Out,
+    ) {
+        let (Some(price), Some(started_at)) = (self.electricity, attempt.started_at) else {
+            return;
+        };
+        let Some(card) = self.card_of(attempt) else {
+            return;
+        };
+        let Some(milliwatts) = card.power_mw() else {
+            return;
+        };
+        // The others on the card used it too, as far as is known now.
+        let together: u32 = card.users.values().map(|usage| usage.attempts).sum();
+        let gpu = Some(card.spec.name.as_str().into());
+        let execution = execution.unwrap_or_else(|| self.now.since(started_at));
+        let amount = price.of_power(milliwatts / together.max(1), execution);
+        if amount <= NanoUsd::ZERO {
+            return;
+        }
+        let entry = Entry {
+            at: self.now,
+            endpoint: attempt.endpoint,
+            pool: attempt.pool,
+            job: Some(attempt.id.job),
+            kind: EntryKind::Electricity,
+            worker_time: execution,
+            amount,
+            gpu,
+            region: None,
+            key: attempt.key,
+        };
+        self.book(entry, out);
+    }
+
+    /// The card that an attempt of ours runs on.
+    fn card_of(&self, attempt: &Attempt) -> Option<&Device> {
+        let worker = self.workers.get(&attempt.local_worker()?)?;
+        self.devices.get(&worker.record.device)
     }
 }
 

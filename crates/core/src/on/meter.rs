@@ -1,13 +1,15 @@
 //! Counts of cloud workers become lines of the ledger.
 //!
-//! The sums are what the counts say; a job's share of them is a line beside, written when its attempt
-//! ends, that adds nothing.
+//! The sums are what the counts say, each borne by the keys whose jobs caused it. A job's shares of them
+//! are lines beside that add nothing: of its start and its run written when its attempt ends, of an idle
+//! worker when that is over.
 
 use crate::attempt::{Attempt, CloudPhase, Place};
+use crate::attribution::{self, Bearer, Halves, Stretch, Terms, split};
 use crate::change::Change;
 use crate::effect::Out;
 use crate::event::CloudWorkerCounts;
-use crate::id::PoolId;
+use crate::id::{AttemptId, KeyId, PoolId};
 use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
 use crate::meter::{Count, Meter, Reading};
@@ -63,7 +65,7 @@ impl Core {
         if was_uncounted {
             self.dirty.insert(pool.record.endpoint);
         }
-        pool.cloud.meter.on_count(&count);
+        let stretch = pool.cloud.meter.on_count(&count);
         let billed = pool.cloud.meter.billed();
         let astray = if count.has_jobs { 0 } else { workers.running };
         let warm = billed.idle.saturating_sub(workers.running - billed.run);
@@ -73,6 +75,10 @@ impl Core {
             let there = pool.cloud.meter.billed().total();
             pool.cloud.resumed = pool.cloud.resumed.max(there);
         }
+        self.bear(id, &stretch, out);
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
         let readings = pool.cloud.meter.take(now);
         let is_stale =
             pool.record.reserved_workers > 0 && now.since(pool.record.charged_until) >= FRESH;
@@ -100,18 +106,136 @@ impl Core {
         pool.record.billed = pool.cloud.meter.billed();
         out.change(Change::PoolPut(pool.record.clone()));
         let endpoint = pool.record.endpoint;
+        let (gpu, region) = pool.labels();
+        let mut lines = Vec::new();
         for reading in readings {
+            lines.extend(by_key(pool, *reading));
+        }
+        for (kind, key, worker_time) in lines {
             let entry = Entry {
                 at: now,
                 endpoint,
                 pool: id,
                 job: None,
-                kind: reading.kind,
-                worker_time: reading.worker_time,
-                amount: price.over(reading.worker_time),
+                kind,
+                worker_time,
+                amount: price.over(worker_time),
+                gpu: gpu.clone(),
+                region: region.clone(),
+                key,
             };
             self.book(entry, out);
         }
+    }
+
+    /// For how long a pool's jobs bear what.
+    pub(crate) fn terms_of(&self, pool: &Pool) -> Option<Terms> {
+        let spec = pool.runpod()?;
+        let endpoint = self.endpoints.get(&pool.record.endpoint)?;
+        Some(Terms {
+            init_timeout: spec.init_timeout,
+            execution_timeout: endpoint.spec.as_ref()?.execution_timeout,
+            idle_timeout: spec.idle_timeout,
+        })
+    }
+
+    /// Lets the jobs of a pool bear what its workers cost in a stretch; those that bear nothing more
+    /// get their line.
+    fn bear(&mut self, id: PoolId, stretch: &Stretch, out: &mut Out) {
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        let Some(terms) = self.terms_of(pool) else {
+            return;
+        };
+        let tails = &pool.cloud.bearing.tails;
+        let live = pool.outstanding.iter().filter_map(|id| {
+            let attempt = self.attempts.get(id)?;
+            Some((*id, bearer(attempt)))
+        });
+        let mut bearers: Vec<(AttemptId, Bearer)> = live.collect();
+        bearers.extend(tails.iter().map(|(&id, &bearer)| (id, bearer)));
+        let only: Vec<Bearer> = bearers.iter().map(|&(_, bearer)| bearer).collect();
+        let parts = split(stretch, &only, &terms);
+        let over: Vec<AttemptId> = bearers
+            .iter()
+            .filter(|(_, bearer)| bearer.is_over(stretch.to, &terms))
+            .map(|&(id, _)| id)
+            .collect();
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        let bearing = &mut pool.cloud.bearing;
+        for ((id, bearer), part) in bearers.into_iter().zip(parts) {
+            if part == Halves::default() {
+                continue;
+            }
+            add(bearing.borne.entry(id).or_default(), part);
+            if let Some(key) = bearer.key {
+                add(bearing.owed.entry(key).or_default(), part);
+            }
+        }
+        for attempt in over {
+            self.end_bearing(id, attempt, out);
+        }
+    }
+
+    /// An attempt bears nothing more: what it bore of idle workers is written down.
+    fn end_bearing(&mut self, id: PoolId, attempt: AttemptId, out: &mut Out) {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        let bearing = &mut pool.cloud.bearing;
+        let bearer = bearing.tails.remove(&attempt);
+        let Some(borne) = bearing.borne.remove(&attempt) else {
+            return;
+        };
+        let key = bearer.and_then(|bearer| bearer.key);
+        self.book_part(
+            id,
+            attempt,
+            key,
+            EntryKind::IdleShare,
+            borne[attribution::IDLE],
+            out,
+        );
+    }
+
+    /// A job's part of the lines of its pool, from halves of a worker's millisecond.
+    fn book_part(
+        &mut self,
+        id: PoolId,
+        attempt: AttemptId,
+        key: Option<KeyId>,
+        kind: EntryKind,
+        halves: u64,
+        out: &mut Out,
+    ) {
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        let Some(price) = pool.runpod().and_then(|spec| spec.price) else {
+            return;
+        };
+        let worker_time = DurationMs::from_millis(halves / 2);
+        let amount = price.over(worker_time);
+        if amount == NanoUsd::ZERO {
+            return;
+        }
+        let (gpu, region) = pool.labels();
+        let entry = Entry {
+            at: self.now,
+            endpoint: pool.record.endpoint,
+            pool: id,
+            job: Some(attempt.job),
+            kind,
+            worker_time,
+            amount,
+            gpu,
+            region,
+            key,
+        };
+        self.book(entry, out);
     }
 
     /// After a restart: what the workers cost since the ledger was last written. After a short time
@@ -166,6 +290,17 @@ impl Core {
                 });
             }
             pool.cloud.meter = Meter::resumed(self.now, billed);
+            let mut stretch = Stretch {
+                from: self.now - away,
+                to: self.now,
+                halves: Halves::default(),
+            };
+            for reading in &readings {
+                if let Some(kind) = place_of(reading.kind) {
+                    stretch.halves[kind] += 2 * reading.worker_time.as_millis();
+                }
+            }
+            self.bear(id, &stretch, out);
             self.write_readings(id, &readings, out);
         }
     }
@@ -198,54 +333,124 @@ impl Core {
         // It came after the last count before the restart, and went before the first one after it.
         let life = longest.min(pool.cloud.away);
         let worker_time = DurationMs::from_millis(life.as_millis() / slots);
-        let entry = Entry {
-            at: self.now,
-            endpoint: attempt.endpoint,
-            pool: attempt.pool,
-            job: Some(attempt.id.job),
-            kind: EntryKind::Unsettled,
-            worker_time,
-            amount: price.over(worker_time),
-        };
-        self.book(entry, out);
+        // Its key bears no more of that than its run and an idle worker: of the wait it bears its part
+        // of what was counted.
+        let most = (execution + spec.idle_timeout).as_millis() / slots;
+        let (gpu, region) = pool.labels();
+        let borne = attempt.key.map_or(DurationMs::ZERO, |_| {
+            worker_time.min(DurationMs::from_millis(most))
+        });
+        let lines = [
+            (attempt.key, borne),
+            (None, worker_time.saturating_sub(borne)),
+        ];
+        for (key, worker_time) in lines {
+            if worker_time == DurationMs::ZERO {
+                continue;
+            }
+            let entry = Entry {
+                at: self.now,
+                endpoint: attempt.endpoint,
+                pool: attempt.pool,
+                job: Some(attempt.id.job),
+                kind: EntryKind::Unsettled,
+                worker_time,
+                amount: price.over(worker_time),
+                gpu: gpu.clone(),
+                region: region.clone(),
+                key,
+            };
+            self.book(entry, out);
+        }
     }
 
-    /// The share of a job that has ended in what its pool's workers cost.
+    /// The share of a job that has ended in what its pool's workers cost: of its start and its run now,
+    /// of an idle worker once that is over.
     pub(crate) fn book_share(
         &mut self,
         attempt: &Attempt,
         execution: Option<DurationMs>,
         out: &mut Out,
     ) {
-        let (Place::Cloud(_), Some(started_at)) = (&attempt.place, attempt.started_at) else {
+        let Place::Cloud(_) = &attempt.place else {
             return;
         };
-        let Some(pool) = self.pools.get(&attempt.pool) else {
+        let (id, key) = (attempt.id, attempt.key);
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(&attempt.pool) else {
             return;
         };
-        let Some(price) = pool.runpod().and_then(|spec| spec.price) else {
-            return;
-        };
-        let execution = execution.unwrap_or_else(|| self.now.since(started_at));
         // The slots beside it were in use too, as far as is known now.
         let together = u32::try_from(pool.outstanding.len()).unwrap_or(u32::MAX);
         let beside = together.clamp(1, pool.slots());
-        let worker_time = DurationMs::from_millis(execution.as_millis() / u64::from(beside));
-        let amount = price.over(worker_time);
-        if amount == NanoUsd::ZERO {
-            return;
-        }
-        let entry = Entry {
-            at: self.now,
-            endpoint: attempt.endpoint,
-            pool: attempt.pool,
-            job: Some(attempt.id.job),
-            kind: EntryKind::Share,
-            worker_time,
-            amount,
+        let bearing = &mut pool.cloud.bearing;
+        let borne = bearing.borne.get_mut(&id);
+        let cold = borne.map_or(0, |borne| std::mem::take(&mut borne[attribution::COLD]));
+        let Some(started_at) = attempt.started_at else {
+            bearing.borne.remove(&id);
+            return self.book_part(attempt.pool, id, key, EntryKind::ColdShare, cold, out);
         };
-        self.book(entry, out);
+        let tail = Bearer {
+            ended_at: Some(now),
+            ..bearer(attempt)
+        };
+        bearing.tails.insert(id, tail);
+        self.book_part(attempt.pool, id, key, EntryKind::ColdShare, cold, out);
+        let execution = execution.unwrap_or_else(|| now.since(started_at));
+        let halves = 2 * (execution.as_millis() / u64::from(beside));
+        self.book_part(attempt.pool, id, key, EntryKind::Share, halves, out);
     }
+}
+
+/// An attempt, as far as it bears what workers cost.
+const fn bearer(attempt: &Attempt) -> Bearer {
+    Bearer {
+        key: attempt.key,
+        leased_at: attempt.leased_at,
+        started_at: attempt.started_at,
+        ended_at: None,
+    }
+}
+
+fn add(sum: &mut Halves, part: Halves) {
+    for (sum, part) in sum.iter_mut().zip(part) {
+        *sum += part;
+    }
+}
+
+/// The place of a kind of line among the kinds of worker time.
+const fn place_of(kind: EntryKind) -> Option<usize> {
+    match kind {
+        EntryKind::ColdStart => Some(attribution::COLD),
+        EntryKind::Run => Some(attribution::RUN),
+        EntryKind::Idle => Some(attribution::IDLE),
+        EntryKind::Unsettled => Some(attribution::UNSETTLED),
+        _ => None,
+    }
+}
+
+/// One line for each key that owes of a reading, and one for the rest.
+fn by_key(pool: &mut Pool, reading: Reading) -> Vec<(EntryKind, Option<KeyId>, DurationMs)> {
+    let mut lines = Vec::new();
+    let mut rest = reading.worker_time.as_millis();
+    if let Some(kind) = place_of(reading.kind) {
+        let owed = &mut pool.cloud.bearing.owed;
+        for (&key, halves) in owed.iter_mut() {
+            let ms = (halves[kind] / 2).min(rest);
+            if ms > 0 {
+                halves[kind] -= 2 * ms;
+                rest -= ms;
+                let worker_time = DurationMs::from_millis(ms);
+                lines.push((reading.kind, Some(key), worker_time));
+            }
+        }
+        owed.retain(|_, halves| *halves != Halves::default());
+    }
+    if rest > 0 {
+        let worker_time = DurationMs::from_millis(rest);
+        lines.push((reading.kind, None, worker_time));
+    }
+    lines
 }
 
 /// How long a worker that is not always on can have lived on unseen, and the most that all workers

@@ -62,6 +62,7 @@ impl Core {
             low_priority: new.low_priority,
             local_only: new.input.bytes > CLOUD_INPUT_BYTES_MAX,
             region: new.region,
+            key: new.key,
             state: JobState::Queued,
         };
         self.next_seq += 1;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::allowance::admits;
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
 use crate::effect::{Effect, Out};
@@ -11,6 +12,7 @@ use crate::explain::Reason;
 use crate::id::{EndpointId, PoolId};
 use crate::jobs::Slot;
 use crate::machine::{Core, SCALE_PERIOD_MAX, SCALE_PERIOD_MIN};
+use crate::placement::failover::SCAN_MAX;
 use crate::placement::pool_order::{Assignment, Because};
 use crate::placement::projection::{Picture, WAITING_MAX, Waiting};
 use crate::scaler::{self, Cloud, Decision};
@@ -53,6 +55,7 @@ impl Core {
         self.follow_schedule(id, out);
         self.tell_held(id, out);
         self.fail_over(id, out);
+        self.allow_keys(id);
         let Some(endpoint) = self.endpoints.get(&id) else {
             return;
         };
@@ -95,7 +98,7 @@ impl Core {
             endpoint.spill_left = left;
         }
         self.submit_low_priority(id, picture.local.is_empty(), out);
-        let is_active = picture.waiting_total > 0
+        let is_active = picture.waiting_total + picture.capped > 0
             || cloud
                 != Cloud {
                     slots: cloud.slots,
@@ -158,16 +161,6 @@ impl Core {
                 .history
                 .remaining(class, elapsed, spec.expected_execution)
         };
-        let jobs = endpoint
-            .queue
-            .values()
-            .filter_map(|&slot| self.jobs.at(slot));
-        let waiting = jobs.take(WAITING_MAX).map(|job| Waiting {
-            submitted_at: job.submitted_at,
-            execution: guess(job.class, DurationMs::ZERO),
-            is_cloudable: !job.local_only && self.has_pool_for(id, job),
-            is_low_priority: job.low_priority,
-        });
         let mut local = Vec::new();
         for pool in endpoint.pools.iter().filter_map(|id| self.pools.get(id)) {
             for seat in pool.seats.values() {
@@ -204,13 +197,58 @@ impl Core {
                 local.extend(busy);
             }
         }
+        let (waiting, capped) = self.waiting(id, endpoint, spec, local.is_empty());
+        let is_left_out = if local.is_empty() { capped } else { 0 };
         Picture {
             now: self.now,
             max_wait: spec.max_wait,
-            waiting: waiting.collect(),
-            waiting_total: endpoint.queue.len(),
+            waiting,
+            waiting_total: endpoint.queue.len() - is_left_out,
+            capped,
             local,
         }
+    }
+
+    /// The first waiting jobs, and how many there are that nobody pays for in the cloud: on local cards
+    /// they have their turn, without them they are left out.
+    fn waiting(
+        &self,
+        id: EndpointId,
+        endpoint: &Endpoint,
+        spec: &EndpointSpec,
+        is_cloud_only: bool,
+    ) -> (Vec<Waiting>, usize) {
+        let mut left = endpoint.allowances.clone();
+        let (mut waiting, mut capped) = (Vec::new(), 0);
+        for &slot in endpoint.queue.values().take(SCAN_MAX) {
+            if waiting.len() >= WAITING_MAX {
+                return (waiting, capped);
+            }
+            let Some(job) = self.jobs.at(slot) else {
+                continue;
+            };
+            let may_go = !job.local_only && self.has_pool_for(id, job);
+            let is_paid = !may_go || admits(&mut left, job.key);
+            capped += usize::from(!is_paid);
+            if is_cloud_only && !is_paid {
+                continue;
+            }
+            let execution =
+                endpoint
+                    .history
+                    .remaining(job.class, DurationMs::ZERO, spec.expected_execution);
+            waiting.push(Waiting {
+                submitted_at: job.submitted_at,
+                execution,
+                is_cloudable: may_go && is_paid,
+                is_low_priority: job.low_priority,
+            });
+        }
+        if capped > 0 {
+            // Of a queue so long that nobody looks to its end, the rest counts as those before it.
+            capped += endpoint.queue.len().saturating_sub(SCAN_MAX);
+        }
+        (waiting, capped)
     }
 
     /// The cloud side of an endpoint, over its cloud pools.
@@ -352,11 +390,18 @@ impl Core {
             }
         }
         let hit = hit.filter(|_| sum < wanted);
+        let key_hit = self.key_hit(id, picture);
         let reason = if let Some(hit) = hit {
             Some(Reason::BudgetReached {
                 hit,
                 wanted,
                 granted: sum,
+            })
+        } else if let Some(hit) = key_hit {
+            Some(Reason::BudgetReached {
+                hit,
+                wanted: u32::try_from(picture.capped).unwrap_or(u32::MAX),
+                granted: 0,
             })
         } else if beyond > allowed {
             Some(Reason::MaxReached {
@@ -376,12 +421,14 @@ impl Core {
             return;
         };
         let frees_at = |hit: &CapHit| hit.state.frees_at;
-        if let Some(at) = hit.as_ref().map(frees_at)
-            && endpoint.cap_hit.as_ref().map(frees_at) != Some(at)
-        {
-            self.timers.set(at, Timer::Endpoint(id));
+        for (now, before) in [(hit, endpoint.cap_hit), (key_hit, endpoint.key_hit)] {
+            if let Some(at) = now.as_ref().map(frees_at)
+                && before.as_ref().map(frees_at) != Some(at)
+            {
+                self.timers.set(at, Timer::Endpoint(id));
+            }
         }
-        endpoint.cap_hit = hit;
+        (endpoint.cap_hit, endpoint.key_hit) = (hit, key_hit);
         let code = reason.as_ref().map(Reason::code);
         if endpoint.last_reason.as_deref() != code {
             endpoint.last_reason = code.map(Cow::Borrowed);
@@ -392,6 +439,23 @@ impl Core {
                 });
             }
         }
+    }
+
+    /// The cap of a key that keeps the first of its waiting jobs from the cloud.
+    fn key_hit(&self, id: EndpointId, picture: &Picture) -> Option<CapHit> {
+        if picture.capped == 0 {
+            return None;
+        }
+        let endpoint = self.endpoints.get(&id)?;
+        let mut left = endpoint.allowances.clone();
+        let mut jobs = endpoint
+            .queue
+            .values()
+            .filter_map(|&slot| self.jobs.at(slot));
+        let key = jobs
+            .find(|job| !job.local_only && !admits(&mut left, job.key))?
+            .key?;
+        Some(endpoint.allowances.get(&key)?.hit)
     }
 
     /// How many workers, and how many of them always on, one pool gets of what is left.
@@ -507,6 +571,13 @@ impl Core {
     }
 
     fn submit_to_cloud(&mut self, slot: Slot, pool_id: PoolId, because: Because, out: &mut Out) {
+        // The one door to the cloud: what the job may cost is set aside here, against its key's caps too.
+        let job = self.jobs.at(slot).map(|job| (job.endpoint, job.key));
+        let endpoint = job.and_then(|(endpoint, _)| self.endpoints.get_mut(&endpoint));
+        let key = job.and_then(|(_, key)| key);
+        if !endpoint.is_some_and(|endpoint| admits(&mut endpoint.allowances, key)) {
+            return;
+        }
         let place = Place::Cloud(CloudPhase::Submitting);
         let Some(id) = self.begin_attempt(slot, pool_id, place, out) else {
             return;

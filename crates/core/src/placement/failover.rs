@@ -1,6 +1,7 @@
 //! Pools of one endpoint beside each other: which may have a job, which gets the next worker, and what
 //! happens to jobs at a pool that gets no workers.
 
+use crate::allowance::{admits, pays};
 use crate::attempt::{CloudPhase, Place};
 use crate::effect::{Effect, Out};
 use crate::explain::Reason;
@@ -25,7 +26,7 @@ const DRY_LONGEST: DurationMs = DurationMs::from_secs(900);
 /// Refusals in a row after which a pool counts as failing while it has its pause.
 const FAILURES_MAX: u32 = 3;
 /// Waiting jobs that are looked at for one that a pool with room may have.
-const SCAN_MAX: usize = 50_000;
+pub(super) const SCAN_MAX: usize = 50_000;
 
 impl Core {
     /// The cloud pools of an endpoint as they stand, in the order of the configuration.
@@ -137,16 +138,18 @@ impl Core {
             .queue
             .values()
             .filter_map(|&slot| self.jobs.at(slot));
+        let mut paid = endpoint.allowances.clone();
         let callers: Vec<Caller> = waiting
             .take(SCAN_MAX)
             .filter(|job| !job.local_only && !job.low_priority && self.has_pool_for(id, job))
+            .filter(|job| admits(&mut paid, job.key))
             .take(seen as usize)
             .map(|job| self.caller_of(id, job))
             .collect();
         share(pools, &callers, workers, endpoint.limits_at(self.now).min)
     }
 
-    /// Whether a job waits that the cloud may have and that is of no low priority.
+    /// Whether a job waits that the cloud may have, that is paid for, and that is of no low priority.
     pub(super) fn has_spill(&self, id: EndpointId) -> bool {
         let Some(endpoint) = self.endpoints.get(&id) else {
             return false;
@@ -156,7 +159,9 @@ impl Core {
             .values()
             .filter_map(|&slot| self.jobs.at(slot));
         let mut urgent = waiting.take_while(|job| !job.low_priority).take(SCAN_MAX);
-        urgent.any(|job| !job.local_only && self.has_pool_for(id, job))
+        urgent.any(|job| {
+            !job.local_only && self.has_pool_for(id, job) && pays(&endpoint.allowances, job.key)
+        })
     }
 
     /// The first waiting jobs that go to the cloud now, `most` of them at the most, each with its pool.
@@ -174,6 +179,7 @@ impl Core {
         if !assignment.has_room() {
             return found;
         }
+        let mut paid = endpoint.allowances.clone();
         for &slot in endpoint.queue.values().take(SCAN_MAX) {
             if found.len() >= most as usize || !assignment.has_room() {
                 break;
@@ -181,10 +187,11 @@ impl Core {
             let Some(job) = self.jobs.at(slot) else {
                 continue;
             };
-            if job.local_only || job.low_priority != low_priority {
+            if job.local_only || job.low_priority != low_priority || !pays(&paid, job.key) {
                 continue;
             }
             if let Some((pool, because)) = assignment.put(&self.caller_of(id, job)) {
+                admits(&mut paid, job.key);
                 found.push((slot, pool, because));
             }
         }

@@ -170,6 +170,7 @@ impl Core {
                 Timestamp::NEVER
             },
             fenced: None,
+            key: job.key,
         };
         out.change(Change::JobPut {
             job: job.clone(),

@@ -20,8 +20,10 @@ pub struct Picture {
     pub max_wait: DurationMs,
     /// The first waiting jobs in order, at most [`WAITING_MAX`].
     pub waiting: Vec<Waiting>,
-    /// All waiting jobs.
+    /// All waiting jobs; without local cards, those that nobody pays for are left out.
     pub waiting_total: usize,
+    /// Of those looked at, the ones that the caps of their keys leave no money for.
+    pub capped: usize,
     /// When each local slot is free, in no order; no slots at all means no local cards.
     pub local: Vec<Timestamp>,
 }
@@ -123,6 +125,7 @@ mod tests {
             max_wait: DurationMs::from_secs(20),
             waiting: vec![job; waiting],
             waiting_total: waiting,
+            capped: 0,
             local: vec![Timestamp::ZERO; slots],
         }
     }

@@ -330,16 +330,26 @@ impl fmt::Display for Cause {
             ),
             Self::BudgetReached { hit, frees_in } => {
                 let state = &hit.state;
-                let whose = if state.endpoint.is_some() {
-                    "the endpoint's cap"
-                } else {
-                    "the cap on everything"
+                let whose = match (state.key, state.endpoint) {
+                    (Some(key), _) => format!("the cap of key {key}"),
+                    (None, Some(_)) => "the endpoint's cap".to_owned(),
+                    (None, None) => "the cap on everything".to_owned(),
                 };
                 write!(
                     f,
-                    "{whose} of {} per {} leaves no money for another cloud worker, which needs {}: {} \
+                    "{whose} of {} per {} leaves no money for another {}, which needs {}: {} \
                      spent, {} reserved; the {} ends in {frees_in}",
-                    state.cap, state.period, hit.each, state.spent, state.reserved, state.period
+                    state.cap,
+                    state.period,
+                    if state.key.is_some() {
+                        "job in the cloud"
+                    } else {
+                        "cloud worker"
+                    },
+                    hit.each,
+                    state.spent,
+                    state.reserved,
+                    state.period
                 )
             }
             Self::PoolMaxReached { pool, max } => {

@@ -2,6 +2,7 @@
 
 use super::cause::Cause;
 use super::situation::{CloudFacts, SeatState, Situation, Stand, Standing};
+use crate::budget::CapHit;
 use crate::scaler::weighed::Priced;
 use crate::time::DurationMs;
 use crate::topology::ScalerSpec;
@@ -51,6 +52,8 @@ impl Situation {
                     chain.push(Cause::LocalOnly {
                         bytes: job.input_bytes,
                     });
+                } else if let Some(hit) = self.unpaid(job) {
+                    chain.push(self.budget_reached(hit));
                 } else if job.low_priority {
                     chain.push(Cause::LowPriority);
                 } else {
@@ -107,6 +110,9 @@ impl Situation {
                 closes_in: asked.closes.since(now),
             });
         }
+        if let Some(hit) = self.key_hit {
+            chain.push(self.budget_reached(hit));
+        }
         if self.min_held > 0 && !self.pools.is_empty() {
             chain.push(Cause::MinHeld { min: self.min_held });
         } else if self.limits.min > 0 && !self.pools.is_empty() {
@@ -131,6 +137,19 @@ impl Situation {
             });
         }
         chain
+    }
+
+    /// The cap of a waiting job's key that leaves no money for it, where that is so.
+    fn unpaid(&self, job: &Standing) -> Option<CapHit> {
+        let allowance = self.allowances.get(&job.key?)?;
+        (allowance.jobs == 0).then_some(allowance.hit)
+    }
+
+    const fn budget_reached(&self, hit: CapHit) -> Cause {
+        Cause::BudgetReached {
+            hit,
+            frees_in: hit.state.frees_at.since(self.picture.now),
+        }
     }
 
     /// Which policy scales it.
@@ -235,10 +254,7 @@ impl Situation {
             });
         }
         if let Some(hit) = self.cap_hit {
-            chain.push(Cause::BudgetReached {
-                hit,
-                frees_in: hit.state.frees_at.since(self.picture.now),
-            });
+            chain.push(self.budget_reached(hit));
         }
         let is_short = wanted.min(allowed) > base.workers;
         for pool in &self.pools {

@@ -1,10 +1,11 @@
 //! The copy: one endpoint as placement and scaler see it, and where one job stands.
 
+use crate::allowance::Allowances;
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
 use crate::crash_loop::CrashPause;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
-use crate::id::{EndpointId, JobId};
+use crate::id::{EndpointId, JobId, KeyId};
 use crate::job::JobState;
 use crate::machine::Core;
 use crate::money::RatePerHour;
@@ -36,6 +37,10 @@ pub struct Situation {
     pub account: Option<u32>,
     /// The cap on spending that kept cloud workers away when it was last looked at.
     pub cap_hit: Option<CapHit>,
+    /// The cap of a key that kept waiting jobs from the cloud then.
+    pub key_hit: Option<CapHit>,
+    /// What the caps of keys left for their jobs.
+    pub allowances: Allowances,
     /// Cloud workers that other endpoints want.
     pub others: u32,
     /// The queue and the local slots.
@@ -164,6 +169,8 @@ pub struct Standing {
     pub is_resident: bool,
     /// Why its cloud pool was chosen, for one that is there.
     pub because: Option<Because>,
+    /// Whose it is.
+    pub key: Option<KeyId>,
     /// A worker ended under it.
     pub is_suspect: bool,
     /// Attempts that vanished.
@@ -223,6 +230,8 @@ impl Core {
             min_held: endpoint.held(self.now),
             account: self.account_workers_max,
             cap_hit: self.cap_hit(id),
+            key_hit: endpoint.key_hit,
+            allowances: endpoint.allowances.clone(),
             others: others.map(|pool| pool.record.wanted).sum(),
             picture: self.picture(id, &spec),
             jobs: waiting.take(WAITING_MAX).map(|job| job.id).collect(),
@@ -287,6 +296,7 @@ impl Core {
             region: job.region,
             is_resident: self.caller_of(job.endpoint, job).is_resident,
             because: live.because,
+            key: job.key,
             is_suspect: job.is_suspect(),
             lost: u32::from(job.lost),
             paused_until,

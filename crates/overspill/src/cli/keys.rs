@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::Context;
+use super::budget::BudgetCapArgs;
 use crate::auth::scope::Scope;
 
 use super::client::segment;
@@ -49,6 +50,8 @@ struct CreateArgs {
     /// Endpoint that the key may reach; give it several times; left out: all
     #[arg(long = "endpoint", value_name = "NAME")]
     endpoints: Vec<String>,
+    #[command(flatten)]
+    budget: BudgetCapArgs,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,10 +90,14 @@ pub async fn run(args: &KeysArgs, context: &Context) -> Result<(), CommandError>
             } else {
                 &create.scopes
             };
-            let body = json!({
+            let mut body = json!({
                 "name": create.name, "kind": create.kind, "scopes": scopes,
                 "endpoints": endpoints,
             });
+            let caps = create.budget.body();
+            if !caps.is_empty() {
+                body["budget"] = Json::Object(caps);
+            }
             let answer = client.post("/api/v1/keys", &body).await?;
             if context.output.is_json() {
                 return context.output.json(&answer);

@@ -9,11 +9,13 @@
 mod account;
 pub mod apply;
 pub mod backup;
+pub mod budget;
 pub mod cancel;
 pub mod check;
 pub mod client;
 pub mod completions;
 pub mod config;
+pub mod cost;
 pub mod db;
 pub mod demo;
 pub mod doctor;
@@ -116,6 +118,8 @@ enum Command {
     Top(top::TopArgs),
     Why(why::WhyArgs),
     Doctor(doctor::DoctorArgs),
+    Cost(cost::CostArgs),
+    Budget(budget::BudgetArgs),
     Gpus(gpus::GpusArgs),
     Plan(plan::PlanArgs),
     Simulate(simulate::SimulateArgs),
@@ -230,6 +234,8 @@ fn dispatch(command: Command, context: &Context) -> Result<(), CommandError> {
         Command::Retry(args) => block_on(retry::run(&args, context)),
         Command::Purge(args) => block_on(purge::run(&args, context)),
         Command::Doctor(args) => block_on(doctor::run(&args, context)),
+        Command::Budget(args) => block_on(budget::run(&args, context)),
+        Command::Cost(args) => block_on(cost::run(&args, context)),
         Command::Top(args) => block_on(top::run(&args, context)),
         Command::Why(args) => block_on(why::run(&args, context)),
         Command::Scale(args) => block_on(scale::run(&args, context)),

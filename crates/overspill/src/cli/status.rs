@@ -5,9 +5,11 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::Context;
+use super::cost::money;
 use super::error::CommandError;
 use super::jobs::{JobView, field, find};
 use super::output::{human_ms, human_time, inert};
+use crate::view::cost::Sums;
 
 /// Show a job, or all endpoints
 #[derive(Debug, Args)]
@@ -137,6 +139,10 @@ pub(crate) fn described(job: &JobView, answer: &Json) -> String {
     if let Some(attempt) = job.attempt {
         lines.push(("attempt", attempt.to_string()));
     }
+    let sums = answer
+        .get("cost")
+        .and_then(|cost| Sums::deserialize(cost).ok());
+    lines.extend(sums.and_then(cost_line));
     match answer.get("error") {
         None | Some(Json::Null) => {}
         Some(Json::String(error)) => lines.push(("error", error.clone())),
@@ -154,6 +160,27 @@ pub(crate) fn described(job: &JobView, answer: &Json) -> String {
         text.push(format!("  {}", inert(&plain_fields(attempt))));
     }
     text.join("\n")
+}
+
+/// What a job cost, and what the card here saved; nothing while the ledger says nothing of it.
+fn cost_line(sums: Sums) -> Option<(&'static str, String)> {
+    let mut parts = Vec::new();
+    if sums.spent_nano_usd != 0 {
+        parts.push(format!(
+            "{} (start {}, run {}, idle {})",
+            money(sums.spent_nano_usd),
+            money(sums.cold_start_nano_usd),
+            money(sums.run_nano_usd),
+            money(sums.idle_nano_usd)
+        ));
+    }
+    if sums.electricity_nano_usd != 0 {
+        parts.push(format!("{} electricity", money(sums.electricity_nano_usd)));
+    }
+    if sums.saved_nano_usd != 0 {
+        parts.push(format!("{} saved", money(sums.saved_nano_usd)));
+    }
+    (!parts.is_empty()).then(|| ("cost", parts.join(", ")))
 }
 
 /// The plain fields of an object as `name value, name value`, what matters most first.

@@ -34,7 +34,7 @@ enum WebhooksCommand {
     },
     /// Print the secret that signs an endpoint's webhooks
     Secret {
-        /// Name of the endpoint
+        /// Name of the endpoint; `:budget` for alerts of caps
         endpoint: String,
         /// Make a new secret first; the old one signs for a day too
         #[arg(long)]

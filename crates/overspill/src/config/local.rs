@@ -35,6 +35,8 @@ section! {
         /// Device memory that one worker needs. Left out: one job at a time per device over all
         /// endpoints.
         pub vram: Option<MemorySize> = None,
+        /// Watts that one device takes while it runs jobs. Left out: as the GPU driver measures them.
+        pub watts: Option<u32> = None,
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 use super::decode::{Decoder, FromNode, KeyDoc, from_text};
 use super::node::{Node, Value};
 use super::problem::{Place, is_secret_name};
-use super::units::{self, MemorySize};
+use super::units::{self, EnergyPrice, MemorySize};
 
 impl<T: FromNode> FromNode for Option<T> {
     fn from_node(node: &Node, cx: &mut Decoder<'_, '_>) -> Option<Self> {
@@ -245,6 +245,12 @@ from_text!(
     "a price such as `\"$0.44/h\"`",
     units::parse_rate,
     |rate: &RatePerHour| units::format_rate(*rate)
+);
+from_text!(
+    EnergyPrice,
+    "a price of electricity such as `\"$0.30/kWh\"`",
+    units::parse_energy_price,
+    |price: &EnergyPrice| units::format_energy_price(*price)
 );
 from_text!(
     MemorySize,

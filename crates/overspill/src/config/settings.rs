@@ -16,7 +16,7 @@ use super::env::{self, Environment};
 use super::node::Node;
 use super::problem::quoted;
 use super::regions::Regions;
-use super::units::MemorySize;
+use super::units::{EnergyPrice, MemorySize};
 
 /// A journal has four files of at least a million bytes.
 const JOURNAL_BYTES_MIN: u64 = 4_000_000;
@@ -113,7 +113,8 @@ section! {
 }
 
 section! {
-    /// Caps on cloud spending for everything together; nothing set means no cap.
+    /// Caps on cloud spending for everything together; nothing set means no cap. And what goes with
+    /// them.
     pub struct Budget in "[budget]" {
         /// Most that may be spent in a clock hour.
         pub per_hour: Option<NanoUsd> = None,
@@ -123,6 +124,10 @@ section! {
         pub per_month: Option<NanoUsd> = None,
         /// Time zone whose hours, days and months count, as an IANA name.
         pub time_zone: TimeZone = TimeZone("UTC".to_owned()),
+        /// Receiver of a signed webhook when 50, 80 and 100 % of a cap are spent, once for each period.
+        pub alert: Option<Url> = None,
+        /// Price of electricity for the cards here, for what they save beyond it.
+        pub electricity: Option<EnergyPrice> = None,
     }
 }
 

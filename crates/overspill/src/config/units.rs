@@ -169,6 +169,42 @@ pub fn parse_rate(text: &str) -> Result<RatePerHour, String> {
         .ok_or_else(|| format!("{} is too much", quoted(text)))
 }
 
+/// A price of energy: of a kilowatt-hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnergyPrice(pub NanoUsd);
+
+/// A price of energy such as `$0.30/kWh`.
+///
+/// # Errors
+/// A sentence that says what is wrong and what is expected.
+pub fn parse_energy_price(text: &str) -> Result<EnergyPrice, String> {
+    let expected = "expected dollars per kilowatt-hour such as \"$0.30/kWh\"";
+    let Some((amount, unit)) = text.split_once('/') else {
+        let bare = text.trim().trim_start_matches('$');
+        if bare.parse::<f64>().is_ok_and(f64::is_finite) {
+            let text = quoted(text.trim());
+            return Err(format!("{text} per what? use \"${bare}/kWh\""));
+        }
+        return Err(format!(
+            "{} is no price of energy; {expected}",
+            quoted(text)
+        ));
+    };
+    if !unit.trim().eq_ignore_ascii_case("kwh") {
+        return Err(format!(
+            "{} is no price of energy; {expected}",
+            quoted(text)
+        ));
+    }
+    parse_money(amount).map(EnergyPrice)
+}
+
+/// The form that [`parse_energy_price`] reads back.
+#[must_use]
+pub fn format_energy_price(price: EnergyPrice) -> String {
+    format!("{}/kWh", format_money(price.0))
+}
+
 /// The form that [`parse_money`] reads back: at least two decimals, no trailing zeros beyond.
 #[must_use]
 pub fn format_money(amount: NanoUsd) -> String {
@@ -310,6 +346,20 @@ mod tests {
                 .contains("per what? use \"$0.44/h\"")
         );
         assert!(parse_rate("$0.44/year").is_err());
+    }
+
+    #[test]
+    fn prices_of_energy_parse_and_print() {
+        let price = parse_energy_price("$0.30/kWh").unwrap();
+        assert_eq!(price.0.as_nanos(), 300_000_000);
+        assert_eq!(format_energy_price(price), "$0.30/kWh");
+        assert_eq!(
+            parse_energy_price("0.3").unwrap_err(),
+            "`0.3` per what? use \"$0.3/kWh\""
+        );
+        for text in ["$0.30/h", "dear", "0.30/kWh"] {
+            assert!(parse_energy_price(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use overspill_core::bill::HourBill;
 use overspill_core::id::{EndpointId, JobId, WorkerId};
-use overspill_core::ledger::EntryKind;
 use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::view::worker_of;
@@ -209,7 +208,7 @@ async fn costs(
     };
     let sums = handle.read(move |reader| reader.spent(&filter)).await?;
     let mut costs: BTreeMap<String, PoolCost> = BTreeMap::new();
-    for sum in sums.iter().filter(|sum| sum.kind != EntryKind::Saved) {
+    for sum in sums.iter().filter(|sum| sum.kind.is_spent()) {
         let Some(name) = handle.live().pool(sum.pool) else {
             continue;
         };

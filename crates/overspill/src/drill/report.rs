@@ -305,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::engine::api::{JobVersion, JobView};
+    use crate::view::cost::Sums;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_millis(second * 1_000)
@@ -363,6 +364,7 @@ mod tests {
                 version: JobVersion::default(),
             },
             attempts,
+            cost: Sums::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use overspill_core::change::Site;
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, PayloadRef};
-use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, RequestId, WorkerId};
+use overspill_core::id::{AttemptId, EndpointId, JobId, KeyId, PoolId, RequestId, WorkerId};
 use overspill_core::region::Region;
 use overspill_core::time::Timestamp;
 use overspill_core::topology::{Limits, ScalerSpec};
@@ -21,6 +21,7 @@ use overspill_store::WebhookFilter;
 
 use crate::auth::keys::KeyRecord;
 use crate::otel::Tracer;
+use crate::view::cost::Sums;
 
 /// Bytes of an input, output or chunk, kept by the engine until the change that stores them.
 #[derive(Debug, Clone)]
@@ -204,6 +205,8 @@ pub struct JobStory {
     pub job: JobView,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
+    /// What it cost and saved, as far as the ledger says yet.
+    pub cost: Sums,
 }
 
 /// What became of a wish to run a job again.
@@ -459,6 +462,7 @@ pub trait Engine: Send + Sync + 'static {
         &self,
         id: JobId,
         trace: Option<String>,
+        key: Option<KeyId>,
     ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>>;
 
     /// What was submitted under this key before, while that is kept.

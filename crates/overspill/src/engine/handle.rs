@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use overspill_core::change::FinalState;
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, NewJob, PayloadRef};
-use overspill_core::id::{AttemptId, EndpointId, JobId, PollId, PoolId, WorkerId};
+use overspill_core::id::{AttemptId, EndpointId, JobId, KeyId, PollId, PoolId, WorkerId};
 use overspill_core::machine::Core;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::webhook::{Webhook, WebhookId, WebhookState};
@@ -324,7 +324,8 @@ impl Handle {
         let Some(job) = self.view(id).await? else {
             return Ok(None);
         };
-        let ended = self.read(move |reader| reader.story(id)).await?;
+        let read = self.read(move |reader| Ok((reader.story(id)?, reader.entries_of(id)?)));
+        let (ended, entries) = read.await?;
         let mut attempts: Vec<AttemptView> = ended
             .into_iter()
             .map(|attempt| AttemptView {
@@ -359,13 +360,19 @@ impl Handle {
                 site,
             });
         }
-        Ok(Some(JobStory { job, attempts }))
+        let cost = entries.iter().collect();
+        Ok(Some(JobStory {
+            job,
+            attempts,
+            cost,
+        }))
     }
 
     async fn run_again(
         &self,
         id: JobId,
         trace: Option<String>,
+        key: Option<KeyId>,
     ) -> Result<RetryAnswer, Unavailable> {
         let Some(view) = self.view(id).await? else {
             return Ok(RetryAnswer::NotFound);
@@ -396,6 +403,7 @@ impl Handle {
             extras: terms.and_then(|terms| terms.extras),
             idempotency: None,
             trace: trace.or(ended.trace),
+            key,
         };
         let generation = ended.generation;
         let make: MakeEvent = Box::new(move |request| Event::RetryAsked {
@@ -561,8 +569,9 @@ impl Engine for Handle {
         &self,
         id: JobId,
         trace: Option<String>,
+        key: Option<KeyId>,
     ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
-        self.run_again(id, trace).boxed()
+        self.run_again(id, trace, key).boxed()
     }
 
     fn idempotency(
@@ -713,6 +722,9 @@ impl Handle {
                 let Some(webhook) = reader.webhook(id)? else {
                     return Ok(None);
                 };
+                if webhook.alert.is_some() {
+                    return Ok(Some((webhook, true)));
+                }
                 let ended = reader.ended(id.job)?;
                 let is_last = ended.is_some_and(|ended| ended.generation == id.generation);
                 Ok(Some((webhook, is_last)))

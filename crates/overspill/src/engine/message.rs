@@ -18,7 +18,7 @@ pub type StoreUse = Box<dyn FnOnce(&mut dyn Store) + Send>;
 /// One thing for the engine to do.
 #[expect(
     clippy::large_enum_variant,
-    reason = "facts are most of what comes: a box for each would cost more than the room of the others"
+    reason = "nearly all are facts, and none is kept: a box for each would cost more than the room"
 )]
 pub enum Message {
     /// A fact that nobody waits for.

@@ -642,6 +642,14 @@ impl Engine {
                     self.alive.insert(worker);
                     self.world.carry_out(effect, None);
                 }
+                Effect::BudgetAlert(alert) => {
+                    let (threshold, period) = (alert.threshold, alert.period);
+                    let whose = crate::webhook::whose(&alert);
+                    let (spent, cap) = (alert.spent, alert.cap);
+                    warn!(
+                        %spent, %cap, "{threshold} % of the cap on {whose} of this {period} is spent"
+                    );
+                }
                 Effect::CloudSubmit { attempt, .. } => {
                     self.spans.submitting(attempt, self.core.now());
                     let input = self.input(attempt.job);

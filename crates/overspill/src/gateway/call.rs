@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
-use overspill_core::id::JobId;
+use overspill_core::id::{JobId, KeyId};
 use overspill_core::region::Region;
 use overspill_wire::job::WAIT_MS;
 
@@ -223,6 +223,13 @@ impl Call {
             Read::Whole(bytes) => Ok(bytes),
             Read::TooLong(seen) => Err(body::too_large(bytes_max, seen, route)),
         }
+    }
+
+    /// The key that bears what this causes.
+    pub(super) fn key(&self) -> Option<KeyId> {
+        // Where no key is required, nobody bears it.
+        let caller = self.caller.as_ref().filter(|c| **c != Caller::anyone())?;
+        KeyId::of(&caller.key_id)
     }
 
     /// Who changed something, for the audit trail.

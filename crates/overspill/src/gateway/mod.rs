@@ -56,6 +56,8 @@ pub struct Gateway {
     ended_sessions: crate::auth::session::Ended,
     /// What the dashboard shows; a gateway without one has no such pages.
     board: Option<Arc<Board>>,
+    /// Caps are changed one after the other.
+    budget_turn: tokio::sync::Mutex<()>,
     ids: ids::Ids,
     limits: limits::Limits,
     windows: management::windows::Windows,
@@ -84,6 +86,7 @@ impl Gateway {
     ) -> Arc<Self> {
         Arc::new(Self {
             board,
+            budget_turn: tokio::sync::Mutex::default(),
             ended_sessions: crate::auth::session::Ended::default(),
             started_at: engine.now(),
             engine,
@@ -270,6 +273,9 @@ impl Gateway {
             Operation::WhyScale => of!(management::why::scale(self, call)),
             Operation::Doctor => of!(management::board::doctor(self, call)),
             Operation::TimeLine => of!(management::board::time_line(self, call)),
+            Operation::BudgetShow => of!(management::budget::show(self, call)),
+            Operation::BudgetPatch => of!(management::budget::patch(self, call)),
+            Operation::Cost => of!(management::cost::show(self, call)),
             Operation::Spending => of!(management::board::spending(self, call)),
             Operation::Settings => of!(management::board::settings(self, call)),
             Operation::Metrics => of!(management::board::metrics(self, call)),

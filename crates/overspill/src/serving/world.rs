@@ -118,7 +118,8 @@ impl World for Drivers {
                     error!(%pool, "this is no effect of the cloud");
                 }
             }
-            Effect::Answer { .. }
+            Effect::BudgetAlert(_)
+            | Effect::Answer { .. }
             | Effect::Deliver { .. }
             | Effect::TakeEmpty { .. }
             | Effect::StopJob { .. }

@@ -13,8 +13,8 @@
 //!
 //! **What is the same each time.** One thread, tokio's paused clock, dice and ids from the seed, reads in
 //! the place where they are asked for: two runs of a seed hear, commit and answer the same in the same
-//! order, which each run checks by a hash over all of it. What a seed does not fix: API keys, and the
-//! numbers by which answers name requests; nothing is decided by them.
+//! order, which each run checks by a hash over all of it. What a seed does not fix: the numbers by which
+//! answers name requests; nothing is decided by them.
 
 mod client;
 mod faults;

@@ -129,6 +129,7 @@ impl Drawn {
                     init_timeout: seconds(60),
                     region: None,
                     gpu: None,
+                    gpu_label: None,
                     list: 0,
                 }),
             },
@@ -157,6 +158,7 @@ impl Drawn {
             id,
             name: "nominal".into(),
             memory_bytes: 0,
+            watts: None,
         };
         Topology {
             endpoints,
@@ -169,6 +171,8 @@ impl Drawn {
                 unguarded_min: true,
                 ..GuardSpec::default()
             },
+            electricity: None,
+            alert: None,
         }
     }
 }
@@ -201,7 +205,9 @@ async fn storm(seed: u64, weather: &Weather, bell: Arc<Bell>) -> Outcome {
         endpoints: None,
         expires_at: None,
     };
-    let (key, key_text) = keys::mint(&SECRET, new, DAWN);
+    // Its id is written down with each job: it must be the same in every run.
+    let key_text = "key-of-all-clients-in-a-storm".to_owned();
+    let key = keys::adopt(&SECRET, new, &key_text, DAWN);
     let is_over = CancellationToken::new();
     let plan = Plan {
         disk: Disk::new(drawn.is_memory),

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use overspill_core::budget::{CapScope, Caps};
+use overspill_core::event::Event;
 use overspill_core::id::{DeviceId, EndpointId, JobId, PoolId};
 use overspill_core::machine::Core;
 use overspill_core::time::{DurationMs, Timestamp};
@@ -18,6 +20,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::budget;
+use super::cost::{Ask, By, Costs, Names, Summing};
 use super::gpus::{self, Comparison, PoolCard};
 use super::metrics;
 use super::overview::{Beside, Look, Overview};
@@ -42,6 +46,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const GPU_PERIOD: Duration = Duration::from_secs(2);
 /// Sums of the store are read every so many looks: they grow with endpoints, and change slowly.
 const LOOKS_PER_SUM: u64 = 5;
+/// The core is told what cards at work take every so many looks.
+const LOOKS_PER_POWER: u64 = 5;
 
 /// See the module.
 pub struct Board {
@@ -333,6 +339,70 @@ impl Board {
         Ok(Some(gpus::compare(&pools, &sums, &self.catalog())))
     }
 
+    /// Every cap with what stands against it.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn budget(&self) -> Result<budget::Look, Unavailable> {
+        self.handle.query(budget::Look::at).await
+    }
+
+    /// The same, with the names of endpoints; keys go by their ids.
+    async fn told_budget(&self) -> Result<budget::Budget, Unavailable> {
+        let look = self.budget().await?;
+        let zone = self.settings().time_zone.clone();
+        let directory = self.handle.endpoints();
+        let name_of = |id| Some(directory.get(id)?.name.clone());
+        Ok(look.told(&zone, |_| true, name_of, |_| None))
+    }
+
+    /// The caps of a scope that hold, and those of the file.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn caps(&self, scope: CapScope) -> Result<(Caps, Caps), Unavailable> {
+        let of_scope = move |core: &Core| {
+            let mut all = core.caps_in_force().into_iter();
+            let found = all.find(|it| it.scope == scope);
+            found.map(|it| (it.caps, it.file)).unwrap_or_default()
+        };
+        self.handle.query(of_scope).await
+    }
+
+    /// What was spent on what, by the side that is asked for.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn cost(&self, ask: Ask) -> Result<Costs, Unavailable> {
+        let filter = SpentFilter {
+            since: ask.since,
+            until: ask.until,
+            ..SpentFilter::default()
+        };
+        let by = ask.by;
+        let mut summing = Summing::new(ask, &self.settings().time_zone);
+        let summing = self.handle.read(move |reader| {
+            if by == By::Job {
+                reader.entries_of_jobs(&filter, &mut |entry| summing.entry(&entry))?;
+            } else {
+                reader.spent_rows(&filter, &mut |row| summing.row(&row))?;
+            }
+            Ok(summing)
+        });
+        let summing = summing.await?;
+        let (live, keys) = (self.handle.live(), self.handle.keys());
+        let directory = live.directory();
+        Ok(summing.lines(&Names {
+            endpoint: &|id| Some(directory.get(id)?.name.clone()),
+            pool: &|id| live.pool(id),
+            key: &|id| {
+                let id = id.to_string();
+                let key = keys.iter().find(|key| key.id == id)?;
+                Some(key.name.clone())
+            },
+        }))
+    }
+
     /// Everything as metrics, as of this overview.
     ///
     /// # Errors
@@ -358,6 +428,7 @@ impl Board {
                 .collect(),
             spent: &spent,
             spans: live.tracer.counts(),
+            budget: &self.told_budget().await?,
         };
         Ok(metrics::write(&sources, format))
     }
@@ -415,6 +486,15 @@ impl Board {
                 troubles: live.troubles.list(),
             },
         );
+        if last.number.is_multiple_of(LOOKS_PER_POWER) {
+            for device in overview.devices.iter().filter(|device| device.jobs > 0) {
+                if let Some(milliwatts) = device.power_mw {
+                    let device = DeviceId(device.id);
+                    self.handle
+                        .tell(Event::CardMeasured { device, milliwatts }, Vec::new());
+                }
+            }
+        }
         if let Some(before) = last.sums.replace(sums) {
             overview.sample.submitted = sums.submitted - before.submitted;
             overview.sample.completed = sums.completed - before.completed;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::budget::{Budget, CapLine};
 use super::overview::Overview;
 use super::pools::WorkerStates;
 use super::spending::SpentLine;
@@ -52,6 +53,8 @@ pub struct Sources<'a> {
     pub spent: &'a [SpentLine],
     /// What became of spans, where they are made.
     pub spans: Option<SpanCounts>,
+    /// Caps in force.
+    pub budget: &'a Budget,
 }
 
 /// All metrics as text.
@@ -66,6 +69,7 @@ pub fn write(sources: &Sources<'_>, format: Format) -> String {
     about_workers(&mut page, sources.overview);
     about_decisions(&mut page, sources);
     about_money(&mut page, sources);
+    about_caps(&mut page, sources);
     about_devices(&mut page, sources.overview);
     page.family(
         "trouble",
@@ -343,6 +347,44 @@ fn about_money(page: &mut Page, sources: &Sources<'_>) {
     }
 }
 
+/// Caps of keys are left out: nothing that grows without end is a label.
+fn about_caps(page: &mut Page, sources: &Sources<'_>) {
+    type Amount = fn(&CapLine) -> i64;
+    let families: [(&'static str, &str, Amount); 3] = [
+        (
+            "cap_dollars",
+            "The most that may be spent in a period.",
+            |cap| cap.cap_nano_usd,
+        ),
+        (
+            "cap_spent_dollars",
+            "Spent of a cap since its period began.",
+            |cap| cap.spent_nano_usd,
+        ),
+        (
+            "cap_reserved_dollars",
+            "Set aside of a cap for cloud workers that there are or may be.",
+            |cap| cap.reserved_nano_usd,
+        ),
+    ];
+    for (name, help, amount) in families {
+        page.family(name, Kind::Gauge, help);
+        let caps = sources.budget.caps.iter();
+        for cap in caps.filter(|cap| cap.whose.key.is_none()) {
+            let endpoint = cap.whose.endpoint.as_deref().unwrap_or("");
+            let labels = [("endpoint", endpoint), ("period", cap.period.as_str())];
+            page.value("", &labels, dollars(amount(cap)));
+        }
+    }
+    page.family(
+        "electricity_dollars",
+        Kind::Counter,
+        "What cards here took from the socket for jobs, at the configured price.",
+    );
+    let electricity = sources.overview.money.electricity_total_nano_usd;
+    page.value("_total", &[], dollars(electricity));
+}
+
 fn about_devices(page: &mut Page, overview: &Overview) {
     type Reading = fn(&super::overview::DeviceLine) -> Option<f64>;
     let readings: [(&'static str, &str, Reading); 6] = [
@@ -529,6 +571,7 @@ mod tests {
                 lost: 1,
                 refused: 0,
             }),
+            budget: &Budget::default(),
         };
         write(&sources, format)
     }

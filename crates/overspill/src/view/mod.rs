@@ -10,6 +10,8 @@
 
 pub mod after_death;
 pub mod board;
+pub mod budget;
+pub mod cost;
 pub mod gpus;
 pub mod metrics;
 pub mod overview;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use overspill_core::alert::Alerted;
+use overspill_core::budget::CapScope;
 use overspill_core::endpoint::LimitsOverride;
 use overspill_core::id::{DeviceId, EndpointId};
 use overspill_core::machine::Core;
@@ -46,8 +48,34 @@ pub(super) struct DeviceFacts {
 pub(super) struct Look {
     endpoints: Vec<EndpointFacts>,
     devices: Vec<DeviceFacts>,
+    alerts: Vec<AlertLine>,
     pub(super) pools: Pools,
     pub(super) after_death: AfterDeath,
+}
+
+/// The thresholds that caps have passed, with their names.
+fn alerts(core: &Core, now: Timestamp) -> Vec<AlertLine> {
+    let name_of = |id| {
+        let mut configured = core.configured();
+        let endpoint = configured.find(|endpoint| endpoint.record.id == id);
+        endpoint.map(|endpoint| endpoint.record.name.clone())
+    };
+    let open = core.alerted().iter().filter(|it| it.until > now);
+    let line = |alerted: &Alerted| {
+        let (scope, name) = match alerted.scope {
+            CapScope::Everything => ("everything", None),
+            CapScope::Endpoint(id) => ("endpoint", name_of(id)),
+            CapScope::Key(id) => ("key", Some(id.to_string())),
+        };
+        AlertLine {
+            scope,
+            name,
+            period: alerted.period.to_string(),
+            threshold_percent: alerted.threshold,
+            ends_at_ms: alerted.until.as_millis(),
+        }
+    };
+    open.map(line).collect()
 }
 
 impl Look {
@@ -74,6 +102,7 @@ impl Look {
         Self {
             endpoints: endpoints.collect(),
             devices: devices.collect(),
+            alerts: alerts(core, now),
             pools: Pools::read(core, now),
             after_death: AfterDeath::at(core),
         }
@@ -222,6 +251,23 @@ pub struct Overview {
     pub last_decision: u64,
     /// What is wrong now with disk, clock or process, by code.
     pub troubles: Vec<Trouble>,
+    /// Caps of which 50, 80 or 100 % are spent, in periods that are not over.
+    pub budget_alerts: Vec<AlertLine>,
+}
+
+/// A threshold that a cap has passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AlertLine {
+    /// `everything`, `endpoint` or `key`.
+    pub scope: &'static str,
+    /// The endpoint's name, or the key's id.
+    pub name: Option<String>,
+    /// `hour`, `day` or `month`.
+    pub period: String,
+    /// 50, 80 or 100, which is reached.
+    pub threshold_percent: u8,
+    /// When the period ends.
+    pub ends_at_ms: i64,
 }
 
 /// What an overview is made of besides the look at the core.
@@ -249,6 +295,7 @@ impl Overview {
             after_death: look.after_death,
             last_decision: beside.last_decision,
             troubles: beside.troubles.clone(),
+            budget_alerts: look.alerts.clone(),
             ..Self::default()
         };
         for facts in &look.endpoints {

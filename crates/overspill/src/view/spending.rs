@@ -24,6 +24,10 @@ pub struct Money {
     pub total_nano_usd: i64,
     /// Saved since the first start.
     pub saved_total_nano_usd: i64,
+    /// What cards here took from the socket for jobs since midnight.
+    pub electricity_today_nano_usd: i64,
+    /// The same since the first start.
+    pub electricity_total_nano_usd: i64,
 }
 
 /// One line of the money page.
@@ -74,11 +78,17 @@ pub fn sums(reader: &dyn Reader, midnight: Timestamp) -> Result<Money, StoreErro
     let all = reader.spent(&SpentFilter::default())?;
     let (today_nano_usd, saved_today_nano_usd) = split(&today);
     let (total_nano_usd, saved_total_nano_usd) = split(&all);
+    let electricity = |sums: &[Spent]| {
+        let its = sums.iter().filter(|sum| sum.kind == EntryKind::Electricity);
+        its.map(|sum| sum.amount.as_nanos()).sum()
+    };
     Ok(Money {
         today_nano_usd,
         saved_today_nano_usd,
         total_nano_usd,
         saved_total_nano_usd,
+        electricity_today_nano_usd: electricity(&today),
+        electricity_total_nano_usd: electricity(&all),
         ..Money::default()
     })
 }
@@ -89,13 +99,9 @@ fn split(sums: &[Spent]) -> (i64, i64) {
     for sum in sums {
         let side = match sum.kind {
             EntryKind::Saved => &mut saved,
-            // One job's share of lines that are there already.
-            EntryKind::Share => continue,
-            EntryKind::ColdStart
-            | EntryKind::Run
-            | EntryKind::Idle
-            | EntryKind::Unsettled
-            | EntryKind::Drift(_) => &mut spent,
+            kind if kind.is_spent() => &mut spent,
+            // One job's share of lines that are there already, and what cards here took.
+            _ => continue,
         };
         *side = side.saturating_add(sum.amount.as_nanos());
     }
@@ -138,7 +144,10 @@ pub fn lines(
                 line.drift_nano_usd += amount;
                 *line.drift_by_cause.entry(cause.code()).or_default() += amount;
             }
-            EntryKind::Share => {}
+            EntryKind::Share
+            | EntryKind::ColdShare
+            | EntryKind::IdleShare
+            | EntryKind::Electricity => {}
             EntryKind::Saved => {
                 line.saved_nano_usd += amount;
                 line.run_ms += sum.worker_time.as_millis();

@@ -3,13 +3,61 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use overspill_core::alert::BudgetAlert;
 use overspill_core::change::FinalState;
-use overspill_core::time::DurationMs;
+use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::webhook::Webhook;
 use overspill_wire::json::quote;
+use serde_json::json;
+
+/// Whose spending an alert is on, in words.
+pub(crate) fn whose(alert: &BudgetAlert) -> String {
+    match (&alert.endpoint_name, alert.endpoint, alert.key) {
+        (Some(name), ..) => format!("endpoint {name}"),
+        (None, Some(id), _) => format!("endpoint {id}"),
+        (None, None, Some(key)) => format!("key {key}"),
+        (None, None, None) => "everything".to_owned(),
+    }
+}
+
+/// An alert as a webhook says it: a type, a time, and what it is about.
+fn of_alert(alert: &BudgetAlert) -> Bytes {
+    let time = |at: Timestamp| {
+        jiff::Timestamp::from_millisecond(at.as_millis())
+            .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+            .to_string()
+    };
+    let scope = match (alert.endpoint, alert.key) {
+        (Some(_), _) => "endpoint",
+        (None, Some(_)) => "key",
+        (None, None) => "everything",
+    };
+    let body = json!({
+        "type": "budget.alert",
+        "timestamp": time(alert.at),
+        "data": {
+            "scope": scope,
+            "endpoint": alert.endpoint_name,
+            "key": alert.key.map(|key| key.to_string()),
+            "period": alert.period.to_string(),
+            "threshold_percent": alert.threshold,
+            "is_reached": alert.threshold >= 100,
+            "cap_nano_usd": alert.cap.as_nanos(),
+            "spent_nano_usd": alert.spent.as_nanos(),
+            "reserved_nano_usd": alert.reserved.as_nanos(),
+            "cap_usd": alert.cap.to_usd(9),
+            "spent_usd": alert.spent.to_usd(9),
+            "period_ends_at": time(alert.ends_at),
+        },
+    });
+    Bytes::from(body.to_string())
+}
 
 /// The body of a webhook.
 pub(super) fn of(webhook: &Webhook, input: Option<&[u8]>, output: Option<&[u8]>) -> Bytes {
+    if let Some(alert) = &webhook.alert {
+        return of_alert(alert);
+    }
     let length = input.map_or(0, <[u8]>::len) + output.map_or(0, <[u8]>::len);
     let mut body = Vec::with_capacity(length + 512 + webhook.url.len());
     let mut text = String::from("{");
@@ -46,7 +94,6 @@ pub(super) fn of(webhook: &Webhook, input: Option<&[u8]>, output: Option<&[u8]>)
 mod tests {
     use super::*;
     use overspill_core::id::{EndpointId, JobId};
-    use overspill_core::time::Timestamp;
     use overspill_core::webhook::{WebhookId, WebhookState};
 
     #[test]
@@ -71,6 +118,7 @@ mod tests {
             status: None,
             failure: None,
             keep_until: Timestamp::NEVER,
+            alert: None,
         };
         let id = webhook.id.job;
         let body = of(&webhook, Some(b"{}"), Some(b"{\"big\":9007199254740993}"));

@@ -13,5 +13,6 @@ mod run;
 mod send;
 pub mod sign;
 
+pub(crate) use body::whose;
 pub use run::{Options, Service, start};
 pub use send::{Resolve, SystemResolver};

@@ -8,7 +8,7 @@ use overspill_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The form of the records; a reader refuses another one.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One line of a journal.
 #[derive(Debug, Serialize, Deserialize)]

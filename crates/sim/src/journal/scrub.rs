@@ -18,9 +18,10 @@ use crate::trace::Into;
 /// What stands for a text that is left out.
 pub const LEFT_OUT: &str = "~";
 /// Keys of texts that are left out whatever they look like.
-const PRIVATE: [&str; 9] = [
+const PRIVATE: [&str; 10] = [
     "webhook",
     "url",
+    "alert",
     "error",
     "detail",
     "failure",

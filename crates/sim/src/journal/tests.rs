@@ -37,6 +37,7 @@ fn topology(max_wait: u64) -> Topology {
         init_timeout: secs(420),
         region: None,
         gpu: None,
+        gpu_label: None,
         list: 0,
     };
     Topology {
@@ -66,6 +67,8 @@ fn topology(max_wait: u64) -> Topology {
         caps: Caps::default(),
         calendar: Calendar::default(),
         guard: GuardSpec::default(),
+        electricity: None,
+        alert: None,
     }
 }
 
@@ -155,6 +158,7 @@ impl Scene {
                 body_sha256: "0".repeat(64),
             }),
             trace: None,
+            key: None,
         };
         let request = RequestId(1);
         self.feed(vec![Event::Submitted { request, job }]);

@@ -131,6 +131,7 @@ impl Engine<'_> {
             max_wait: self.settings.max_wait,
             waiting,
             waiting_total: self.queue.len() + self.low.len(),
+            capped: 0,
             local,
         }
     }

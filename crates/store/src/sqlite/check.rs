@@ -158,7 +158,10 @@ fn scan(
     let keys = match table {
         Table::Idempotency => format!("endpoint {order}, key {order}"),
         Table::Webhooks => format!("job {order}, generation {order}"),
-        Table::Spent => format!("bucket {order}, endpoint {order}, pool {order}, kind {order}"),
+        Table::Spent => format!(
+            "bucket {order}, endpoint {order}, pool {order}, kind {order}, gpu {order},
+             region {order}, key {order}"
+        ),
         // These two have an index for their key, which may be damaged by itself.
         Table::Chunks | Table::Progress => format!("rowid {order}"),
         _ => format!("1 {order}"),

@@ -3,9 +3,10 @@
 use overspill_core::attempt::{Attempt, CloudPhase, Fence, Place};
 use overspill_core::change::{EndedAttempt, EndedJob, FinalState, Site, Terms};
 use overspill_core::event::PayloadRef;
-use overspill_core::id::{AttemptId, EndpointId, JobId, PoolId, WorkerId};
+use overspill_core::id::{AttemptId, EndpointId, JobId, KeyId, PoolId, WorkerId};
 use overspill_core::job::{Job, JobExtras, JobState};
 use overspill_core::ledger::{Cause, Entry, EntryKind};
+use overspill_core::money::NanoUsd;
 use overspill_core::region::Region;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::webhook::{Webhook, WebhookState};
@@ -148,6 +149,13 @@ impl<'r, 's> Checked<'r, 's> {
         parse_job_key(self.blob(column)?).ok_or_else(|| self.damaged())
     }
 
+    pub(super) fn opt_job_id(&self, column: usize) -> Result<Option<JobId>, StoreError> {
+        match self.values[column] {
+            ValueRef::Null => Ok(None),
+            _ => self.job_id(column).map(Some),
+        }
+    }
+
     pub(super) fn attempt_id(&self, column: usize) -> Result<AttemptId, StoreError> {
         parse_attempt_key(self.blob(column)?).ok_or_else(|| self.damaged())
     }
@@ -160,6 +168,22 @@ impl<'r, 's> Checked<'r, 's> {
         Ok(PoolId(self.small(column)?))
     }
 
+    /// A key; NULL and 0 are none.
+    pub(super) fn key(&self, column: usize) -> Result<Option<KeyId>, StoreError> {
+        match self.opt_int(column)?.unwrap_or(0) {
+            0 => Ok(None),
+            bits => KeyId::from_bits(bits.cast_unsigned())
+                .map(Some)
+                .ok_or_else(|| self.damaged()),
+        }
+    }
+
+    /// A text; NULL and the empty one are none.
+    pub(super) fn label(&self, column: usize) -> Result<Option<Box<str>>, StoreError> {
+        let text = self.opt_text(column)?;
+        Ok(text.filter(|text| !text.is_empty()).map(Into::into))
+    }
+
     pub(super) fn kind(&self, column: usize) -> Result<EntryKind, StoreError> {
         Ok(match self.int(column)? {
             0 => EntryKind::ColdStart,
@@ -168,6 +192,9 @@ impl<'r, 's> Checked<'r, 's> {
             3 => EntryKind::Saved,
             4 => EntryKind::Unsettled,
             5 => EntryKind::Share,
+            7 => EntryKind::ColdShare,
+            8 => EntryKind::IdleShare,
+            9 => EntryKind::Electricity,
             number => {
                 let cause = Cause::ALL.into_iter().map(EntryKind::Drift);
                 let mut known = cause.filter(|&kind| kind_number(kind) == number);
@@ -206,6 +233,9 @@ pub(super) const fn kind_number(kind: EntryKind) -> i64 {
             Cause::BilledTwice => 23,
             Cause::BilledLess => 24,
         },
+        EntryKind::ColdShare => 7,
+        EntryKind::IdleShare => 8,
+        EntryKind::Electricity => 9,
     }
 }
 
@@ -243,7 +273,13 @@ pub(super) fn put_job(put: &mut Put<'_>, job: &Job, input: Option<i64>) -> Resul
     put_webhook_and(put, webhook, None, trace, job.region)?;
     put.opt_text(extras.and_then(|extras| extras.worker.as_deref()))?;
     put.int(extras.is_some().into())?;
-    put.opt_int(input)
+    put.opt_int(input)?;
+    put.opt_int(job.key.map(key_number))
+}
+
+/// A key's column.
+pub(super) const fn key_number(key: KeyId) -> i64 {
+    key.bits().cast_signed()
 }
 
 /// The column of `jobs` with the row of its input.
@@ -282,6 +318,7 @@ pub(super) fn get_job(row: &Checked<'_, '_>) -> Result<Job, StoreError> {
         } else {
             None
         },
+        key: row.key(19)?,
     })
 }
 
@@ -315,7 +352,8 @@ pub(super) fn put_attempt(put: &mut Put<'_>, attempt: &Attempt) -> Result<(), St
         Fence::Expired => 2,
         Fence::Lost => 3,
         Fence::Superseded => 4,
-    }))
+    }))?;
+    put.opt_int(attempt.key.map(key_number))
 }
 
 pub(super) fn get_attempt(row: &Checked<'_, '_>) -> Result<Attempt, StoreError> {
@@ -356,6 +394,7 @@ pub(super) fn get_attempt(row: &Checked<'_, '_>) -> Result<Attempt, StoreError> 
             Some(4) => Some(Fence::Superseded),
             Some(_) => return Err(row.damaged()),
         },
+        key: row.key(12)?,
     })
 }
 
@@ -535,7 +574,25 @@ pub(super) fn put_entry(put: &mut Put<'_>, row: i64, entry: &Entry) -> Result<()
     }
     put.int(kind_number(entry.kind))?;
     put.word(entry.worker_time.as_millis())?;
-    put.int(entry.amount.as_nanos())
+    put.int(entry.amount.as_nanos())?;
+    put.opt_text(entry.gpu.as_deref())?;
+    put.opt_text(entry.region.as_deref())?;
+    put.opt_int(entry.key.map(key_number))
+}
+
+pub(super) fn get_entry(row: &Checked<'_, '_>) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        at: row.time(1)?,
+        endpoint: row.endpoint(2)?,
+        pool: row.pool(3)?,
+        job: row.opt_job_id(4)?,
+        kind: row.kind(5)?,
+        worker_time: row.length(6)?,
+        amount: NanoUsd::from_nanos(row.int(7)?),
+        gpu: row.label(8)?,
+        region: row.label(9)?,
+        key: row.key(10)?,
+    })
 }
 
 pub(super) const fn webhook_state_number(state: WebhookState) -> i64 {

@@ -92,6 +92,14 @@ pub(super) fn expire(
          RETURNING sum",
         params![now.as_millis(), limit],
     )?;
+    delete(
+        conn,
+        tail,
+        Table::Webhooks,
+        "DELETE FROM webhooks WHERE generation = 4294967295 AND keep_until <= ?1 AND state <> 0
+         RETURNING sum",
+        params![now.as_millis()],
+    )?;
     if !over.is_empty() {
         let mut vacuum =
             conn.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;

@@ -13,11 +13,12 @@ use crate::checksum;
 use crate::error::StoreError;
 
 /// In order, without gaps, never changed once released.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_webhooks.sql"),
     include_str!("../../migrations/sqlite/0003_ledger_kinds.sql"),
     include_str!("../../migrations/sqlite/0004_drift_causes.sql"),
+    include_str!("../../migrations/sqlite/0005_who_bears_it.sql"),
 ];
 
 /// The newest version of the schema known here.

@@ -1,5 +1,6 @@
 //! Readers: a few read-only connections, lent to whoever asks.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex};
 
@@ -8,6 +9,7 @@ use overspill_core::booked::{BookedHours, hour_of};
 use overspill_core::change::{EndedAttempt, EndedJob};
 use overspill_core::id::{AttemptId, EndpointId, JobId};
 use overspill_core::job::{Job, JobState};
+use overspill_core::ledger::Entry;
 use overspill_core::money::NanoUsd;
 use overspill_core::spent::{BUCKETS_KEPT, SpentBook};
 use overspill_core::time::Timestamp;
@@ -17,7 +19,7 @@ use rusqlite::{Connection, Params, params};
 use super::books::get_counts;
 use super::codec::{
     Checked, ENDED_INPUT, ENDED_OUTPUT, JOB_INPUT, WEBHOOK_OUTPUT, attempt_key, attempt_range,
-    get_attempt, get_ended, get_job, get_story, get_webhook, job_key, kind_number,
+    get_attempt, get_ended, get_entry, get_job, get_story, get_webhook, job_key, kind_number,
 };
 use super::open;
 use super::table::Table;
@@ -26,7 +28,7 @@ use crate::error::StoreError;
 use crate::memory::{ended_row, worker_of};
 use crate::record::{
     AuditRow, Chunk, Counts, JobFilter, JobRow, RowState, SPENT_BUCKET_MS, Spent, SpentFilter,
-    WebhookFilter,
+    SpentRow, WebhookFilter,
 };
 
 /// Connections at most; who comes later waits for one.
@@ -102,7 +104,7 @@ impl SqliteReader {
 pub(super) fn spent_books(conn: &Connection) -> Result<(SpentBook, BookedHours), StoreError> {
     let (mut spent, mut booked) = (SpentBook::default(), BookedHours::default());
     let newest: Option<i64> = conn
-        .prepare_cached("SELECT MAX(bucket) FROM spent WHERE kind NOT IN (3, 5)")?
+        .prepare_cached("SELECT MAX(bucket) FROM spent WHERE kind NOT IN (3, 5, 7, 8, 9)")?
         .query_row([], |row| row.get(0))?;
     let Some(newest) = newest else {
         return Ok((spent, booked));
@@ -113,23 +115,34 @@ pub(super) fn spent_books(conn: &Connection) -> Result<(SpentBook, BookedHours),
         "SELECT * FROM spent WHERE bucket > ?1 ORDER BY bucket",
         params![newest - BUCKETS_KEPT],
         |row| {
-            let sum = Spent {
-                endpoint: row.endpoint(1)?,
-                pool: row.pool(2)?,
-                kind: row.kind(3)?,
-                entries: row.word(4)?,
-                worker_time: row.length(5)?,
-                amount: NanoUsd::from_nanos(row.int(6)?),
-            };
-            Ok(sum.kind.is_spent().then_some((row.int(0)?, sum)))
+            let is_spent = row.kind(3)?.is_spent();
+            Ok(is_spent.then_some((row.int(0)?, get_spent(row)?)))
         },
     )?;
-    for (bucket, sum) in sums {
-        spent.add_sum(bucket, sum.endpoint, sum.amount);
+    for (bucket, row) in sums {
+        let sum = row.sum;
+        spent.add_sum(bucket, sum.endpoint, row.key, sum.amount);
         let hour = hour_of(Timestamp::from_millis(bucket * SPENT_BUCKET_MS));
         booked.add_sum(hour, sum.pool, sum.kind, sum.worker_time, sum.amount);
     }
     Ok((spent, booked))
+}
+
+fn get_spent(row: &Checked<'_, '_>) -> Result<SpentRow, StoreError> {
+    Ok(SpentRow {
+        from: Timestamp::from_millis(row.int(0)?.saturating_mul(SPENT_BUCKET_MS)),
+        sum: Spent {
+            endpoint: row.endpoint(1)?,
+            pool: row.pool(2)?,
+            kind: row.kind(3)?,
+            entries: row.word(4)?,
+            worker_time: row.length(5)?,
+            amount: NanoUsd::from_nanos(row.int(6)?),
+        },
+        gpu: row.label(7)?,
+        region: row.label(8)?,
+        key: row.key(9)?,
+    })
 }
 
 /// A connection that goes back to its pool.
@@ -429,15 +442,35 @@ impl Reader for SqliteReader {
     }
 
     fn spent(&self, filter: &SpentFilter) -> Result<Vec<Spent>, StoreError> {
+        let mut sums: BTreeMap<_, Spent> = BTreeMap::new();
+        self.spent_rows(filter, &mut |row| {
+            let row = row.sum;
+            sums.entry((row.endpoint, row.pool, row.kind))
+                .and_modify(|sum| {
+                    sum.entries += row.entries;
+                    sum.worker_time = sum.worker_time + row.worker_time;
+                    sum.amount += row.amount;
+                })
+                .or_insert(row);
+        })?;
+        Ok(sums.into_values().collect())
+    }
+
+    fn spent_rows(
+        &self,
+        filter: &SpentFilter,
+        take: &mut dyn FnMut(SpentRow),
+    ) -> Result<(), StoreError> {
         let bucket = |at: Timestamp| at.as_millis().div_euclid(SPENT_BUCKET_MS);
         let since = filter.since.map_or(i64::MIN, bucket);
         let until = filter.until.map_or(i64::MAX, bucket);
-        let rows = self.with(|conn| {
+        self.with(|conn| {
             query(
                 conn,
                 Table::Spent,
                 "SELECT * FROM spent WHERE bucket >= ?1 AND bucket < ?2
-                   AND (?3 IS NULL OR endpoint = ?3) AND (?4 IS NULL OR kind = ?4)",
+                   AND (?3 IS NULL OR endpoint = ?3) AND (?4 IS NULL OR kind = ?4)
+                 ORDER BY bucket, endpoint, pool, kind, gpu, region, key",
                 params![
                     since,
                     until,
@@ -445,31 +478,52 @@ impl Reader for SqliteReader {
                     filter.kind.map(kind_number)
                 ],
                 |row| {
-                    Ok(Some(Spent {
-                        endpoint: row.endpoint(1)?,
-                        pool: row.pool(2)?,
-                        kind: row.kind(3)?,
-                        entries: row.word(4)?,
-                        worker_time: row.length(5)?,
-                        amount: NanoUsd::from_nanos(row.int(6)?),
-                    }))
+                    take(get_spent(row)?);
+                    Ok(None::<()>)
                 },
             )
         })?;
-        let mut sums: Vec<Spent> = Vec::new();
-        let key = |spent: &Spent| (spent.endpoint, spent.pool, spent.kind);
-        for row in rows {
-            match sums.iter_mut().find(|sum| key(sum) == key(&row)) {
-                Some(sum) => {
-                    sum.entries += row.entries;
-                    sum.worker_time = sum.worker_time + row.worker_time;
-                    sum.amount += row.amount;
-                }
-                None => sums.push(row),
-            }
-        }
-        sums.sort_unstable_by_key(key);
-        Ok(sums)
+        Ok(())
+    }
+
+    fn entries_of_jobs(
+        &self,
+        filter: &SpentFilter,
+        take: &mut dyn FnMut(Entry),
+    ) -> Result<(), StoreError> {
+        let millis = |at: Timestamp| at.as_millis();
+        self.with(|conn| {
+            query(
+                conn,
+                Table::Ledger,
+                "SELECT * FROM ledger WHERE job IS NOT NULL AND at >= ?1 AND at < ?2
+                   AND (?3 IS NULL OR endpoint = ?3) AND (?4 IS NULL OR kind = ?4)
+                 ORDER BY row",
+                params![
+                    filter.since.map_or(i64::MIN, millis),
+                    filter.until.map_or(i64::MAX, millis),
+                    filter.endpoint.map(|endpoint| endpoint.0),
+                    filter.kind.map(kind_number)
+                ],
+                |row| {
+                    take(get_entry(row)?);
+                    Ok(None::<()>)
+                },
+            )
+        })?;
+        Ok(())
+    }
+
+    fn entries_of(&self, job: JobId) -> Result<Vec<Entry>, StoreError> {
+        self.with(|conn| {
+            query(
+                conn,
+                Table::Ledger,
+                "SELECT * FROM ledger WHERE job = ?1 ORDER BY row",
+                params![&job_key(job)[..]],
+                |row| get_entry(row).map(Some),
+            )
+        })
     }
 
     fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditRow>, StoreError> {

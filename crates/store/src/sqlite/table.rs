@@ -1,7 +1,9 @@
 //! The tables, and how rows get in and out with their checksums.
 //!
 //! A row's checksum covers its columns in the order of the schema; it is the last column. Both
-//! directions go through here: [`Put`] binds and sums, [`checked`] reads and compares.
+//! directions go through here: [`Put`] binds and sums, [`checked`] reads and compares. Columns that a
+//! migration has added say nothing as NULL, 0 or the empty text, and then add nothing to the checksum:
+//! so the rows from before keep theirs.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -40,34 +42,36 @@ struct Shape {
     name: &'static str,
     /// Columns before the checksum.
     columns: usize,
+    /// Of them, those that the table had first.
+    first: usize,
     insert: String,
     replace: String,
 }
 
-/// In the order of [`Table`].
-const NAMES: [(&str, usize); Table::COUNT] = [
-    ("meta", 2),
-    ("keys", 10),
-    ("endpoints", 2),
-    ("pools", 2),
-    ("workers", 2),
-    ("jobs", 19),
-    ("attempts", 12),
-    ("ended", 19),
-    ("story", 7),
-    ("payloads", 3),
-    ("chunks", 3),
-    ("progress", 2),
-    ("idempotency", 5),
-    ("ledger", 8),
-    ("spent", 7),
-    ("audit", 5),
-    ("counts", 6),
-    ("webhooks", 8),
+/// In the order of [`Table`]: name, columns before the checksum, and how many of them were there first.
+const NAMES: [(&str, usize, usize); Table::COUNT] = [
+    ("meta", 2, 2),
+    ("keys", 10, 10),
+    ("endpoints", 2, 2),
+    ("pools", 2, 2),
+    ("workers", 2, 2),
+    ("jobs", 20, 19),
+    ("attempts", 13, 12),
+    ("ended", 19, 19),
+    ("story", 7, 7),
+    ("payloads", 3, 3),
+    ("chunks", 3, 3),
+    ("progress", 2, 2),
+    ("idempotency", 5, 5),
+    ("ledger", 11, 8),
+    ("spent", 10, 7),
+    ("audit", 5, 5),
+    ("counts", 6, 6),
+    ("webhooks", 8, 8),
 ];
 
 static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
-    let shape = |&(name, columns): &(&'static str, usize)| {
+    let shape = |&(name, columns, first): &(&'static str, usize, usize)| {
         let mut values = String::from("?1");
         for n in 2..=columns + 1 {
             write!(values, ", ?{n}").expect("a String takes all text");
@@ -75,6 +79,7 @@ static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
         Shape {
             name,
             columns,
+            first,
             insert: format!("INSERT INTO {name} VALUES ({values})"),
             replace: format!("REPLACE INTO {name} VALUES ({values})"),
         }
@@ -124,6 +129,8 @@ impl Table {
 pub(super) struct Put<'c> {
     statement: CachedStatement<'c>,
     bound: usize,
+    /// Columns from this one on add nothing while they say nothing.
+    first: usize,
     sum: Checksum,
 }
 
@@ -142,6 +149,7 @@ impl<'c> Put<'c> {
         Ok(Self {
             statement: conn.prepare_cached(sql)?,
             bound: 0,
+            first: table.shape().first,
             sum: Checksum::new(table as u64),
         })
     }
@@ -151,8 +159,15 @@ impl<'c> Put<'c> {
         Ok(self.statement.raw_bind_parameter(self.bound, value)?)
     }
 
+    /// Whether the next column counts for the checksum, with a value or without.
+    const fn counts(&self, says_something: bool) -> bool {
+        says_something || self.bound < self.first
+    }
+
     pub(super) fn int(&mut self, value: i64) -> Result<(), StoreError> {
-        self.sum.int(value);
+        if self.counts(value != 0) {
+            self.sum.int(value);
+        }
         self.bind(value)
     }
 
@@ -169,7 +184,9 @@ impl<'c> Put<'c> {
     }
 
     pub(super) fn text(&mut self, value: &str) -> Result<(), StoreError> {
-        self.sum.text(value);
+        if self.counts(!value.is_empty()) {
+            self.sum.text(value);
+        }
         self.bind(value)
     }
 
@@ -186,7 +203,9 @@ impl<'c> Put<'c> {
     }
 
     pub(super) fn null(&mut self) -> Result<(), StoreError> {
-        self.sum.null();
+        if self.counts(false) {
+            self.sum.null();
+        }
         self.bind(rusqlite::types::Null)
     }
 
@@ -200,7 +219,7 @@ impl<'c> Put<'c> {
 }
 
 /// The most columns that a table has before its checksum.
-pub(super) const COLUMNS_MAX: usize = 19;
+pub(super) const COLUMNS_MAX: usize = 20;
 
 /// The values of a row.
 pub(super) type Values<'r> = [ValueRef<'r>; COLUMNS_MAX];
@@ -212,7 +231,9 @@ pub(super) fn checked<'r>(row: &'r Row<'_>, table: Table) -> Result<(Values<'r>,
     let mut sum = Checksum::new(table as u64);
     for (column, kept) in values.iter_mut().enumerate().take(columns) {
         let value = row.get_ref(column)?;
+        let is_added = column >= table.shape().first;
         match value {
+            ValueRef::Null | ValueRef::Integer(0) | ValueRef::Text(b"") if is_added => {}
             ValueRef::Null => sum.null(),
             ValueRef::Integer(value) => sum.int(value),
             ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
@@ -298,10 +319,7 @@ mod tests {
     #[test]
     fn tables_have_their_names_and_widths() {
         let conn = Connection::open_in_memory().unwrap();
-        for sql in [
-            include_str!("../../migrations/sqlite/0001_initial.sql"),
-            include_str!("../../migrations/sqlite/0002_webhooks.sql"),
-        ] {
+        for sql in super::super::migrate::MIGRATIONS {
             conn.execute_batch(sql).unwrap();
         }
         for (i, table) in Table::ALL.into_iter().enumerate() {

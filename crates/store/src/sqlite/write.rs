@@ -20,7 +20,8 @@ use serde::Serialize;
 
 use super::books::{Books, Tail};
 use super::codec::{
-    attempt_key, job_key, kind_number, put_attempt, put_ended, put_entry, put_job, put_story,
+    attempt_key, job_key, key_number, kind_number, put_attempt, put_ended, put_entry, put_job,
+    put_story,
 };
 use super::table::{Put, Table, is_conflict};
 use super::webhooks;
@@ -58,8 +59,11 @@ struct WebhookPlan<'a> {
     last: Option<&'a Webhook>,
 }
 
-/// The sums of a batch's ledger entries per quarter of an hour, endpoint, pool and kind.
-type SpentPlan = HashMap<(i64, EndpointId, PoolId, i64), (u64, DurationMs, NanoUsd)>;
+/// What a sum of the ledger's entries is over: a quarter of an hour, endpoint, pool, kind, type of GPU,
+/// region and key.
+type SpentPlace = (i64, EndpointId, PoolId, i64, Box<str>, Box<str>, i64);
+/// The sums of a batch's ledger entries.
+type SpentPlan = HashMap<SpentPlace, (u64, DurationMs, NanoUsd)>;
 
 /// Items in the order in which they were first named.
 struct Plans<K, V> {
@@ -545,6 +549,9 @@ fn add_spent(spent: &mut SpentPlan, entry: &Entry) {
         entry.endpoint,
         entry.pool,
         kind_number(entry.kind),
+        entry.gpu.clone().unwrap_or_default(),
+        entry.region.clone().unwrap_or_default(),
+        entry.key.map_or(0, key_number),
     );
     let sum = spent.entry(key).or_default();
     sum.0 += 1;
@@ -553,20 +560,24 @@ fn add_spent(spent: &mut SpentPlan, entry: &Entry) {
 }
 
 fn write_spent(conn: &Connection, tail: &mut Tail, spent: &SpentPlan) -> Result<(), StoreError> {
-    for ((bucket, endpoint, pool, kind), (entries, time, amount)) in spent {
+    for ((bucket, endpoint, pool, kind, gpu, region, key), (entries, time, amount)) in spent {
         let old = conn
             .prepare_cached(
                 "SELECT entries, worker_time, amount, sum FROM spent
-                 WHERE bucket = ?1 AND endpoint = ?2 AND pool = ?3 AND kind = ?4",
+                 WHERE bucket = ?1 AND endpoint = ?2 AND pool = ?3 AND kind = ?4
+                   AND gpu = ?5 AND region = ?6 AND key = ?7",
             )?
-            .query_row(params![bucket, endpoint.0, pool.0, kind], |row| {
-                Ok((
-                    row.get::<_, i64>(0)?.cast_unsigned(),
-                    DurationMs::from_millis(row.get::<_, i64>(1)?.cast_unsigned()),
-                    NanoUsd::from_nanos(row.get(2)?),
-                    row.get::<_, i64>(3)?.cast_unsigned(),
-                ))
-            })
+            .query_row(
+                params![bucket, endpoint.0, pool.0, kind, gpu, region, key],
+                |row| {
+                    Ok((
+                        row.get::<_, i64>(0)?.cast_unsigned(),
+                        DurationMs::from_millis(row.get::<_, i64>(1)?.cast_unsigned()),
+                        NanoUsd::from_nanos(row.get(2)?),
+                        row.get::<_, i64>(3)?.cast_unsigned(),
+                    ))
+                },
+            )
             .optional()?;
         let (mut all, mut all_time, mut all_amount) = (*entries, *time, *amount);
         if let Some((entries, time, amount, sum)) = old {
@@ -583,6 +594,9 @@ fn write_spent(conn: &Connection, tail: &mut Tail, spent: &SpentPlan) -> Result<
         put.word(all)?;
         put.word(all_time.as_millis())?;
         put.int(all_amount.as_nanos())?;
+        put.text(gpu)?;
+        put.text(region)?;
+        put.int(*key)?;
         tail.digest(Table::Spent).add(put.finish()?);
     }
     Ok(())

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use overspill_core::attempt::{Attempt, Place};
 use overspill_core::change::{Change, EndedAttempt, EndedJob, FinalState};
 use overspill_core::event::{Idempotency, PayloadRef};
-use overspill_core::id::{AttemptId, DeviceId, EndpointId, JobId, PoolId, WorkerId};
+use overspill_core::id::{AttemptId, DeviceId, EndpointId, JobId, KeyId, PoolId, WorkerId};
 use overspill_core::job::{Job, JobExtras, JobState};
 use overspill_core::ledger::{Entry, EntryKind};
 use overspill_core::money::NanoUsd;
@@ -42,6 +42,12 @@ pub fn attempt_id(n: u64, number: u32) -> AttemptId {
     }
 }
 
+/// The key of every other job.
+#[must_use]
+pub fn key() -> Option<KeyId> {
+    KeyId::of("a1B2c3D4")
+}
+
 /// Job `n`, queued.
 #[must_use]
 pub fn job(n: u64) -> Job {
@@ -68,6 +74,7 @@ pub fn job(n: u64) -> Job {
         low_priority: n.is_multiple_of(5),
         local_only: n.is_multiple_of(11),
         region: None,
+        key: if n.is_multiple_of(2) { key() } else { None },
         state: JobState::Queued,
     }
 }
@@ -133,6 +140,7 @@ pub fn attempt(n: u64, number: u32) -> Attempt {
         started_at: Some(at(2_000 + n.cast_signed())),
         deadline: at(602_000 + n.cast_signed()),
         fenced: None,
+        key: job(n).key,
     }
 }
 
@@ -189,6 +197,9 @@ pub fn entry(n: u64, millis: i64) -> Entry {
         kind: EntryKind::Run,
         worker_time: DurationMs::from_millis(1_000),
         amount: NanoUsd::from_nanos(122_222),
+        gpu: n.is_multiple_of(3).then(|| "NVIDIA A40".into()),
+        region: None,
+        key: job(n).key,
     }
 }
 

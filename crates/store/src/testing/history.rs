@@ -74,7 +74,20 @@ pub fn step(k: u64) -> Work {
             learned: None,
         }));
     }
+    as_in_the_first_version(&mut work);
     work
+}
+
+/// Databases of the first version hold this history too, and it knew neither keys nor types of GPU.
+fn as_in_the_first_version(work: &mut Work) {
+    for change in &mut work.changes {
+        match change {
+            Change::JobPut { job, .. } => job.key = None,
+            Change::AttemptPut(attempt) => attempt.key = None,
+            Change::LedgerAdded(entry) => (entry.key, entry.gpu) = (None, None),
+            _ => {}
+        }
+    }
 }
 
 /// What a core is restored from after the steps up to `k`.

@@ -62,6 +62,7 @@ impl Scene {
             extras: None,
             idempotency: None,
             trace: None,
+            key: None,
         };
         let request = RequestId(1);
         self.feed(journal, Event::Submitted { request, job });

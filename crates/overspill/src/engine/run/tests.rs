@@ -44,6 +44,8 @@ pub(in crate::engine) fn topology(max: u32) -> Topology {
         caps: Caps::default(),
         calendar: Calendar::default(),
         guard: overspill_core::guard::GuardSpec::default(),
+        electricity: None,
+        alert: None,
     }
 }
 
@@ -90,6 +92,7 @@ fn submission(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<An
             body_sha256: "0".repeat(64),
         }),
         trace: None,
+        key: None,
     };
     let message = Message::Ask {
         make: Box::new(move |request| Event::Submitted { request, job }),
@@ -181,6 +184,7 @@ impl Carded {
             id: DeviceId(0),
             name: "nominal".into(),
             memory_bytes: 0,
+            watts: None,
         });
         topology.endpoints[0].pools.push(PoolSpec {
             key: "local".into(),
@@ -369,6 +373,7 @@ fn a_second_retry_is_too_late_even_when_its_batch_ends_the_first() {
             extras: None,
             idempotency: None,
             trace: None,
+            key: None,
         };
         asked(move |request| Event::RetryAsked {
             request,

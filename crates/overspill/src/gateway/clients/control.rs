@@ -55,7 +55,7 @@ pub(crate) async fn retry(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, A
     }
     // A caller that is in a trace has the new run in it; else the job stays in its own.
     let trace = TraceContext::of_request(&call.headers).map(|caller| caller.to_stored());
-    match gateway.engine().retry(job.id, trace).await {
+    match gateway.engine().retry(job.id, trace, call.key()).await {
         Ok(RetryAnswer::Queued) => Ok(short(&job.id.to_string(), JobStatus::InQueue, None)),
         Ok(RetryAnswer::Overtaken) => Err(ApiError::new(
             StatusCode::CONFLICT,

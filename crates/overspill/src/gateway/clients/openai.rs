@@ -58,6 +58,7 @@ pub(crate) async fn openai(gateway: &Arc<Gateway>, mut call: Call) -> Result<Rep
         input,
         caller: TraceContext::of_request(&call.headers),
         region: call.region(gateway),
+        key: call.key(),
         ..NewSubmission::default()
     };
     let (job, _) = submit::put(gateway, &endpoint, new, true).await?;

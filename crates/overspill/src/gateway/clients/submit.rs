@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, Idempotency, NewJob};
-use overspill_core::id::JobId;
+use overspill_core::id::{JobId, KeyId};
 use overspill_core::region::Region;
 use overspill_core::time::DurationMs;
 use overspill_wire::job::{JobStatus, SubmitFault, SubmitRequest, WAIT_DEFAULT_MS};
@@ -103,6 +103,7 @@ async fn submit(
         region: call.region(gateway),
         idempotency: named,
         caller: TraceContext::of_request(&call.headers),
+        key: call.key(),
     };
     let warning = match (request.ttl_ms, request.execution_timeout_ms) {
         (Some(ttl), Some(execution)) if ttl < execution => Some(format!(
@@ -132,6 +133,7 @@ pub(super) struct NewSubmission {
     pub(super) idempotency: Option<Idempotency>,
     /// Where its caller stands in a trace.
     pub(super) caller: Option<TraceContext>,
+    pub(super) key: Option<KeyId>,
 }
 
 /// Puts a job to the engine. Its id, and whether it had been submitted before.
@@ -182,6 +184,7 @@ pub(super) async fn put(
         extras: new.extras.map(|text| sealer.seal(id, &text)),
         idempotency: new.idempotency,
         trace: entered.as_ref().map(|entered| entered.context.to_stored()),
+        key: new.key,
     };
     let answer = engine
         .ask(

@@ -86,6 +86,7 @@ pub(crate) async fn show(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, Ap
     let trace_id = context.map(|context| context.trace_id_text());
     job.insert("trace_id".into(), json!(trace_id));
     job.insert("retries".into(), json!(story.job.retries));
+    job.insert("cost".into(), json!(story.cost));
     let attempts: Vec<Value> = story.attempts.iter().map(attempt_shape).collect();
     job.insert("attempts".into(), Value::Array(attempts));
     Ok(body::json_of(&job))

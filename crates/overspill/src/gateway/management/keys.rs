@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use overspill_core::budget::{CapScope, Caps};
+use overspill_core::id::KeyId;
 use overspill_core::time::DurationMs;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::budget::{self, CapsPatch, check_cappable};
 use super::read;
 use crate::auth::key_text::KeyKind;
 use crate::auth::keyring::Caller;
@@ -34,16 +37,27 @@ struct Create {
     /// How long it is valid; for ever without it.
     #[serde(default)]
     expires_in_seconds: Option<u64>,
+    /// Caps on what its jobs may spend in the cloud; none without it.
+    #[serde(default)]
+    budget: CapsPatch,
 }
 
 /// POST: a key, whose text is in this answer and nowhere else.
 pub(crate) async fn create(gateway: &Arc<Gateway>, mut call: Call) -> Result<Reply, ApiError> {
     let wish: Create = read(gateway, &mut call).await?;
     let caller = call.caller.clone().unwrap_or_else(Caller::anyone);
+    let caps = wish.budget.apply(Caps::default())?;
     let new = checked(gateway, &caller, wish)?;
+    if !caps.is_empty() {
+        check_cappable(new.scopes)?;
+    }
     let engine = gateway.engine();
     let (record, text) = keys::mint(engine.server_secret(), new, engine.now());
     let id = record.id.clone();
+    // First, so that there is no moment in which the key has none.
+    if let Some(key) = KeyId::of(&id).filter(|_| !caps.is_empty()) {
+        budget::set(gateway, &call, CapScope::Key(key), caps).await?;
+    }
     engine
         .put_key(record)
         .await
@@ -212,7 +226,7 @@ pub(crate) async fn revoke(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, 
 }
 
 /// Whether a key is a part of the caller's: others are none of its business.
-fn covers(caller: &Caller, key: &KeyRecord) -> bool {
+pub(super) fn covers(caller: &Caller, key: &KeyRecord) -> bool {
     let scopes: Scopes = key
         .scopes
         .iter()

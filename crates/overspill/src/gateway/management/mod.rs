@@ -2,6 +2,8 @@
 //! problem form.
 
 pub(super) mod board;
+pub(super) mod budget;
+pub(super) mod cost;
 pub(super) mod endpoints;
 pub(super) mod events;
 pub(super) mod guard;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use overspill_core::alert::SENDER;
 use overspill_core::change::FinalState;
 use overspill_core::webhook::{Webhook, WebhookId, WebhookState};
 use overspill_store::WebhookFilter;
@@ -86,8 +87,26 @@ pub(crate) async fn replay(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, 
     }
 }
 
-/// GET: the secrets that sign an endpoint's webhooks now, the newest first.
+/// The name of the secret that signs alerts of caps; no endpoint can have it.
+const ALERTS: &str = ":budget";
+
+/// Whether the secret of alerts is asked for, and who asks may know it.
+fn is_of_alerts(call: &Call) -> bool {
+    let is_limited = call.caller.as_ref().is_some_and(|c| c.endpoints.is_some());
+    call.params[0] == ALERTS && !is_limited
+}
+
+fn alerts_shape(gateway: &Gateway) -> Value {
+    let secrets = gateway.engine().webhook_secrets(SENDER);
+    json!({ "endpoint": ALERTS, "secrets": secrets })
+}
+
+/// GET: the secrets that sign an endpoint's webhooks now, the newest first; under `:budget`, those that
+/// sign alerts of caps.
 pub(crate) async fn secret(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
+    if is_of_alerts(&call) {
+        return Ok(body::json_of(&alerts_shape(gateway)));
+    }
     let directory = gateway.engine().endpoints();
     let entry = find(&directory, &call, &call.params[0])?;
     Ok(body::json_of(&secrets_shape(gateway, entry)))
@@ -95,6 +114,11 @@ pub(crate) async fn secret(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, 
 
 /// POST `rotate`: a new secret; the old one signs for a day too.
 pub(crate) async fn rotate(gateway: &Arc<Gateway>, call: Call) -> Result<Reply, ApiError> {
+    if is_of_alerts(&call) {
+        let rotated = gateway.engine().rotate_webhook_secret(SENDER).await;
+        rotated.map_err(|Unavailable| ApiError::unavailable())?;
+        return Ok(body::json_of(&alerts_shape(gateway)));
+    }
     let directory = gateway.engine().endpoints();
     let entry = find(&directory, &call, &call.params[0])?;
     let rotated = gateway.engine().rotate_webhook_secret(entry.id).await;
@@ -190,6 +214,8 @@ fn shape(webhook: &Webhook, endpoint: &str) -> Value {
     let is_due = webhook.state == WebhookState::Due;
     json!({
         "id": webhook.id.to_string(),
+        "about": if webhook.alert.is_some() { "budget_alert" } else { "job" },
+        "alert": webhook.alert,
         "job": webhook.id.job.to_string(),
         "endpoint": endpoint,
         "url": webhook.url,

@@ -17,7 +17,7 @@ use overspill_core::change::{Change, EndedJob, FinalState};
 use overspill_core::effect::{Answer, Effect, Out};
 use overspill_core::event::{Event, PayloadRef};
 use overspill_core::id::{
-    AttemptId, DeviceId, EndpointId, JobId, PollId, PoolId, RequestId, WorkerId,
+    AttemptId, DeviceId, EndpointId, JobId, KeyId, PollId, PoolId, RequestId, WorkerId,
 };
 use overspill_core::machine::Core;
 use overspill_core::time::{DurationMs, Timestamp};
@@ -111,6 +111,7 @@ impl Fake {
                     id: DeviceId(i),
                     name: format!("nominal {i}"),
                     memory_bytes: 1_000,
+                    watts: None,
                 })
                 .collect(),
             account_workers_max: None,
@@ -118,6 +119,8 @@ impl Fake {
             caps: Caps::default(),
             calendar: Calendar::default(),
             guard: overspill_core::guard::GuardSpec::default(),
+            electricity: None,
+            alert: None,
         };
         let mut state = State::default();
         let event = Event::Configured {
@@ -588,6 +591,7 @@ impl Engine for Fake {
                 outcome: "running".into(),
                 site: None,
             }],
+            cost: crate::view::cost::Sums::default(),
             job,
         });
         async move { Ok(story) }.boxed()
@@ -597,6 +601,7 @@ impl Engine for Fake {
         &self,
         id: JobId,
         trace: Option<String>,
+        key: Option<KeyId>,
     ) -> BoxFuture<'_, Result<RetryAnswer, Unavailable>> {
         let (job, input) = {
             let state = self.state();
@@ -623,6 +628,7 @@ impl Engine for Fake {
                 extras: None,
                 idempotency: None,
                 trace,
+                key,
             },
             generation: job.generation,
         }));

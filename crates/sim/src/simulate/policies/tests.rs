@@ -35,6 +35,7 @@ impl Scene {
             max_wait: DurationMs::from_secs(90),
             waiting: self.waiting.iter().map(job).collect(),
             waiting_total: self.waiting.len(),
+            capped: 0,
             local: vec![now + DurationMs::from_secs(5); self.local],
         };
         let starting = CloudWorker {
