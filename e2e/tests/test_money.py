@@ -27,7 +27,13 @@ def emulator(make):
 def server(make, emulator, receiver):
     cloud_id = emulator.create("tts", workers_max=3, idle_timeout_s=2)
     return make.server(
-        endpoint("tts", cloud_pool(cloud_id), max_wait='"9s"', expected_start='"2s"', workers='{ min = 0, max = 2, idle_timeout = "2s" }'),
+        endpoint(
+            "tts",
+            cloud_pool(cloud_id),
+            max_wait='"9s"',
+            expected_start='"2s"',
+            workers='{ min = 0, max = 2, idle_timeout = "2s" }',
+        ),
         cloud=emulator,
         top=f'[webhooks]\nallow = ["127.0.0.1:{receiver.port}"]\n',
         variables={"OVERSPILL__BUDGET__ALERT": receiver.url},
