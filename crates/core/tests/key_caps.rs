@@ -58,7 +58,7 @@ fn submissions(rig: &mut Rig) -> Vec<AttemptId> {
         Effect::CloudScale { pool, max, .. } => Some((*pool, *max)),
         _ => None,
     }) {
-        rig.event(Event::CloudScaled { pool, max });
+        rig.event(Event::CloudScaled { pool, min: 0, max });
     }
     while let Some(attempt) = rig.cloud_submission() {
         let cloud_job = format!("c{attempt}");

@@ -190,6 +190,7 @@ impl Workload {
             longest_ms: rng.random_range(longest),
             endpoints: 1,
             cards,
+            keys: Vec::new(),
             cold_start: Some(MsRange::new(1_000, 20_000)),
             base: Topology::default(),
         };
