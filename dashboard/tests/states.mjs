@@ -4,6 +4,8 @@ import { api, assert, assertEqual, axe, openPage, signIn, visit } from "./suppor
 
 const wide = { width: 1440, scheme: "light" };
 
+const NOTHING_SPENT = { by: "endpoint", since_ms: null, until_ms: null, time_zone: "UTC", total: {}, left_out: 0 };
+
 /** What each page reads first, and what it says when there is nothing. */
 const READS = [
   { hash: "#/jobs", path: "/api/v1/jobs", empty: { jobs: [], next: null }, says: "No such job" },
@@ -12,7 +14,8 @@ const READS = [
   { hash: "#/webhooks", path: "/api/v1/webhooks", empty: { webhooks: [], next: null }, says: "No webhook" },
   { hash: "#/keys", path: "/api/v1/keys" },
   { hash: "#/workers", path: "/api/v1/pools" },
-  { hash: "#/money", path: "/api/v1/spending" },
+  { hash: "#/money", path: "/api/v1/cost", empty: { ...NOTHING_SPENT, lines: [] }, says: "Nothing was spent or saved" },
+  { hash: "#/money", path: "/api/v1/budget", empty: { caps: [], sources: [], time_zone: "UTC" }, says: "No cap is set" },
   { hash: "#/settings", path: "/api/v1/settings" },
 ];
 

@@ -67,12 +67,12 @@ function Spent() {
       title="Spent and saved"
       aside={
         <div class="choices">
-          <label class="pick">
-            By
-            <select value={by} onChange={(event) => setBy(event.currentTarget.value)}>
+          <span class="pick">
+            <label for="cost-by">By</label>
+            <select id="cost-by" value={by} onChange={(event) => setBy(event.currentTarget.value)}>
               {SIDES.map(([side, words]) => <option key={side} value={side}>{words}</option>)}
             </select>
-          </label>
+          </span>
           <div class="choice" role="group" aria-label="Since when">
             {SINCE.map(([value, words]) => (
               <button key={value} type="button" aria-pressed={since === value} onClick={() => setSince(value)}>{words}</button>
