@@ -1,6 +1,6 @@
 """What `overspill doctor --json` finds, and faults at the emulator that it is to find."""
 
-from support.wait import until
+from support.wait import during, until
 
 # Dear enough that seconds cost what the doctor looks at.
 DEAR = "60"
@@ -29,3 +29,20 @@ def named(server, name, code, within_s=90):
 
 def order(emulator, endpoint_id, fault, **more):
     emulator.call("POST", "/emulator/faults", json={"fault": fault, "endpoint": endpoint_id} | more)
+
+
+def decided(server, code):
+    decisions = server.call("GET", "/api/v1/decisions").json()["decisions"]
+    return [decision for decision in decisions if decision["code"] == code]
+
+
+def finish(server, name, jobs):
+    for job in jobs:
+        assert server.wait_final(name, job, 240)["status"] == "COMPLETED"
+
+
+def stands_still(emulator, endpoint_id):
+    """Nothing is on there, and the bill does not grow."""
+    until(lambda: emulator.live_workers(endpoint_id) == 0, "no worker is on", 90)
+    before = emulator.bill()["endpoints"][endpoint_id]
+    during(lambda: emulator.bill()["endpoints"][endpoint_id] == before, "the bill stands still", 2)

@@ -122,6 +122,7 @@ def test_the_dearer_card_is_named_where_a_job_costs_less_on_it(make, emulator):
     assert "although" in shown["reason"]
 
 
+@pytest.mark.timeout(420)
 def test_a_drill_tells_recovery_and_money_and_loses_nothing(tmp_path):
     done = subprocess.run(
         [binary(), "drill", "--json", "--region", "eu", "--seconds", "75"],
