@@ -8,15 +8,13 @@
 
 use std::ops::Range;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use overspill_core::money::NanoUsd;
 use overspill_sim::death::{self, Died};
 
-use crate::{python, workspace};
+use crate::{python, seeds, workspace};
 
 /// Seeds of the gate.
 const GATE: u64 = 40;
@@ -60,38 +58,9 @@ fn command(seeds: u64) -> Result<Command> {
     Ok(deathbill)
 }
 
-fn modelled(seeds: Range<u64>) -> Result<String> {
-    let (next, found) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        break;
-                    }
-                    let died = death::run(seed);
-                    found.lock().expect("no thread panics").push(died);
-                }
-            });
-        }
-    });
-    let mut found: Vec<Died> = found.into_inner().expect("no thread panics");
-    found.sort_by_key(|died| died.seed);
-    let failed: Vec<String> = found
-        .iter()
-        .filter(|died| !died.violations.is_empty())
-        .map(|died| format!("{died:?}"))
-        .collect();
-    if !failed.is_empty() {
-        bail!(
-            "{} of {} seeds failed\n{}",
-            failed.len(),
-            found.len(),
-            failed.join("\n")
-        );
-    }
+fn modelled(range: Range<u64>) -> Result<String> {
+    let found: Vec<Died> = seeds::in_parallel(range, death::run);
+    seeds::sound(&found, |died| died.violations.is_empty())?;
     let side = |guard_lives: bool| {
         let its = found.iter().filter(|died| died.guard_lives == guard_lives);
         let pairs: Vec<(NanoUsd, NanoUsd)> = its.map(|died| (died.billed, died.bound())).collect();

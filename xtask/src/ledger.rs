@@ -9,8 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -19,6 +17,8 @@ use overspill_core::money::NanoUsd;
 use overspill_sim::faults::Fault;
 use overspill_sim::reckon::{self, Reckoned};
 use overspill_sim::spend::{self, Spent};
+
+use crate::seeds;
 
 /// Seeds of the gate.
 const GATE: u64 = 20;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &LedgerArgs) -> Result<()> {
         println!("{}", capped(0..args.seeds)?);
     }
     let seeds = args.jobs.div_ceil(u64::from(JOBS));
-    let found = in_parallel(args.from..args.from + seeds, |seed| reckon::run(seed, JOBS));
+    let found = seeds::in_parallel(args.from..args.from + seeds, |seed| reckon::run(seed, JOBS));
     if args.hours {
         for run in &found {
             print_hours(run);
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &LedgerArgs) -> Result<()> {
 pub(crate) fn short() -> Result<String> {
     let capped = capped(0..GATE)?;
     let seeds = GATE_JOBS.div_ceil(u64::from(JOBS));
-    let found = in_parallel(0..seeds, |seed| reckon::run(seed, JOBS));
+    let found = seeds::in_parallel(0..seeds, |seed| reckon::run(seed, JOBS));
     Ok(format!("{capped}; {}", reckoned(&found)?))
 }
 
@@ -131,43 +131,9 @@ fn is_lie(run: &Reckoned) -> bool {
     matches!(run.lie, reckon::Lie::HiddenIdle | reckon::Lie::BilledTwice)
 }
 
-/// Runs seeds on all cores; in order of seed.
-fn in_parallel<T: Send>(seeds: Range<u64>, run: impl Fn(u64) -> T + Sync) -> Vec<T> {
-    let (next, found) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        break;
-                    }
-                    let one = run(seed);
-                    found.lock().expect("no thread panics").insert(seed, one);
-                }
-            });
-        }
-    });
-    let found = found.into_inner().expect("no thread panics");
-    found.into_values().collect()
-}
-
 fn capped(seeds: Range<u64>) -> Result<String> {
-    let found: Vec<Spent> = in_parallel(seeds, spend::run);
-    let failed: Vec<String> = found
-        .iter()
-        .filter(|spent| !spent.violations.is_empty())
-        .map(|spent| format!("{spent:?}"))
-        .collect();
-    if !failed.is_empty() {
-        bail!(
-            "{} of {} seeds failed\n{}",
-            failed.len(),
-            found.len(),
-            failed.join("\n")
-        );
-    }
+    let found: Vec<Spent> = seeds::in_parallel(seeds, spend::run);
+    seeds::sound(&found, |spent| spent.violations.is_empty())?;
     let least = found
         .iter()
         .map(|spent| spent.billed)

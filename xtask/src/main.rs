@@ -26,6 +26,7 @@ mod properties;
 mod python;
 mod schemathesis;
 mod score;
+mod seeds;
 mod soak;
 mod step;
 mod storms;

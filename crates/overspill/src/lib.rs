@@ -20,6 +20,7 @@ pub mod otel;
 pub mod pool;
 pub mod reference;
 pub mod region;
+mod rehearsal;
 pub mod serving;
 #[cfg(test)]
 mod storms;

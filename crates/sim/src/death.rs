@@ -16,30 +16,14 @@ use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 use rand::RngExt;
 
-use crate::faults::{Fault, Faults};
+use crate::faults::Faults;
 use crate::scene::{Action, Cloud, Scene};
 use crate::storm::Storm;
-use crate::weather::Weather;
 use crate::workload::Workload;
 use crate::world::cloud::CloudWorld;
 
 /// Workers that are kept on.
 pub const MIN: u32 = 2;
-/// What may go wrong before, and at RunPod after.
-pub const FAULTS: [Fault; 10] = [
-    Fault::Crash,
-    Fault::CrashBeforeCommit,
-    Fault::CrashAfterCommit,
-    Fault::CrashBetweenEffects,
-    Fault::CrashAtBoot,
-    Fault::KeeperCrash,
-    Fault::CommitFailed,
-    Fault::CommitUnknown,
-    Fault::ScaleFails,
-    Fault::CloudWorkerLost,
-];
-/// A process is killed every few minutes, so that work is in flight at the end.
-const LIKELY: f64 = 0.06;
 /// Death comes between these.
 const EARLIEST: DurationMs = DurationMs::from_secs(30);
 const LATEST: DurationMs = DurationMs::from_secs(900);
@@ -85,12 +69,7 @@ struct Guard {
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64) -> Died {
-    let others = Fault::ALL.iter().copied();
-    let weather = Weather {
-        without: others.filter(|fault| !FAULTS.contains(fault)).collect(),
-        ..Weather::default()
-    };
-    let faults = Faults::new(seed, &weather).times(LIKELY);
+    let faults = Faults::of_processes(seed);
     let mut scene = Scene::new(seed, faults, 0);
     let after = DurationMs::from_secs(scene.rng.random_range(10..120));
     let load = Workload::kept_on(&mut scene, MIN, after);

@@ -115,7 +115,37 @@ pub struct Faults {
     is_calm: bool,
 }
 
+/// Processes are killed, commits fail, limits are not set, and workers of the cloud are lost.
+const OF_PROCESSES: [Fault; 10] = [
+    Fault::Crash,
+    Fault::CrashBeforeCommit,
+    Fault::CrashAfterCommit,
+    Fault::CrashBetweenEffects,
+    Fault::CrashAtBoot,
+    Fault::KeeperCrash,
+    Fault::CommitFailed,
+    Fault::CommitUnknown,
+    Fault::ScaleFails,
+    Fault::CloudWorkerLost,
+];
+/// A process is killed every few minutes, not every half: while nobody is there to count, the most is charged,
+/// and nothing is in flight for long.
+const LIKELY: f64 = 0.06;
+
 impl Faults {
+    /// Those of [`OF_PROCESSES`] alone, each of them rare, for runs about money.
+    #[must_use]
+    pub fn of_processes(seed: u64) -> Self {
+        let others = Fault::ALL.iter().copied();
+        let weather = Weather {
+            without: others
+                .filter(|fault| !OF_PROCESSES.contains(fault))
+                .collect(),
+            ..Weather::default()
+        };
+        Self::new(seed, &weather).times(LIKELY)
+    }
+
     /// Draws the faults of a seed, within what the weather has at all.
     #[must_use]
     pub fn new(seed: u64, weather: &Weather) -> Self {

@@ -9,10 +9,9 @@ use overspill_core::id::KeyId;
 use overspill_core::money::NanoUsd;
 use overspill_core::time::{DurationMs, Timestamp};
 
-use crate::faults::{Fault, Faults};
+use crate::faults::Faults;
 use crate::scene::{Action, Cloud, Scene};
 use crate::storm::Storm;
-use crate::weather::Weather;
 use crate::workload::Workload;
 use crate::world::cloud::CloudWorld;
 
@@ -26,22 +25,6 @@ const KEYS: [&str; 2] = ["key1", "key2"];
 pub const KEY_CAP: NanoUsd = NanoUsd::from_nanos(30_000_000);
 /// Jobs that must have run in the cloud.
 pub const JOBS_MIN: usize = 100;
-/// What may go wrong in such a run.
-pub const FAULTS: [Fault; 10] = [
-    Fault::Crash,
-    Fault::CrashBeforeCommit,
-    Fault::CrashAfterCommit,
-    Fault::CrashBetweenEffects,
-    Fault::CrashAtBoot,
-    Fault::KeeperCrash,
-    Fault::CommitFailed,
-    Fault::CommitUnknown,
-    Fault::ScaleFails,
-    Fault::CloudWorkerLost,
-];
-/// A process is killed every few minutes, not every half: while nobody is there to count, the most is
-/// charged, and so much of the cap would not be put to use.
-const LIKELY: f64 = 0.06;
 /// After this long without a worker at RunPod, all is over.
 const STILL: DurationMs = DurationMs::from_secs(300);
 /// A run is over after this long, come what may: within one day, so that the cap is one.
@@ -69,12 +52,7 @@ pub struct Spent {
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64) -> Spent {
-    let others = Fault::ALL.iter().copied();
-    let weather = Weather {
-        without: others.filter(|fault| !FAULTS.contains(fault)).collect(),
-        ..Weather::default()
-    };
-    let faults = Faults::new(seed, &weather).times(LIKELY);
+    let faults = Faults::of_processes(seed);
     let mut scene = Scene::new(seed, faults, 0);
     let keys: Vec<KeyId> = KEYS.into_iter().filter_map(KeyId::of).collect();
     let load = Workload::capped(&mut scene, CAP).with_keys(&keys);

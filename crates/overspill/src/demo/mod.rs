@@ -21,9 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::demo::{DemoArgs, DemoLoad};
 use crate::cli::output::note;
 use crate::cli::{CommandError, Context, ErrorKind};
-use crate::config::{Environment, Flags, Strictness, parse};
-use crate::keeper::{DirectHost, ProcessHost};
-use crate::serving::{Server, ServerOptions};
+use crate::rehearsal;
+use crate::serving::Server;
 
 /// The one endpoint.
 const ENDPOINT: &str = "demo";
@@ -167,13 +166,8 @@ async fn start_server(
     cloud_url: &str,
     cloud_endpoint: &str,
 ) -> Result<Server, CommandError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        CommandError::new(
-            ErrorKind::Failed,
-            format!("the demo's server cannot start: {error}"),
-        )
-    };
-    let program = std::env::current_exe().map_err(|error| failed(&error))?;
+    let program =
+        std::env::current_exe().map_err(|error| rehearsal::start_failed("demo", &error))?;
     let text = format!(
         r#"
 listen   = "127.0.0.1:0"
@@ -206,33 +200,5 @@ scaler             = {{ policy = "queue_delay", queue_delay = "500ms" }}
 "#,
         program = serde_json::Value::from(program.to_string_lossy().into_owned()),
     );
-    let environment = Environment::from_pairs([("OVERSPILL_API_KEY", API_KEY)]);
-    let flags = Flags::default();
-    let loaded = parse(
-        &text,
-        "demo",
-        folder,
-        &environment,
-        &flags,
-        Strictness::Serve,
-    )
-    .map_err(|error| failed(&error))?;
-    std::fs::create_dir_all(folder.join("data")).map_err(|error| failed(&error))?;
-    let listener = TcpListener::bind(loaded.config.listen)
-        .await
-        .map_err(|error| failed(&error))?;
-    let installation = format!("demo-{}", std::process::id());
-    let (host, notices) = DirectHost::new(&installation, Some(program));
-    Server::start(ServerOptions {
-        loaded,
-        environment,
-        listener,
-        host: ProcessHost::Direct(host),
-        notices,
-        installation,
-    })
-    .await
-    .map_err(|error| {
-        CommandError::new(ErrorKind::Failed, "the demo's server cannot start").because(error)
-    })
+    rehearsal::start_server("demo", &text, folder, API_KEY, program).await
 }

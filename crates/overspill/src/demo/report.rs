@@ -10,6 +10,7 @@ use super::watch::Watched;
 use crate::cli::{CommandError, ErrorKind, Output};
 use crate::engine::api::{JobState, JobView};
 use crate::engine::handle::Handle;
+use crate::rehearsal::{quantile, round};
 
 /// Jobs by what became of them and where they ran.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -172,17 +173,4 @@ pub async fn saved(handle: &Handle) -> NanoUsd {
         .filter(|sum| is_saved(sum.kind))
         .map(|sum| sum.amount)
         .sum()
-}
-
-fn quantile(sorted_ms: &[u64], percent: usize) -> f64 {
-    let Some(last) = sorted_ms.len().checked_sub(1) else {
-        return 0.0;
-    };
-    #[expect(clippy::cast_precision_loss, reason = "waits are short")]
-    let seconds = sorted_ms[last * percent / 100] as f64 / 1_000.0;
-    round(seconds)
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1_000.0).round() / 1_000.0
 }

@@ -3,7 +3,6 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use overspill_emulator::Emulator;
 use overspill_sim::cloud::EndpointId;
 use tokio::task::JoinHandle;
@@ -11,6 +10,7 @@ use tokio::task::JoinHandle;
 use crate::cli::output::note;
 use crate::engine::api::{EndpointView, Engine as _, JobFilter, JobView, Unavailable};
 use crate::engine::handle::Handle;
+use crate::rehearsal::spinner;
 
 /// How often is looked.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -157,12 +157,4 @@ impl Watch {
             }
         }
     }
-}
-
-fn spinner() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -13,7 +13,6 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use overspill_core::id::JobId;
 use overspill_core::time::Timestamp;
 use overspill_emulator::{Emulator, Options};
@@ -27,11 +26,11 @@ use tracing::warn;
 use crate::cli::drill::DrillArgs;
 use crate::cli::output::note;
 use crate::cli::{CommandError, Context, ErrorKind};
-use crate::config::{Environment, Flags, Strictness, parse};
+use crate::config::{Flags, Strictness};
 use crate::engine::api::{Engine as _, JobStory};
 use crate::engine::handle::Handle;
-use crate::keeper::{DirectHost, ProcessHost};
-use crate::serving::{Server, ServerOptions};
+use crate::rehearsal::{self, spinner};
+use crate::serving::Server;
 
 use report::{Moments, Report};
 use scene::{API_KEY, REGION_HEADER, Scene};
@@ -372,43 +371,8 @@ async fn start_server(
     cloud_url: &str,
     ids: &[String],
 ) -> Result<Server, CommandError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        CommandError::new(
-            ErrorKind::Failed,
-            format!("the drill's server cannot start: {error}"),
-        )
-    };
-    let program = std::env::current_exe().map_err(|error| failed(&error))?;
+    let program =
+        std::env::current_exe().map_err(|error| rehearsal::start_failed("drill", &error))?;
     let text = scene.config(cloud_url, ids, &program.to_string_lossy());
-    let environment = Environment::from_pairs([("OVERSPILL_API_KEY", API_KEY)]);
-    let flags = Flags::default();
-    let strictness = Strictness::Serve;
-    let loaded = parse(&text, "drill", folder, &environment, &flags, strictness)
-        .map_err(|error| failed(&error))?;
-    std::fs::create_dir_all(folder.join("data")).map_err(|error| failed(&error))?;
-    let listener = TcpListener::bind(loaded.config.listen)
-        .await
-        .map_err(|error| failed(&error))?;
-    let installation = format!("drill-{}", std::process::id());
-    let (host, notices) = DirectHost::new(&installation, Some(program));
-    Server::start(ServerOptions {
-        loaded,
-        environment,
-        listener,
-        host: ProcessHost::Direct(host),
-        notices,
-        installation,
-    })
-    .await
-    .map_err(|error| {
-        CommandError::new(ErrorKind::Failed, "the drill's server cannot start").because(error)
-    })
-}
-
-fn spinner() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-        bar.set_style(style);
-    }
-    bar
+    rehearsal::start_server("drill", &text, folder, API_KEY, program).await
 }

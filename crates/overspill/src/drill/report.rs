@@ -10,6 +10,7 @@ use super::scene::Scene;
 use crate::catalog::usd;
 use crate::cli::{CommandError, ErrorKind, Output};
 use crate::engine::api::{AttemptView, JobState, JobStory};
+use crate::rehearsal::{quantile, round};
 
 /// When the region went and came, and what the cloud had billed then.
 #[derive(Debug, Clone, Copy)]
@@ -284,19 +285,6 @@ impl Report {
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     round(to.since(from).as_secs_f64())
-}
-
-fn quantile(sorted_ms: &[u64], percent: usize) -> f64 {
-    let Some(last) = sorted_ms.len().checked_sub(1) else {
-        return 0.0;
-    };
-    #[expect(clippy::cast_precision_loss, reason = "waits are short")]
-    let seconds = sorted_ms[last * percent / 100] as f64 / 1_000.0;
-    round(seconds)
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1_000.0).round() / 1_000.0
 }
 
 #[cfg(test)]
