@@ -353,59 +353,83 @@ fn asked(
     (message, answer)
 }
 
-/// Found by a storm (seed 762): the second of two retries of one generation came in one batch with the
-/// purge that ended the first, and the store did not know of that end yet.
-#[test]
-fn a_second_retry_is_too_late_even_when_its_batch_ends_the_first() {
+/// A retry of the job's first generation.
+fn retry(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<Answer>) {
+    let job = NewJob {
+        id,
+        endpoint,
+        input: PayloadRef::default(),
+        execution_timeout: None,
+        ttl: None,
+        low_priority: false,
+        webhook: None,
+        class: 0,
+        region: None,
+        extras: None,
+        idempotency: None,
+        trace: None,
+        key: None,
+    };
+    asked(move |request| Event::RetryAsked {
+        request,
+        job,
+        generation: 0,
+    })
+}
+
+/// An engine that holds a job whose time to live is over, ready to be retried.
+fn engine_of_an_expired_job() -> (Engine, Sender<Message>, EndpointId, JobId) {
     let (mut engine, inbox, endpoint) = engine(1);
     let id = JobId::new(1, false);
-    let retry = || {
-        let job = NewJob {
-            id,
-            endpoint,
-            input: PayloadRef::default(),
-            execution_timeout: None,
-            ttl: None,
-            low_priority: false,
-            webhook: None,
-            class: 0,
-            region: None,
-            extras: None,
-            idempotency: None,
-            trace: None,
-            key: None,
-        };
-        asked(move |request| Event::RetryAsked {
-            request,
-            job,
-            generation: 0,
-        })
-    };
-    inbox.send(submission(endpoint, id).0).unwrap();
-    let pending = engine.gather().expect("a submission");
-    engine.batch(pending);
+    batch(&mut engine, &inbox, vec![submission(endpoint, id).0]);
     let mut out = Out::default();
     let later = engine.clock.now() + DurationMs::from_secs(7_200);
     engine.core.handle(later, Event::TimePassed, &mut out);
     engine.commit(&out.changes, &BTreeMap::new()).unwrap();
-    let mut batch = |messages: Vec<Message>| {
-        for message in messages {
-            inbox.send(message).unwrap();
-        }
-        let pending = engine.gather().expect("there are messages");
-        engine.batch(pending);
-    };
-    let (first, mut first_answer) = retry();
-    batch(vec![first]);
+    (engine, inbox, endpoint, id)
+}
+
+/// Has the engine take these messages as one batch.
+fn batch(engine: &mut Engine, inbox: &Sender<Message>, messages: Vec<Message>) {
+    for message in messages {
+        inbox.send(message).unwrap();
+    }
+    let pending = engine.gather().expect("there are messages");
+    engine.batch(pending);
+}
+
+const OVERTAKEN: Answer = Answer::SubmitRefused(SubmitRefusal::DuplicateId);
+
+/// Found by a storm (seed 762): the second of two retries of one generation came in one batch with the
+/// purge that ended the first, and the store did not know of that end yet.
+#[test]
+fn a_second_retry_is_too_late_even_when_its_batch_ends_the_first() {
+    let (mut engine, inbox, endpoint, id) = engine_of_an_expired_job();
+    let (first, mut first_answer) = retry(endpoint, id);
+    batch(&mut engine, &inbox, vec![first]);
     assert_eq!(
         first_answer.try_recv().unwrap(),
         Answer::Submitted { job: id }
     );
     let (purge, _) = asked(move |request| Event::PurgeAsked { request, endpoint });
-    let (second, mut second_answer) = retry();
-    batch(vec![purge, second]);
-    let refused = Answer::SubmitRefused(SubmitRefusal::DuplicateId);
-    assert_eq!(second_answer.try_recv().unwrap(), refused);
+    let (second, mut second_answer) = retry(endpoint, id);
+    batch(&mut engine, &inbox, vec![purge, second]);
+    assert_eq!(second_answer.try_recv().unwrap(), OVERTAKEN);
+}
+
+/// The same with all three in one batch: neither the core nor the store has heard of the first.
+#[test]
+fn of_two_retries_in_one_batch_the_second_is_too_late_though_the_first_has_ended() {
+    let (mut engine, inbox, endpoint, id) = engine_of_an_expired_job();
+    let (first, mut first_answer) = retry(endpoint, id);
+    let (purge, _) = asked(move |request| Event::PurgeAsked { request, endpoint });
+    let (second, mut second_answer) = retry(endpoint, id);
+    batch(&mut engine, &inbox, vec![first, purge, second]);
+    assert_eq!(
+        first_answer.try_recv().unwrap(),
+        Answer::Submitted { job: id }
+    );
+    assert_eq!(second_answer.try_recv().unwrap(), OVERTAKEN);
 }
 
 #[test]
