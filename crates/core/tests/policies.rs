@@ -108,6 +108,27 @@ fn holds(town: &Town, limits: Limits, cap: Option<NanoUsd>) -> Result<(), TestCa
 }
 
 #[test]
+fn a_minimum_above_what_the_account_leaves_is_cut_to_it() {
+    for scaler in policies(1) {
+        let mut topology = changed(0, scaler.clone(), 1, Limits { min: 3, max: 4 });
+        topology.guard.unguarded_min = true;
+        topology.account_workers_max = Some(2);
+        let mut town = Town::new(topology);
+        town.secs(120);
+        for _ in 0..6 {
+            town.submit(secs(30));
+        }
+        town.secs(300);
+        for (at, min, max) in &town.scaled {
+            assert!(*max <= 2, "{scaler}: {max} workers at {at}");
+            assert!(min <= max, "{scaler}: min {min} of max {max} at {at}");
+        }
+        assert_eq!(town.alive(), 2, "{scaler}: the account's two are kept on");
+        assert_eq!(town.live(), 0, "{scaler}: jobs are left");
+    }
+}
+
+#[test]
 fn starts_in_flight_are_counted_by_every_policy() {
     for scaler in policies(2) {
         let topology = changed(0, scaler.clone(), 2, Limits { min: 0, max: 20 });
