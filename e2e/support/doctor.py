@@ -16,7 +16,7 @@ def found(server):
 
 
 def named(server, name, code, within_s=90):
-    """The finding, once it is the only one."""
+    """The finding, once it is the only one; `why` names it, too."""
     seen = {}
 
     def alone():
@@ -24,7 +24,15 @@ def named(server, name, code, within_s=90):
         seen.update(found(server))
         return seen.get((name, code)) if len(seen) == 1 else None
 
-    return until(alone, lambda: f"{code} alone\nseen {list(seen)}", within_s, pause_s=0.5)
+    finding = until(alone, lambda: f"{code} alone\nseen {list(seen)}", within_s, pause_s=0.5)
+    why_names(server, name, code)
+    return finding
+
+
+def why_names(server, name, *codes):
+    """`why scale` has these findings of the endpoint, and no other."""
+    told = server.cli_json("why", "scale", name)["findings"]
+    assert [finding["code"] for finding in told] == list(codes)
 
 
 def order(emulator, endpoint_id, fault, **more):

@@ -343,8 +343,6 @@ def test_the_page_has_every_code(kind, make):
         troubles = re.findall(r'\(\s*"([a-z_]+)",\s*&\[', listed)
         assert len(codes) > 20 and len(troubles) == 4
         tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
-        # What shows only hours after a job is tested beside its rule.
-        tests += (source / "overspill/src/doctor/bill.rs").read_text().partition("mod tests")[2]
         for code in set(codes) - set(troubles):
             assert f"`{code}`" in page, code
             # One that no test brings about would be a guess.
