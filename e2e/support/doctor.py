@@ -4,7 +4,14 @@ from support.wait import during, until
 
 # Dear enough that seconds cost what the doctor looks at.
 DEAR = "60"
-SETTINGS = {"max_wait": '"60s"', "expected_execution": '"5s"', "expected_start": '"3s"'}
+PROMPT = '{ policy = "queue_delay", queue_delay = "500ms" }'
+# A promise that nothing breaks, by a rule that does not wait for its last moment.
+SETTINGS = {
+    "max_wait": '"60s"',
+    "expected_execution": '"5s"',
+    "expected_start": '"3s"',
+    "scaler": PROMPT,
+}
 
 
 def found(server):

@@ -32,6 +32,8 @@ MAY_BE_NULL = {
     "schedule",
     "cloud", "max", "price_nano_usd_per_hour", "starts_in_ms", "earlier_ms", "cost_more_nano_usd",
 }
+# Of what may be null in all that was seen, what it is else.
+ELSE = {"first_start_elsewhere_s": "number", "recovery_s": "number", "used_again_s": "number"}
 # Objects of numbers by a name.
 COUNTS = {("db salvage", "rows")}
 WORDS = {
@@ -114,6 +116,8 @@ WORDS = {
     "failed_attempts": "attempts that failed",
     "failure": "why the last try failed",
     "failures": "refusals in a row",
+    "file_max": "cloud workers at most, by the file",
+    "file_min": "cloud workers that are always on, by the file",
     "file": "path of the file; of caps, those of the configuration file",
     "findings": "faults that are there",
     "fix": "what to do",
@@ -249,6 +253,7 @@ def infer(values, name=None, command=""):
         kinds.discard("integer")
     if name in MAY_BE_NULL or (name or "").endswith(("_at_ms", "_ms_since")):
         kinds.add("null")
+        kinds |= {ELSE[name]} if name in ELSE else set()
     schema = {"type": sorted(kinds) if len(kinds) > 1 else next(iter(kinds))}
     if name is not None:
         schema["description"] = words(name)

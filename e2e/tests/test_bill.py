@@ -101,6 +101,8 @@ def test_an_hour_without_a_record_is_missed_once_it_is_long_due(make):
     )
     finish(server, "missing", [server.submit("missing", {"seconds": 6})])
     until(lambda: emulator.live_workers(cloud) == 0, "the worker is gone", 60)
+    rate = lambda: server.call("GET", "/api/v1/overview").json()["money"]["nano_usd_per_hour"]
+    until(lambda: rate() == 0, "the server has seen that it is gone", 30)
     spent = lambda: server.cli_json("cost", "--since", "always")["total"]["spent_nano_usd"]
     until(lambda: spent() >= 100_000_000, "it is in the ledger", 60)
     assert found(server) == {}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.doctor import PROMPT
 from support.server import cloud_pool, endpoint, local_pool, scripted_pool
 from support.wait import during, until
 
@@ -69,6 +70,9 @@ class Case:
         self.pool = pool
         self.price = price
         self.settings = SETTINGS | {"workers": '{ min = 0, max = 2, idle_timeout = "2s" }'} | settings
+        if self.settings["max_wait"] == '"60s"':
+            # A rule that does not wait for the last moment of so long a promise.
+            self.settings |= {"scaler": PROMPT}
 
     def create(self, emulator):
         self.id = self.cloud.pop("id", None) or emulator.create(self.name, **self.cloud)

@@ -99,6 +99,15 @@ def outputs(make, folder):
     yield ask("doctor")
     yield ask("top")
     yield ask("scale", "tts", "--max", "2")
+    rule = server.call("PATCH", "/api/v1/endpoints/tts", json={"scaler": {"lateness_price": 3}})
+    assert rule.status_code == 200, rule.text
+
+    def told_so():
+        command, shown = ask("top")
+        [line] = shown["endpoints"]
+        return (command, shown) if line["limits_changed"] and line["scaler_changed"] else None
+
+    yield until(told_so, "who changed what is told")
     yield ask("cancel", waiting[0])
     yield ask("purge", "tts", "--yes")
     yield ask("gpus", "--config", server.config)
