@@ -55,6 +55,7 @@ WORDS = {
     "waits_after": "waits of the region's callers after the outage",
     "waits_before": "waits of the region's callers before the outage",
     "waits_during": "waits of the region's callers who submitted while it was down",
+    "at_ms": "when, in milliseconds since 1970 (UTC)",
     "alive": "whether the server answered",
     "after_death": "what RunPod could still bill if every process of Overspill died",
     "is_guarded": "whether a guard watches the server",
