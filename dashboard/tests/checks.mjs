@@ -151,6 +151,32 @@ const first = {
     await context.close();
   },
 
+  async "the scaling rule changes at once, and goes back to the file's"(world) {
+    const { origin } = world.demo;
+    const { context, page, faults, tolerated } = await signedIn(world);
+    tolerated.add("400");
+    const rule = async () => (await api(origin, "GET", "/api/v1/endpoints/demo")).scaler;
+    const before = await rule();
+    await visit(page, "#/endpoints");
+    await page.getByLabel("One more after").fill("soon");
+    await page.getByRole("button", { name: "Set the rule" }).click();
+    await page.getByRole("alert").getByText("queue_delay", { exact: false }).first().waitFor();
+    await page.getByLabel("Policy").selectOption("cost_aware");
+    await page.getByLabel("Price of lateness").fill("3");
+    await page.getByRole("button", { name: "Set the rule" }).click();
+    await page.getByText("Set by", { exact: false }).waitFor();
+    const { policy, lateness_price } = await rule();
+    assertEqual(`${policy} ${lateness_price}`, "cost_aware 3", "the rule in force");
+    assertEqual(await page.getByLabel("Price of lateness").inputValue(), "3", "what the form shows");
+    await world.picture(page, "rule");
+    await page.getByRole("button", { name: "Back to the file's" }).click();
+    await page.getByText("Set by", { exact: false }).waitFor({ state: "detached" });
+    assertEqual(JSON.stringify(await rule()), JSON.stringify(before), "the rule after going back");
+    await page.getByLabel("One more after").waitFor();
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
   async "a job is followed, cancelled, and found by its state"(world) {
     const { context, page, faults } = await signedIn(world);
     const { id } = await api(world.demo.origin, "POST", "/v2/demo/run", { input: { seconds: 600 } });
@@ -405,17 +431,35 @@ const last = {
     await context.close();
   },
 
-  async "a server that is away is said to be, and found again"(world) {
+  async "a server that is away is said to be on every page, and found again"(world) {
+    const { demo, picture } = world;
     const { context, page, tolerated } = await signedIn(world);
     tolerated.add("");
-    process.kill(world.demo.pid, "SIGSTOP");
+    const away = page.locator("main .banner").getByText("The server cannot be reached.", { exact: false });
+    let isAway = false;
+    await page.route(({ pathname }) => pathname.startsWith("/api/"), (route) => (isAway ? route.abort("connectionrefused") : route.continue()));
+    // First it is silent, as a machine that hangs; then it refuses, as one that is being started again.
+    process.kill(demo.pid, "SIGSTOP");
     try {
-      await page.getByText("The server cannot be reached.", { exact: false }).waitFor({ timeout: 20_000 });
-      await world.picture(page, "offline");
+      await away.waitFor({ timeout: 20_000 });
+      await picture(page, "offline");
     } finally {
-      process.kill(world.demo.pid, "SIGCONT");
+      isAway = true;
+      process.kill(demo.pid, "SIGCONT");
     }
-    await page.getByText("Live", { exact: true }).waitFor({ timeout: 20_000 });
+    for (const [name, { hash }] of Object.entries(PAGES)) {
+      await visit(page, typeof hash === "function" ? await hash(world) : hash);
+      assert(await away.isVisible(), `${name} does not say that the server is away`);
+      await picture(page, `offline-${name}`);
+    }
+    // A page that reads once, and has nothing yet: it reads again by itself.
+    await visit(page, "#/keys");
+    await page.locator("main .state.failed").waitFor();
+    assertEqual((await axe(page)).join("\n"), "", "axe-core of a page without its server");
+    isAway = false;
+    await page.getByText("Live", { exact: true }).waitFor({ state: "attached", timeout: 20_000 });
+    await page.getByRole("cell", { name: "everything" }).first().waitFor();
+    assertEqual(await away.count(), 0, "words about a server that is back");
     await context.close();
   },
 };

@@ -7,7 +7,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { CHECKS, PAGES } from "./checks.mjs";
 import { STATES } from "./states.mjs";
-import { assertEqual, axe, openPage, overflow, signIn, startBrowser, startDemo, visit } from "./support.mjs";
+import { assertEqual, axe, openPage, overflow, signIn, startBrowser, startDemo, sticksOut, visit } from "./support.mjs";
 
 const [binary, filter = ""] = process.argv.slice(2);
 const pictures = process.env.SCREENSHOTS;
@@ -64,6 +64,7 @@ try {
         if (ready) await ready(page);
         await picture(page, `${name}-${look.scheme}-${look.width}`);
         assertEqual(await overflow(page), 0, "pixels wider than the window");
+        assertEqual((await sticksOut(page)).join("\n"), "", "what sticks out of its card");
         assertEqual((await axe(page)).join("\n"), "", "axe-core");
         assertEqual(faults.splice(0).join("\n"), "", "faults of the page");
         tolerated.delete(tolerates);

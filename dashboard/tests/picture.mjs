@@ -22,3 +22,4 @@ try {
   await stop();
   await demo.stop();
 }
+console.log(`the picture is in ${file}`);

@@ -150,6 +150,17 @@ export function overflow(page) {
   return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 }
 
+/** What sticks out of its card, where nothing scrolls it. */
+export function sticksOut(page) {
+  return page.evaluate(() => {
+    const isOut = (card, one) => one.getBoundingClientRect().right > card.getBoundingClientRect().right + 1;
+    const found = [...document.querySelectorAll(".card")].flatMap((card) =>
+      [...card.querySelectorAll("*")].filter((one) => isOut(card, one) && !one.closest(".scroll, pre, .hidden, svg, .uplot")),
+    );
+    return found.slice(0, 3).map((one) => one.outerHTML.slice(0, 120));
+  });
+}
+
 export function assert(isTrue, what) {
   if (!isTrue) throw new Error(what);
 }

@@ -2,7 +2,8 @@
 
 It takes one job after the other, notes each execution, runs `input.seconds` (or until the file
 `input.gate` exists) and posts `{"output": {"nonce", "execution"}}`, where `execution` is unlike
-any other, so that a second execution's result cannot pass for the first one's.
+any other, so that a second execution's result cannot pass for the first one's. With `input.error` it
+posts that error instead.
 """
 
 import http.client
@@ -54,7 +55,7 @@ def run(job):
     else:
         pause.wait(given.get("seconds", 0))
     output = {"nonce": given.get("nonce"), "execution": uuid.uuid4().hex, "worker": WORKER}
-    body = json.dumps({"output": output}).encode()
+    body = json.dumps({"error": given["error"]} if "error" in given else {"output": output}).encode()
     address = DONE.replace("$ID", job["id"]) + "&isStream=false"
     # The SDK tries three times, and on a server's error only.
     for wait_s in (0, 2, 3):

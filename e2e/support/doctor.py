@@ -4,7 +4,14 @@ from support.wait import during, until
 
 # Dear enough that seconds cost what the doctor looks at.
 DEAR = "60"
-SETTINGS = {"max_wait": '"60s"', "expected_execution": '"5s"', "expected_start": '"3s"'}
+PROMPT = '{ policy = "queue_delay", queue_delay = "500ms" }'
+# A promise that nothing breaks, by a rule that does not wait for its last moment.
+SETTINGS = {
+    "max_wait": '"60s"',
+    "expected_execution": '"5s"',
+    "expected_start": '"3s"',
+    "scaler": PROMPT,
+}
 
 
 def found(server):
@@ -16,7 +23,7 @@ def found(server):
 
 
 def named(server, name, code, within_s=90):
-    """The finding, once it is the only one."""
+    """The finding, once it is the only one; `why` names it, too."""
     seen = {}
 
     def alone():
@@ -24,7 +31,15 @@ def named(server, name, code, within_s=90):
         seen.update(found(server))
         return seen.get((name, code)) if len(seen) == 1 else None
 
-    return until(alone, lambda: f"{code} alone\nseen {list(seen)}", within_s, pause_s=0.5)
+    finding = until(alone, lambda: f"{code} alone\nseen {list(seen)}", within_s, pause_s=0.5)
+    why_names(server, name, code)
+    return finding
+
+
+def why_names(server, name, *codes):
+    """`why scale` has these findings of the endpoint, and no other."""
+    told = server.cli_json("why", "scale", name)["findings"]
+    assert [finding["code"] for finding in told] == list(codes)
 
 
 def order(emulator, endpoint_id, fault, **more):

@@ -28,13 +28,34 @@ OPEN = {"facts", "reason", "output", "config", "progress"}
 # What may be unknown at another time, if not when these outputs were taken.
 MAY_BE_NULL = {
     "worker", "pool", "command", "next", "wait", "run", "failure", "failures", "sample", "status", "oldest_wait_ms",
-    "since_ms", "until_ms", "by", "at_ms", "per_hour", "per_day", "per_month", "delay_ms", "execution_ms", "error", "error_code", "trace_id", "webhook", "local_utilisation", "limits_changed",
+    "since_ms", "until_ms", "by", "at_ms", "per_hour", "per_day", "per_month", "delay_ms", "execution_ms", "error", "error_code", "trace_id", "webhook", "local_utilisation", "limits_changed", "scaler_changed", "first_start_elsewhere_s", "recovery_s", "used_again_s",
     "schedule",
     "cloud", "max", "price_nano_usd_per_hour", "starts_in_ms", "earlier_ms", "cost_more_nano_usd",
 }
+# Of what may be null in all that was seen, what it is else.
+ELSE = {"first_start_elsewhere_s": "number", "recovery_s": "number", "used_again_s": "number"}
 # Objects of numbers by a name.
 COUNTS = {("db salvage", "rows")}
 WORDS = {
+    "began_again": "jobs that began more than once: what they had done was lost with their worker",
+    "bill_usd": "dollars that the emulated cloud billed, as decimal text",
+    "extra_usd": "dollars that the outage cost beyond the price of its jobs before, as decimal text; negative: it cost less",
+    "extra_wait_p50_s": "by how much longer the median caller of the region waited while it was down, in seconds",
+    "finished_elsewhere": "of the jobs that it hit, those completed in another region or on own cards",
+    "finished_there_later": "of the jobs that it hit, those completed in the region once it was back",
+    "first_start_elsewhere_s": "from the outage to the first start elsewhere of a job that it hit, in seconds; null: none",
+    "hit": "jobs that were at the region when it went down, or were handed there while it was",
+    "ledger_usd": "the same by the server's own ledger",
+    "lost": "jobs neither completed nor known any more",
+    "per_job_before_usd": "dollars a job before the outage, as decimal text",
+    "per_job_during_usd": "dollars a job while the region was down, as decimal text",
+    "pools_down": "the pools that were down",
+    "recovery_s": "from the outage until every job that it hit had started elsewhere, or there again, in seconds; null: none did",
+    "used_again_s": "from the region's return to the first start there, in seconds; null: none",
+    "waits_after": "waits of the region's callers after the outage",
+    "waits_before": "waits of the region's callers before the outage",
+    "waits_during": "waits of the region's callers who submitted while it was down",
+    "at_ms": "when, in milliseconds since 1970 (UTC)",
     "alive": "whether the server answered",
     "after_death": "what RunPod could still bill if every process of Overspill died",
     "is_guarded": "whether a guard watches the server",
@@ -96,6 +117,8 @@ WORDS = {
     "failed_attempts": "attempts that failed",
     "failure": "why the last try failed",
     "failures": "refusals in a row",
+    "file_max": "cloud workers at most, by the file",
+    "file_min": "cloud workers that are always on, by the file",
     "file": "path of the file; of caps, those of the configuration file",
     "findings": "faults that are there",
     "fix": "what to do",
@@ -120,6 +143,7 @@ WORDS = {
     "left_out": "lines that the limit left out",
     "lines": "one line for each that money was spent on, the dearest first; days and hours in their order",
     "left_behind": "what could not be saved, in words",
+    "scaler_changed": "who set the scaling rule while the server runs, and when; null: the file's is in force",
     "limits_changed": "who set the limits while the server runs, and when; null: the file's are in force",
     "local": "what concerns cards of one's own",
     "local_utilisation": "share of the time in which local slots worked",
@@ -230,6 +254,7 @@ def infer(values, name=None, command=""):
         kinds.discard("integer")
     if name in MAY_BE_NULL or (name or "").endswith(("_at_ms", "_ms_since")):
         kinds.add("null")
+        kinds |= {ELSE[name]} if name in ELSE else set()
     schema = {"type": sorted(kinds) if len(kinds) > 1 else next(iter(kinds))}
     if name is not None:
         schema["description"] = words(name)

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from crash.leg import serving_process
+from support.doctor import why_names
 from support.processes import Child, binary, environment
 from support.server import KEY, cloud_pool, endpoint
 from support.wait import during, until
@@ -74,6 +75,7 @@ def test_without_a_guard_min_is_held_and_the_server_says_so(server, emulator, cl
     until(lambda: codes(server) == {"min_held"}, "the doctor says so", 20)
     why = server.cli_json("why", "scale", "tts")
     assert "min_held" in {cause["code"] for cause in why["causes"]}, why
+    why_names(server, "tts", "min_held")
     during(lambda: emulator.live_workers(cloud_id) == 0, "no worker is kept on", for_s=3)
     assert "RunPod could still bill at most" in server.child.text()
 

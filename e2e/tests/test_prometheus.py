@@ -40,10 +40,12 @@ def server(make_shared):
         ),
         cloud=emulator,
     )
+    server.submit("tts", {"seconds": 0, "error": "no such voice"})
     for _ in range(6):
         server.submit("tts", {"seconds": 1})
     until(lambda: "spent_dollars_total{" in metrics(server), "the cloud was used and paid", 60)
     until(lambda: 'status="completed"} 6' in metrics(server), "all jobs have ended", 60)
+    assert 'job_failures_total{endpoint="tts",kind="handler"} 1' in metrics(server)
     return server
 
 

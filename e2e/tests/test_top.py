@@ -1,4 +1,4 @@
-"""`overspill top` in a terminal of 80 by 24, moved by keys, with and without colours."""
+"""What people see in a terminal of 80 by 24: `overspill top`, moved by keys, and the other commands; with and without colours."""
 
 import fcntl
 import os
@@ -24,12 +24,12 @@ def server(make_shared):
 class Screen:
     """The program on a pseudo terminal of its own, with all that it wrote."""
 
-    def __init__(self, server, *arguments, **variables):
+    def __init__(self, server, *arguments, command="top", **variables):
         env = environment(server.folder / "home", OVERSPILL_URL=server.base, OVERSPILL_API_KEY=server.key)
         env |= {"TERM": "xterm-256color"} | variables
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            os.execve(binary(), [binary(), "top", *arguments], env)
+            os.execve(binary(), [binary(), command, *arguments], env)
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         os.set_blocking(self.terminal, False)
         self.written = b""
@@ -99,6 +99,18 @@ def test_it_takes_no_colours_where_none_are_wanted(server):
     assert not COLOUR.search(screen.written)
     screen.press("\x03")
     assert screen.end() == 0
+
+
+def test_states_and_errors_have_colours_where_they_are_wanted(server):
+    job = server.finish("tts", {"nonce": "coloured"})["id"]
+    for variables, is_coloured in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
+        for command, arguments, code in (("jobs", (), 0), ("status", (job,), 0), ("why", (job,), 0), ("status", ("0" * 8,), 3)):
+            screen = Screen(server, *arguments, command=command, **variables)
+            assert screen.end() in (code, 2)
+            assert bool(COLOUR.search(screen.written)) == is_coloured, (command, variables, screen.written)
+            assert is_coloured or b"\x1b" not in screen.written
+    # In a pipe there are none either.
+    assert "\x1b" not in server.cli("jobs").stdout
 
 
 def test_without_a_terminal_it_says_what_to_do(server):

@@ -21,6 +21,7 @@ pub(crate) fn run(args: &E2eArgs) -> Result<()> {
     python::install_all()?;
     javascript::install()?;
     debian::prometheus()?;
+    debian::faketime()?;
     browser::chromium()?;
     workspace::built_binary()?;
     let mut extra: Vec<&str> = Vec::new();

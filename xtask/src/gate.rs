@@ -117,6 +117,7 @@ fn run_step(name: &str) -> Result<String> {
         "setup" => {
             let packages = javascript::install()?;
             debian::prometheus()?;
+            debian::faketime()?;
             browser::chromium()?;
             Ok(format!("{}; {packages}", python::install_all()?))
         }

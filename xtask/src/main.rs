@@ -79,7 +79,7 @@ enum Task {
     /// Build the dashboard, which the next build of the binary embeds
     Dashboard,
     /// Walk through the dashboard in a real browser, before a live demo
-    Browser,
+    Browser(browser::BrowserArgs),
     /// Build and run `overspill demo`; what follows is passed on to it
     Demo(demo::DemoArgs),
     /// Replay a trace in the simulator and against the running server: both must bill the same
@@ -115,7 +115,7 @@ fn run(task: Task) -> Result<()> {
         Task::Planted(args) => planted::run(&args),
         Task::Properties(args) => properties::run(&args),
         Task::Dashboard => dashboard::run(),
-        Task::Browser => browser::run(),
+        Task::Browser(args) => browser::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Agree(args) => agree::run(&args),
         Task::Score(args) => score::run(&args),

@@ -44,6 +44,9 @@ export function date(at: number): string {
   return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 }
 
+/** Memory of a card, in the unit that its maker means: 24 GiB. */
+export const memory = (count: number): string => `${(count / 2 ** 30).toFixed(1)} GiB`;
+
 export function bytes(count: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let size = count;

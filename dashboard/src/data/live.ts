@@ -14,6 +14,8 @@ export const decisions = signal<Decision[]>([]);
 export const link = signal<"connecting" | "live" | "offline" | "refused">("connecting");
 /** Why the server refuses, in words. */
 export const refusal = signal<string>("");
+/** Why nothing comes from it; null while it is live. */
+export const fault = signal<ApiError | null>(null);
 /** The server's clock less this machine's, in milliseconds: ages are told by the server's. */
 export const clockAhead = signal(0);
 
@@ -32,15 +34,16 @@ function close(): void {
   window.clearTimeout(retry);
 }
 
-function offline(): void {
+function offline(error?: ApiError): void {
   close();
+  fault.value = error ?? fault.value ?? new ApiError(0, "offline", "the server cannot be reached", "check that it runs; this page tries again by itself");
   if (link.value !== "refused") link.value = "offline";
   retry = window.setTimeout(() => void open(), 2_000);
 }
 
 function listen(): void {
   window.clearTimeout(watchdog);
-  watchdog = window.setTimeout(offline, SILENCE_MAX);
+  watchdog = window.setTimeout(() => offline(), SILENCE_MAX);
 }
 
 async function open(): Promise<void> {
@@ -59,7 +62,7 @@ async function open(): Promise<void> {
       refusal.value = `${error.message}. ${error.hint ?? ""}`;
       return;
     }
-    offline();
+    offline(error instanceof ApiError ? error : new ApiError(0, "unknown", String(error), null));
     return;
   }
   if (!session.value?.signed_in) return;
@@ -79,6 +82,7 @@ async function open(): Promise<void> {
 
 function take(now: Overview, news: Decision[]): void {
   link.value = "live";
+  fault.value = null;
   clockAhead.value = now.at_ms - Date.now();
   overview.value = now;
   const old = samples.value;
@@ -108,10 +112,14 @@ export function follow(): void {
       overview.value = null;
       samples.value = [];
       decisions.value = [];
+      fault.value = null;
       link.value = "connecting";
     }
   });
 }
+
+/** Asks again at once, not only after the pause. */
+export const openNow = (): void => void open();
 
 /** The server's time. */
 export const now = (): number => Date.now() + clockAhead.peek();

@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, get } from "./api";
+import { link } from "./live";
 
 export interface Loaded<T> {
   data: T | null;
@@ -10,7 +11,7 @@ export interface Loaded<T> {
   again: () => void;
 }
 
-/** Reads `path`; anew when it changes, and every `period` milliseconds while the page is seen. */
+/** Reads `path`; anew when it changes, every `period` milliseconds while the page is seen, and after an error once the server is back. */
 export function useLoad<T>(path: string | null, period = 0): Loaded<T> {
   const [data, setData] = useState<T | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
@@ -46,5 +47,10 @@ export function useLoad<T>(path: string | null, period = 0): Loaded<T> {
     return () => window.clearInterval(timer);
   }, [period]);
   const again = useCallback(() => setTurn((n) => n + 1), []);
+  const hasFailed = useRef(false);
+  hasFailed.current = error !== null;
+  useEffect(() => link.subscribe((state) => {
+    if (state === "live" && hasFailed.current) again();
+  }), [again]);
   return { data, error, again };
 }

@@ -67,6 +67,7 @@ export interface Endpoint {
   schedule: { min: number; opens_at_ms: number; closes_at_ms: number } | null;
   limits_changed: { by: string; at_ms: number; file_min: number; file_max: number } | null;
   policy: string;
+  scaler_changed: { by: string; at_ms: number } | null;
   max_wait_ms: number;
   queued: number;
   running: number;
@@ -75,6 +76,16 @@ export interface Endpoint {
   pools: Pool[];
   recent: Recent;
   ended: Ended;
+}
+
+/** The scaling rule in force, in the words of the configuration: `policy`, and what that one has. */
+export interface Scaler {
+  policy: string;
+  wait_share?: number;
+  lateness_price?: number;
+  min_idle?: string;
+  queue_delay?: string;
+  request_count?: number;
 }
 
 export interface Device {

@@ -3,12 +3,14 @@
 import { useState } from "preact/hooks";
 import { ApiError, call, may } from "../data/api";
 import { ago, clock, count, money, span, words } from "../data/format";
-import { link, now, overview } from "../data/live";
+import { now, overview } from "../data/live";
 import type { Endpoint } from "../data/types";
 import { Act } from "../ui/act";
+import { Awaited } from "../ui/awaited";
 import { Badge, Card, Page, Workers } from "../ui/parts";
 import { href } from "../ui/route";
-import { Empty, Loading } from "../ui/states";
+import { Rule } from "../ui/rule";
+import { Empty } from "../ui/states";
 
 function Limits({ endpoint }: { endpoint: Endpoint }) {
   const [min, setMin] = useState(String(endpoint.min));
@@ -109,6 +111,8 @@ function One({ endpoint }: { endpoint: Endpoint }) {
         <div class="stack">
           <h3>Limits of the cloud</h3>
           <Limits key={`${endpoint.min}-${endpoint.max}`} endpoint={endpoint} />
+          <h3>Scaling rule</h3>
+          <Rule key={endpoint.scaler_changed?.at_ms ?? 0} endpoint={endpoint} />
           {endpoint.queued > 0 && (
             <Act
               label={`Empty the queue (${endpoint.queued.toLocaleString("en-US")})`}
@@ -129,7 +133,7 @@ export function Endpoints() {
   const all = overview.value;
   return (
     <Page title="Endpoints" lead="The names that jobs are sent to. Each uses your own cards first, and the cloud within its limits.">
-      {!all && link.value !== "refused" && <Loading what="endpoints" />}
+      {!all && <Awaited what="endpoints" />}
       {all?.endpoints.length === 0 && (
         <Empty title="No endpoint is configured">Add <code>[[endpoint]]</code> with a name to overspill.toml.</Empty>
       )}

@@ -3,8 +3,9 @@
 import { useState } from "preact/hooks";
 import { date, money, span } from "../data/format";
 import { useLoad } from "../data/load";
-import { link, overview } from "../data/live";
+import { overview } from "../data/live";
 import type { CostLine, Costs, Sample } from "../data/types";
+import { Awaited } from "../ui/awaited";
 import { Chart, type Line } from "../ui/chart";
 import { Card, Meter, Page, Tile } from "../ui/parts";
 import { Empty, Failed, Loading } from "../ui/states";
@@ -94,7 +95,7 @@ function Spent() {
 
 export function MoneyPage() {
   const now = overview.value;
-  if (!now) return <Page title="Money">{link.value !== "refused" && <Loading what="the ledger" />}</Page>;
+  if (!now) return <Page title="Money"><Awaited what="the ledger" /></Page>;
   const m = now.money;
   const all = m.total_nano_usd + m.saved_total_nano_usd;
   const electricity = m.electricity_total_nano_usd;

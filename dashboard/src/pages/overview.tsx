@@ -2,14 +2,15 @@
 
 import { useState } from "preact/hooks";
 import { ago, count, money, span } from "../data/format";
-import { decisions, link, overview } from "../data/live";
+import { decisions, overview } from "../data/live";
 import type { Device, Endpoint, Overview as Data } from "../data/types";
+import { Awaited } from "../ui/awaited";
 import { Chart, type Line } from "../ui/chart";
 import { DecisionLines } from "../ui/decisions";
 import { DeviceCard } from "../ui/device";
 import { Badge, Card, Page, Tile, Workers } from "../ui/parts";
 import { href } from "../ui/route";
-import { Empty, Loading } from "../ui/states";
+import { Empty } from "../ui/states";
 
 const JOBS: Line[] = [
   { label: "on your cards", color: "--local", of: (s) => s.local, fill: true },
@@ -127,7 +128,7 @@ export function EndpointTable({ endpoints }: { endpoints: Endpoint[] }) {
 export function Overview() {
   const [minutes, setMinutes] = useState(5);
   const now = overview.value;
-  if (!now) return link.value === "refused" ? null : <Page title="Overview"><Loading what="the state of things" /></Page>;
+  if (!now) return <Page title="Overview"><Awaited what="the state of things" /></Page>;
   const whole = (value: number) => (Number.isInteger(value) ? value.toLocaleString("en-US") : "");
   return (
     <Page

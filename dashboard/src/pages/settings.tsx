@@ -13,8 +13,8 @@ export function SettingsPage() {
       title="Settings"
       lead={
         <>
-          Limits of workers change at once on <a href={href(["endpoints"])}>Endpoints</a>. Everything else stands in overspill.toml, which is read again
-          when it is told to: <code>kill -HUP</code> the server.
+          Limits of workers and the scaling rule change at once on <a href={href(["endpoints"])}>Endpoints</a>, caps on <a href={href(["money"])}>Money</a>.
+          Everything else stands in overspill.toml, which is read again when it is told to: <code>kill -HUP</code> the server.
         </>
       }
     >

@@ -1,6 +1,6 @@
 // A card of this machine: how busy, how full, how warm.
 
-import { bytes, count } from "../data/format";
+import { count, memory } from "../data/format";
 import type { Device } from "../data/types";
 import { Meter } from "./parts";
 
@@ -31,7 +31,7 @@ export function DeviceCard({ device }: { device: Device }) {
             <dt>Memory</dt>
             <dd>
               <Meter part={used === null || !all ? null : used / all} label={`${device.name}: memory`} tone="local" />
-              <span>{used === null || !all ? (all ? bytes(all) : "–") : `${bytes(used)} of ${bytes(all)}`}</span>
+              <span>{used === null || !all ? (all ? memory(all) : "–") : `${memory(used)} of ${memory(all)}`}</span>
             </dd>
           </div>
           <div>

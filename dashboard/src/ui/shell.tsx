@@ -3,7 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { may, session, signOut } from "../data/api";
-import { link, overview, refusal } from "../data/live";
+import { fault, link, overview, refusal } from "../data/live";
 import { href, route } from "./route";
 import { type Theme, theme } from "./theme";
 
@@ -19,7 +19,7 @@ function Connection() {
   const words = {
     connecting: "Connecting…",
     live: "Live",
-    offline: "No connection – trying again",
+    offline: fault.value && fault.value.status > 0 ? "Trouble at the server – trying again" : "No connection – trying again",
     refused: "This key may not see it",
   };
   return (
@@ -106,7 +106,7 @@ export function Shell({ places, children }: { places: Place[]; children: Compone
       <main id="main" ref={main} tabIndex={-1}>
         {link.value === "offline" && (
           <p class="banner" role="alert">
-            The server cannot be reached. {overview.value ? "What you see is what it said last; jobs and workers go on without this page." : ""}
+            {fault.value && fault.value.status > 0 ? `The server answers, but with an error: ${fault.value.message}.` : "The server cannot be reached."} {overview.value ? "What you see is what it said last; jobs and workers go on without this page." : ""}
           </p>
         )}
         {link.value === "refused" && <p class="banner" role="alert">{refusal.value}</p>}

@@ -7,6 +7,7 @@ use super::Context;
 use super::error::{CommandError, ErrorKind};
 use super::jobs::field;
 use super::output::inert;
+use super::paint::{Paint, Tone};
 
 /// Check for every known fault, with evidence and the fix
 #[derive(Debug, Args)]
@@ -32,16 +33,21 @@ pub(crate) struct FindingView {
 
 impl FindingView {
     /// As lines: the code, what was seen, what to do.
-    pub(crate) fn described(&self) -> String {
+    pub(crate) fn described(&self, paint: Paint) -> String {
+        let code = paint.tone(Tone::Bad, &inert(&self.code));
         let mut lines = vec![
-            format!("{} [{}]: {}", self.endpoint, self.code, self.evidence),
-            format!("    fix: {}", self.fix),
+            format!(
+                "{} [{code}]: {}",
+                inert(&self.endpoint),
+                inert(&self.evidence)
+            ),
+            format!("    fix: {}", inert(&self.fix)),
         ];
         if let Some(command) = &self.command {
-            lines.push(format!("    {command}"));
+            lines.push(format!("    {}", paint.strong(&inert(command))));
         }
-        lines.push(format!("    see {}", self.page));
-        inert(&lines.join("\n"))
+        lines.push(format!("    see {}", inert(&self.page)));
+        lines.join("\n")
     }
 }
 
@@ -72,7 +78,9 @@ pub async fn run(args: &DoctorArgs, context: &Context) -> Result<(), CommandErro
         let text = format!("nothing is wrong: none of {checked} known faults is there");
         context.output.text(&text)?;
     } else {
-        let texts: Vec<String> = findings.iter().map(FindingView::described).collect();
+        let paint = context.output.paint();
+        let texts = findings.iter().map(|finding| finding.described(paint));
+        let texts: Vec<String> = texts.collect();
         context.output.text(&texts.join("\n\n"))?;
     }
     if args.check && !findings.is_empty() {

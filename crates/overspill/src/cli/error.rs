@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use super::paint::{Paint, Tone};
 use crate::config::{ConfigError, LocateError};
 
 /// The kinds of failure that a script can tell apart.
@@ -103,25 +104,29 @@ impl CommandError {
     }
 
     /// Prints sentence, causes and hints on stderr.
-    pub fn report(&self) {
+    pub fn report(&self, has_color: bool) {
         if self.kind != ErrorKind::ClosedPipe {
-            super::output::note(&self.to_string());
+            super::output::note(&self.told(Paint::new(has_color)));
         }
+    }
+
+    fn told(&self, paint: Paint) -> String {
+        let mut text = format!("{} {}", paint.tone(Tone::Bad, "error:"), self.message);
+        let mut cause: Option<&dyn Error> = self.cause.as_ref().map(|cause| &**cause as &dyn Error);
+        while let Some(error) = cause {
+            text.push_str(&format!("\n  caused by: {error}"));
+            cause = error.source();
+        }
+        for hint in &self.hints {
+            text.push_str(&format!("\n  {} {hint}", paint.tone(Tone::Busy, "hint:")));
+        }
+        text
     }
 }
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
-        let mut cause: Option<&dyn Error> = self.cause.as_ref().map(|cause| &**cause as &dyn Error);
-        while let Some(error) = cause {
-            write!(f, "\n  caused by: {error}")?;
-            cause = error.source();
-        }
-        for hint in &self.hints {
-            write!(f, "\n  hint: {hint}")?;
-        }
-        Ok(())
+        f.write_str(&self.told(Paint::new(false)))
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) fn malformed(error: serde_json::Error) -> CommandError {
 const HEADINGS: &[&str] = &[
     "JOB",
     "ENDPOINT",
-    "STATUS",
+    "~STATUS",
     "SUBMITTED",
     ">WAITED",
     ">RAN",

@@ -30,6 +30,7 @@ pub mod keys;
 pub mod man;
 mod misfortunes;
 pub mod output;
+pub mod paint;
 pub mod plan;
 pub mod purge;
 pub mod reap;
@@ -211,7 +212,7 @@ pub fn main_with(
     match dispatch(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error.report();
+            error.report(context.output.has_color());
             error.kind().exit_code().into()
         }
     }

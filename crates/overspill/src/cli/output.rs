@@ -10,6 +10,7 @@ use crate::config::Environment;
 use crate::config::env::NO_COLOR;
 
 use super::error::CommandError;
+use super::paint::{Paint, Tone};
 
 /// The two streams and how they are used.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,8 @@ pub struct Output {
     /// Whether a person watches stderr, so that a line may be redrawn.
     is_live: bool,
     has_color: bool,
+    /// Of what goes to stdout.
+    paint: Paint,
 }
 
 impl Output {
@@ -26,10 +29,12 @@ impl Output {
     pub fn new(is_json: bool, environment: &Environment) -> Self {
         let is_dumb = environment.text("TERM").is_some_and(|term| term == "dumb");
         let is_live = io::stderr().is_terminal() && !is_dumb;
+        let is_wanted = !is_dumb && environment.text(NO_COLOR).is_none();
         Self {
             is_json,
             is_live,
-            has_color: is_live && environment.text(NO_COLOR).is_none(),
+            has_color: is_live && is_wanted,
+            paint: Paint::new(is_wanted && io::stdout().is_terminal()),
         }
     }
 
@@ -49,6 +54,12 @@ impl Output {
     #[must_use]
     pub const fn has_color(&self) -> bool {
         self.has_color
+    }
+
+    /// The colours of what goes to stdout.
+    #[must_use]
+    pub const fn paint(&self) -> Paint {
+        self.paint
     }
 
     /// Prints one JSON object.
@@ -74,43 +85,57 @@ impl Output {
     }
 
     /// Prints a table with a heading row; columns whose heading begins with `>` are numbers and
-    /// stand to the right.
+    /// stand to the right, those with `~` are states and have their colour.
     ///
     /// # Errors
     /// When stdout cannot be written.
     pub fn table(&self, headings: &[&str], rows: Vec<Vec<String>>) -> Result<(), CommandError> {
-        let mut table = Table::new();
-        table
-            .load_style(NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled);
-        let right = |text: &str| Cell::new(text).set_alignment(CellAlignment::Right);
-        table.set_header(
-            headings
-                .iter()
-                .map(|heading| match heading.strip_prefix('>') {
-                    Some(heading) => right(heading),
-                    None => Cell::new(heading),
-                }),
-        );
-        for row in rows {
-            table.add_row(row.into_iter().zip(headings).map(|(text, heading)| {
-                let text = inert(&text);
-                if heading.starts_with('>') {
-                    right(&text)
-                } else {
-                    Cell::new(text)
-                }
-            }));
-        }
-        // Cells are padded by one space on both sides; the outer ones are of no use.
-        let text: Vec<String> = table
-            .to_string()
-            .lines()
-            .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned())
-            .collect();
-        let text = text.join("\n");
+        let text = tabulated(headings, rows, self.paint);
         self.text(&text)
     }
+}
+
+/// A table as text, its lines without what they need not have at both ends.
+fn tabulated(headings: &[&str], rows: Vec<Vec<String>>, paint: Paint) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    if paint.is_on() {
+        table.enforce_styling().style_text_only();
+    } else {
+        table.force_no_tty();
+    }
+    let right = |text: &str| Cell::new(text).set_alignment(CellAlignment::Right);
+    table.set_header(
+        headings
+            .iter()
+            .map(|heading| match heading.strip_prefix('>') {
+                Some(heading) => right(heading),
+                None => Cell::new(heading.strip_prefix('~').unwrap_or(heading)),
+            }),
+    );
+    for row in rows {
+        table.add_row(row.into_iter().zip(headings).map(|(text, heading)| {
+            let text = inert(&text);
+            if heading.starts_with('>') {
+                right(&text)
+            } else if heading.starts_with('~')
+                && let Some(tone) = Tone::of(&text)
+            {
+                Cell::new(text).fg(tone.color())
+            } else {
+                Cell::new(text)
+            }
+        }));
+    }
+    // Cells are padded by one space on both sides; the outer ones are of no use.
+    let text: Vec<String> = table
+        .to_string()
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned())
+        .collect();
+    text.join("\n")
 }
 
 /// Prints a line on stderr; nothing is done where that is closed.
@@ -175,6 +200,29 @@ mod tests {
         ] {
             assert_eq!(human_ms(millis), text);
         }
+    }
+
+    #[test]
+    fn states_of_a_table_have_colours_where_they_are_wanted_and_keep_their_columns() {
+        let rows = || {
+            vec![
+                vec!["completed".to_owned(), "7".to_owned()],
+                vec!["x".to_owned(), "12".to_owned()],
+            ]
+        };
+        let plain = tabulated(&["~STATUS", ">N"], rows(), Paint::new(false));
+        assert_eq!(plain, "STATUS      N\ncompleted   7\nx          12");
+        let painted = tabulated(&["~STATUS", ">N"], rows(), Paint::new(true));
+        assert!(painted.contains("\u{1b}["), "{painted}");
+        let mut bare = String::new();
+        for (at, piece) in painted.split('\u{1b}').enumerate() {
+            bare.push_str(if at == 0 {
+                piece
+            } else {
+                piece.split_once('m').unwrap().1
+            });
+        }
+        assert_eq!(bare, plain);
     }
 
     #[test]

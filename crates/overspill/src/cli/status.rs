@@ -9,6 +9,7 @@ use super::cost::money;
 use super::error::CommandError;
 use super::jobs::{JobView, field, find};
 use super::output::{human_ms, human_time, inert};
+use super::paint::Paint;
 use crate::view::cost::Sums;
 
 /// Show a job, or all endpoints
@@ -81,7 +82,9 @@ pub async fn run(args: &StatusArgs, context: &Context) -> Result<(), CommandErro
     if context.output.is_json() {
         return context.output.json(&answer);
     }
-    context.output.text(&described(&job, &answer))
+    context
+        .output
+        .text(&described(&job, &answer, context.output.paint()))
 }
 
 pub(crate) const HEADINGS: &[&str] = &[
@@ -114,7 +117,7 @@ pub(crate) fn row(endpoint: &EndpointView) -> Vec<String> {
 }
 
 /// A job as lines of `name: value`.
-pub(crate) fn described(job: &JobView, answer: &Json) -> String {
+pub(crate) fn described(job: &JobView, answer: &Json, paint: Paint) -> String {
     let mut lines = vec![
         ("job", job.id.clone()),
         ("endpoint", job.endpoint.clone()),
@@ -150,7 +153,14 @@ pub(crate) fn described(job: &JobView, answer: &Json) -> String {
     }
     let mut text: Vec<String> = lines
         .iter()
-        .map(|(name, value)| format!("{:<10} {}", format!("{name}:"), inert(value)))
+        .map(|(name, value)| {
+            let value = inert(value);
+            let value = match *name {
+                "status" => paint.state(&value),
+                _ => value,
+            };
+            format!("{:<10} {value}", format!("{name}:"))
+        })
         .collect();
     for attempt in answer
         .get("attempts")

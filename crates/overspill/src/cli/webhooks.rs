@@ -94,7 +94,7 @@ pub async fn run(args: &WebhooksArgs, context: &Context) -> Result<(), CommandEr
             let headings = [
                 "ID",
                 "ENDPOINT",
-                "STATE",
+                "~STATE",
                 ">ATTEMPTS",
                 "TRIED",
                 "NEXT",

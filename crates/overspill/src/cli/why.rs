@@ -11,6 +11,7 @@ use super::doctor::FindingView;
 use super::error::{CommandError, ErrorKind};
 use super::jobs::{field, malformed};
 use super::output::{human_ms, inert};
+use super::paint::Paint;
 use super::status::EndpointView;
 
 /// Say why a job waits, or why an endpoint has the cloud workers that it has
@@ -101,23 +102,30 @@ fn print(context: &Context, answers: Vec<Json>, is_list: bool) -> Result<(), Com
         let one = answers.into_iter().next().unwrap_or(Json::Null);
         return context.output.json(&one);
     }
+    let paint = context.output.paint();
     let texts = answers.iter().map(|answer| {
         let why = WhyView::deserialize(answer).map_err(malformed)?;
-        Ok(described(&why))
+        Ok(described(&why, paint))
     });
     let texts: Result<Vec<String>, CommandError> = texts.collect();
     context.output.text(&texts?.join("\n\n"))
 }
 
-fn described(why: &WhyView) -> String {
+fn described(why: &WhyView, paint: Paint) -> String {
     let mut lines = vec![match (&why.job, &why.status) {
-        (Some(job), Some(status)) => format!("{job} ({}): {status}", why.endpoint),
-        _ => format!("{}: its cloud workers", why.endpoint),
+        (Some(job), Some(status)) => format!(
+            "{} ({}): {}",
+            inert(job),
+            inert(&why.endpoint),
+            paint.state(&inert(status))
+        ),
+        _ => format!("{}: its cloud workers", inert(&why.endpoint)),
     }];
     let width = why.causes.iter().map(|cause| cause.code.len()).max();
     for cause in &why.causes {
         let width = width.unwrap_or(0);
-        lines.push(format!("  {:<width$}  {}", cause.code, cause.text));
+        let code = format!("{:<width$}", inert(&cause.code));
+        lines.push(format!("  {}  {}", paint.strong(&code), inert(&cause.text)));
     }
     if let Some(start_in) = why.start_in_ms {
         let whose = if why.job.is_some() {
@@ -131,18 +139,14 @@ fn described(why: &WhyView) -> String {
         ));
     }
     for finding in &why.findings {
-        lines.push(finding.described());
+        lines.push(finding.described(paint));
     }
     if !why.what_if.is_empty() {
         lines.push("what would change it:".to_owned());
     }
     for what_if in &why.what_if {
-        lines.push(format!("  {}", what_if.text));
-        lines.push(format!("    {}", what_if.how));
+        lines.push(format!("  {}", inert(&what_if.text)));
+        lines.push(format!("    {}", paint.strong(&inert(&what_if.how))));
     }
-    lines
-        .iter()
-        .map(|line| inert(line))
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines.join("\n")
 }

@@ -184,8 +184,9 @@ allow = ["127.0.0.1", "localhost"]
 
 [[endpoint]]
 name               = "{ENDPOINT}"
-max_wait           = "6s"
+max_wait           = "15s"
 expected_execution = "1s"
+expected_start     = "5s"
 workers            = {{ min = 0, max = {CLOUD_WORKERS_MAX}, idle_timeout = "3s" }}
 scaler             = {{ policy = "queue_delay", queue_delay = "500ms" }}
 

@@ -35,6 +35,8 @@ pub struct EndpointFacts {
     pub runs: Vec<CloudRun>,
     /// What RunPod bills for its cloud pools by the hour, beside what was counted: the last day.
     pub bills: BTreeMap<String, Vec<HourBill>>,
+    /// How long workers of its cloud pools ran with no job of ours, in the last clock hour and this one.
+    pub foreign: BTreeMap<String, DurationMs>,
     /// Codes of its decisions in the last hour.
     pub decided: BTreeSet<&'static str>,
     /// Memory in GB of the card that a cloud pool asks for, where it names a known one.
@@ -134,6 +136,13 @@ pub async fn gather(
         let from = Timestamp::from_millis(core.now().as_millis() - day);
         let pools = core.pools().filter(|pool| pool.record.endpoint == id);
         let bills = pools.map(|pool| (pool.record.key.clone(), core.bill(pool.record.id, from)));
+        let pools = core.pools().filter(|pool| pool.record.endpoint == id);
+        let hour = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_millis(core.now().as_millis() - hour);
+        let foreign = pools.map(|pool| {
+            let seen = |at| pool.cloud.bill.seen_in(at).1;
+            (pool.record.key.clone(), seen(before) + seen(core.now()))
+        });
         let runs = core.cloud_runs(id).map(|(pool, attempt, job)| CloudRun {
             pool: pool.record.key.clone(),
             job: job.id,
@@ -141,10 +150,10 @@ pub async fn gather(
             since: attempt.started_at.unwrap_or(attempt.leased_at),
             execution_timeout: job.execution_timeout,
         });
-        let (runs, bills) = (runs.collect(), bills.collect());
-        Some((core.situation(id)?, workers, bills, runs))
+        let (runs, bills, foreign) = (runs.collect(), bills.collect(), foreign.collect());
+        Some((core.situation(id)?, workers, bills, foreign, runs))
     });
-    let Some((situation, workers, bills, runs)) = read.await? else {
+    let Some((situation, workers, bills, foreign, runs)) = read.await? else {
         return Ok(None);
     };
     let directory = handle.endpoints();
@@ -180,6 +189,7 @@ pub async fn gather(
         ended,
         costs,
         bills,
+        foreign,
         runs,
         decided: decided.map(|line| line.reason.code()).collect(),
         gpu_memory_gb: memory.map(|((_, pool), gb)| (pool.clone(), *gb)).collect(),

@@ -5,7 +5,7 @@ use overspill_core::time::DurationMs;
 use overspill_core::why::CloudFacts;
 use serde_json::json;
 
-use super::{EndpointFacts, Finding};
+use super::{EndpointFacts, Finding, PoolCost};
 use crate::config::known::GPUS;
 
 /// Money below this is not worth a finding: a tenth of a dollar an hour.
@@ -157,7 +157,7 @@ fn idle(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) {
         "worked": cost.worked,
         "min": min,
     });
-    if cost.spent < WORTH {
+    if cost.spent < WORTH || foreign(facts, pool, cost, found) {
         return;
     }
     if min > 0 && percent > MIN_IDLE_PERCENT_MAX {
@@ -194,6 +194,34 @@ fn idle(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) {
             None,
         ));
     }
+}
+
+/// Most of what was billed without a job of ours ran somebody else's.
+fn foreign(
+    facts: &EndpointFacts,
+    pool: &CloudFacts,
+    cost: PoolCost,
+    found: &mut Vec<Finding>,
+) -> bool {
+    let ran = facts.foreign.get(&pool.name).copied().unwrap_or_default();
+    let without_job = cost
+        .billed
+        .as_millis()
+        .saturating_sub(cost.worked.as_millis());
+    let spent = pool.price.unwrap_or_default().over(ran);
+    if ran < LEAK_AFTER || ran.as_millis() * 2 < without_job || spent < WORTH {
+        return false;
+    }
+    found.push(Finding::new(
+        "foreign_workers",
+        facts,
+        Some(&pool.name),
+        format!("its cloud workers ran for {ran} with no job of ours lately: {spent}"),
+        json!({ "ran": ran, "nano_usd": spent, "billed": cost.billed }),
+        "another program uses this RunPod endpoint: give each one of its own",
+        None,
+    ));
+    true
 }
 
 /// A card with as much memory is far cheaper.

@@ -174,7 +174,9 @@ fn refusal(facts: &EndpointFacts, pool: &CloudFacts, found: &mut Vec<Finding>) -
     // What only submissions meet counts while there are any.
     let waits = facts.situation.picture.waiting_total > 0 || pool.queued > 0;
     let (code, fix) = match refusal {
-        CloudRefusal::Paused if waits => (
+        // Where limits are ours to set, they are set again after the first refusal: a submission may have met
+        // a scale to zero under way.
+        CloudRefusal::Paused if waits && (!pool.manage || times > 1) => (
             "endpoint_paused",
             "raise its max workers above 0 at RunPod; with `manage = true` Overspill does it",
         ),

@@ -418,6 +418,7 @@ impl Board {
         let name = |id: EndpointId| Some(directory.get(id)?.name.clone());
         let histograms = live.tally.histograms().into_iter();
         let decisions = live.decided_counts().into_iter();
+        let failures = live.tally.failures().into_iter();
         let sources = metrics::Sources {
             overview,
             histograms: &histograms
@@ -425,6 +426,9 @@ impl Board {
                 .collect(),
             decisions: &decisions
                 .filter_map(|((id, code), count)| Some(((name(id)?, code), count)))
+                .collect(),
+            failures: &failures
+                .filter_map(|((id, kind), count)| Some(((name(id)?, kind), count)))
                 .collect(),
             spent: &spent,
             spans: live.tracer.counts(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::budget::{Budget, CapLine};
-use super::overview::Overview;
+use super::overview::{Overview, ScalerInputs};
 use super::pools::WorkerStates;
 use super::spending::SpentLine;
 use super::tally::{BOUNDS_MS, Histogram};
@@ -49,6 +49,8 @@ pub struct Sources<'a> {
     pub histograms: &'a BTreeMap<String, (Histogram, Histogram)>,
     /// Decisions by endpoint's name and code, likewise.
     pub decisions: &'a BTreeMap<(String, &'static str), u64>,
+    /// Jobs that failed by endpoint's name and kind, likewise.
+    pub failures: &'a BTreeMap<(String, String), u64>,
     /// Sums of the ledger, for ever.
     pub spent: &'a [SpentLine],
     /// What became of spans, where they are made.
@@ -68,6 +70,7 @@ pub fn write(sources: &Sources<'_>, format: Format) -> String {
     about_jobs(&mut page, sources);
     about_workers(&mut page, sources.overview);
     about_decisions(&mut page, sources);
+    about_scaler(&mut page, sources.overview);
     about_money(&mut page, sources);
     about_caps(&mut page, sources);
     about_devices(&mut page, sources.overview);
@@ -134,6 +137,18 @@ fn about_jobs(page: &mut Page, sources: &Sources<'_>) {
                 number(count),
             );
         }
+    }
+    page.family(
+        "job_failures",
+        Kind::Counter,
+        "Jobs that failed since the start, by the kind of their error.",
+    );
+    for ((endpoint, kind), count) in sources.failures {
+        page.value(
+            "_total",
+            &[("endpoint", endpoint), ("kind", kind)],
+            number(*count),
+        );
     }
     page.family(
         "oldest_wait_seconds",
@@ -275,6 +290,35 @@ fn about_decisions(page: &mut Page, sources: &Sources<'_>) {
             &[("endpoint", endpoint), ("reason", reason)],
             number(*count),
         );
+    }
+}
+
+/// What the scaler reckons with, beside what waits; what it wants is told with the workers.
+fn about_scaler(page: &mut Page, overview: &Overview) {
+    type Input = fn(&ScalerInputs) -> u64;
+    let inputs: [(&'static str, &str, Input); 3] = [
+        (
+            "scaler_arrivals_per_second",
+            "Jobs that come in a second, averaged over about a minute.",
+            |inputs| inputs.arrivals_per_1000_s,
+        ),
+        (
+            "scaler_run_seconds",
+            "How long a job of which nothing is known is taken to run.",
+            |inputs| inputs.run_ms,
+        ),
+        (
+            "scaler_start_seconds",
+            "How long a cloud worker is taken to start.",
+            |inputs| inputs.start_ms,
+        ),
+    ];
+    for (name, help, input) in inputs {
+        page.family(name, Kind::Gauge, help);
+        for line in &overview.endpoints {
+            let value = number(input(&line.inputs)) / 1_000.0;
+            page.value("", &[("endpoint", &line.name)], value);
+        }
     }
 }
 
@@ -532,6 +576,7 @@ mod tests {
             min: 0,
             max: 3,
             limits_changed: None,
+            scaler_changed: None,
             schedule: None,
             policy: "ladder",
             max_wait_ms: 90_000,
@@ -542,6 +587,11 @@ mod tests {
             pools: Vec::new(),
             recent: Recent::default(),
             ended: Ended::default(),
+            inputs: ScalerInputs {
+                arrivals_per_1000_s: 250,
+                run_ms: 30_000,
+                start_ms: 45_000,
+            },
         };
         // Of endpoints that were removed, nothing but the sum is known.
         let removed = SpentLine {
@@ -565,6 +615,7 @@ mod tests {
             overview: &overview,
             histograms: &[("tts".to_owned(), (histogram, Histogram::default()))].into(),
             decisions: &[(("tts".to_owned(), "scaled_up"), 2)].into(),
+            failures: &[(("tts".to_owned(), "worker_lost".to_owned()), 4)].into(),
             spent: &[removed.clone(), removed],
             spans: Some(SpanCounts {
                 sent: 7,
@@ -590,6 +641,9 @@ mod tests {
             "overspill_job_wait_seconds_count{endpoint=\"tts\"} 4",
             "# TYPE overspill_decisions counter",
             "overspill_decisions_total{endpoint=\"tts\",reason=\"scaled_up\"} 2",
+            "overspill_job_failures_total{endpoint=\"tts\",kind=\"worker_lost\"} 4",
+            "overspill_scaler_arrivals_per_second{endpoint=\"a\\\"b\\\\c\"} 0.25",
+            "overspill_scaler_start_seconds{endpoint=\"a\\\"b\\\\c\"} 45",
             "overspill_seen_timestamp_seconds 1.5",
             "overspill_spent_dollars_total{endpoint=\"\",pool=\"\",for=\"run\"} 3",
             "overspill_drift_dollars{endpoint=\"\",pool=\"\",cause=\"billed_less\"} -0.5",

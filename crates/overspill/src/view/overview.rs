@@ -29,10 +29,12 @@ pub(super) struct EndpointFacts {
     limits: Limits,
     scheduled: Option<Scheduled>,
     changed: Option<LimitsOverride>,
+    scaler_changed: Option<ScalerChanged>,
     policy: &'static str,
     max_wait_ms: u64,
     queued: u64,
     oldest: Option<Timestamp>,
+    inputs: ScalerInputs,
 }
 
 /// What the core says of a card.
@@ -88,10 +90,24 @@ impl Look {
                 limits: endpoint.limits(),
                 scheduled: endpoint.scheduled(now),
                 changed: endpoint.record.limits_override.clone(),
+                scaler_changed: endpoint.record.scaler_override.as_ref().map(|change| {
+                    ScalerChanged {
+                        by: change.by.clone(),
+                        at_ms: change.at.as_millis(),
+                    }
+                }),
                 policy: endpoint.scaler().map_or("", ScalerSpec::policy),
                 max_wait_ms: spec.max_wait.as_millis(),
                 queued: endpoint.queue.len() as u64,
                 oldest: core.oldest_waiting(endpoint),
+                inputs: ScalerInputs {
+                    arrivals_per_1000_s: per_1000_s(endpoint.history.rate_per_s(now)),
+                    run_ms: endpoint
+                        .history
+                        .typical(spec.expected_execution)
+                        .as_millis(),
+                    start_ms: endpoint.history.start_mean().as_millis(),
+                },
             })
         });
         let devices = core.devices().map(|spec| DeviceFacts {
@@ -127,6 +143,8 @@ pub struct EndpointLine {
     pub schedule: Option<ScheduleView>,
     /// The rule that scales it.
     pub policy: &'static str,
+    /// Who set that rule while the server ran, and when; `None` while the file's holds.
+    pub scaler_changed: Option<ScalerChanged>,
     /// The promise: submit to first start.
     pub max_wait_ms: u64,
     /// Jobs that wait, at RunPod too.
@@ -143,6 +161,38 @@ pub struct EndpointLine {
     pub recent: Recent,
     /// How its jobs ended since it exists.
     pub ended: Ended,
+    /// What its scaler reckons with; `why scale` says it in words.
+    #[serde(skip)]
+    pub inputs: ScalerInputs,
+}
+
+/// What a scaler has learned of its endpoint's load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScalerInputs {
+    /// Jobs that come in within 1,000 s, at the rate of about the last minute.
+    pub arrivals_per_1000_s: u64,
+    /// How long a job of which nothing is known is taken to run.
+    pub run_ms: u64,
+    /// How long a cloud worker is taken to start, on average.
+    pub start_ms: u64,
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is never negative, and far below 2^53"
+)]
+fn per_1000_s(rate_per_s: f64) -> u64 {
+    (rate_per_s * 1_000.0).round() as u64
+}
+
+/// A scaling rule that was set while the server ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ScalerChanged {
+    /// Who set it.
+    pub by: String,
+    /// When.
+    pub at_ms: i64,
 }
 
 /// What a schedule keeps on.
@@ -376,6 +426,7 @@ fn line(
             file_max: change.file.max,
         }),
         policy: facts.policy,
+        scaler_changed: facts.scaler_changed.clone(),
         max_wait_ms: facts.max_wait_ms,
         queued: facts.queued
             + pools
@@ -388,6 +439,7 @@ fn line(
         pools,
         recent,
         ended,
+        inputs: facts.inputs,
     }
 }
 

@@ -28,7 +28,13 @@ struct Counted {
     ends: VecDeque<End>,
     /// Waits and runs.
     histograms: BTreeMap<EndpointId, (Histogram, Histogram)>,
+    failures: BTreeMap<(EndpointId, String), u64>,
 }
+
+/// The kind of a failure that was the handler's own.
+const HANDLER: &str = "handler";
+/// The kind of a job whose time to live ended.
+const EXPIRED: &str = "ttl";
 
 /// Upper bounds of a histogram's buckets in milliseconds: 5 ms to an hour; one more is open.
 pub const BOUNDS_MS: [u64; 18] = [
@@ -130,6 +136,15 @@ impl Tally {
                         // Neither a success nor a failure of ours: someone wanted it so.
                         FinalState::Cancelled => continue,
                     }
+                    if is_failure {
+                        let kind = match (&ended.error_code, ended.state) {
+                            (Some(code), _) => code,
+                            (None, FinalState::TimedOut) => EXPIRED,
+                            (None, _) => HANDLER,
+                        };
+                        let kind = (ended.endpoint, kind.to_owned());
+                        *counted.failures.entry(kind).or_default() += 1;
+                    }
                     let (wait, run) = counted.histograms.entry(ended.endpoint).or_default();
                     if let Some(delay) = ended.delay {
                         wait.add(delay.as_millis());
@@ -163,6 +178,12 @@ impl Tally {
     #[must_use]
     pub fn histograms(&self) -> BTreeMap<EndpointId, (Histogram, Histogram)> {
         self.lock().histograms.clone()
+    }
+
+    /// Jobs that failed, by their endpoint and the error's code; `handler` where the error was the handler's own.
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<(EndpointId, String), u64> {
+        self.lock().failures.clone()
     }
 
     /// How jobs ended lately: of all endpoints, and of each that had any.
