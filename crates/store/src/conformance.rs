@@ -1250,6 +1250,11 @@ fn a_retry_leaves_a_webhook(driver: &mut dyn Driver) {
         put_webhook(work, first.clone().after(failed(), at(9_000)));
     });
     assert_eq!(reader.webhook_output(first.id).unwrap().unwrap(), output(1));
+    // Given up, it may still be replayed.
+    commit(driver, |work| {
+        put_webhook(work, first.clone().after(WebhookOutcome::Gone, at(9_500)));
+    });
+    assert_eq!(reader.webhook_output(first.id).unwrap().unwrap(), output(1));
     commit(driver, |work| {
         let taken = WebhookOutcome::Accepted { status: 200 };
         put_webhook(work, first.clone().after(taken, at(9_000)));

@@ -91,7 +91,6 @@ impl Situation {
         let mut spill = wish.spill as usize;
         let starts = picture.waiting.iter().map(|job| {
             let may_go = job.is_cloudable && !job.is_low_priority && spill > 0;
-            spill -= usize::from(may_go);
             let here = local.peek().map(|slot| slot.0);
             let there = fleet.first().filter(|_| may_go);
             match (here, there) {
@@ -100,7 +99,11 @@ impl Situation {
                     local.push(Reverse(here + job.execution));
                     Some(here)
                 }
-                (_, Some(_)) => fleet.take(job.execution),
+                (_, Some(_)) => {
+                    // One that a local card takes first leaves its place to a later one.
+                    spill -= 1;
+                    fleet.take(job.execution)
+                }
                 _ => None,
             }
         });
