@@ -12,7 +12,7 @@ use overspill_core::budget::{BudgetRecord, CapScope, Caps, CapsOverride, KeyCaps
 use overspill_core::calendar::Period;
 use overspill_core::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Snapshot, Terms};
 use overspill_core::endpoint::{EndpointRecord, LimitsOverride, ScalerOverride};
-use overspill_core::event::PayloadRef;
+use overspill_core::event::{Idempotency, PayloadRef};
 use overspill_core::id::{EndpointId, PoolId};
 use overspill_core::job::{Job, JobExtras};
 use overspill_core::ledger::{Cause, Entry, EntryKind};
@@ -58,6 +58,10 @@ pub const CASES: &[(&str, Case)] = &[
     ("an_end_is_written_once", an_end_is_written_once),
     ("regions_and_sites_are_kept", regions_and_sites_are_kept),
     ("an_idempotency_key_is_stored_once", idempotency_once),
+    (
+        "an_idempotency_key_lasts_a_day_and_as_long_as_its_job",
+        idempotency_lasts,
+    ),
     ("a_missing_payload_refuses_the_batch", missing_payload),
     ("a_refused_batch_changes_nothing", refused_changes_nothing),
     ("chunks_are_paged", chunks_are_paged),
@@ -558,6 +562,35 @@ fn idempotency_once(driver: &mut dyn Driver) {
     let known = driver.store().idempotent(ENDPOINT, "order-17").unwrap();
     assert_eq!(known.unwrap().job, job_id(1));
     assert_eq!(driver.store().restore().unwrap().jobs.len(), 1);
+}
+
+fn idempotency_lasts(driver: &mut dyn Driver) {
+    const DAY_MS: i64 = 86_400_000;
+    // Submitted at 1,001 and 1,002: one may live for a minute, one for three days.
+    for (n, key, expires_at) in [(1, "short", 60_000), (2, "long", 3 * DAY_MS)] {
+        let mut job = job(n);
+        job.expires_at = at(expires_at);
+        commit(driver, |work| {
+            let input = work.payload(input(n));
+            work.change(Change::JobPut {
+                job,
+                input: Some(input),
+                idempotency: Some(Idempotency {
+                    key: key.to_owned(),
+                    body_sha256: format!("{n:064x}"),
+                }),
+            });
+        });
+    }
+    let mut known_at = |now| {
+        driver.store().expire(at(now), 10).unwrap();
+        ["short", "long"].map(|key| driver.store().idempotent(ENDPOINT, key).unwrap().is_some())
+    };
+    assert_eq!(known_at(60_001), [true, true]);
+    assert_eq!(known_at(DAY_MS + 1_000), [true, true]);
+    assert_eq!(known_at(DAY_MS + 1_001), [false, true]);
+    assert_eq!(known_at(3 * DAY_MS - 1), [false, true]);
+    assert_eq!(known_at(3 * DAY_MS), [false, false]);
 }
 
 fn missing_payload(driver: &mut dyn Driver) {
