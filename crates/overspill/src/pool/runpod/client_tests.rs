@@ -258,6 +258,25 @@ async fn a_429_pauses_the_lane_for_everybody() {
 }
 
 #[tokio::test]
+async fn a_429_to_a_submission_holds_the_next_back_for_as_long_as_it_says() {
+    let cloud = FakeCloud::start(|_seen| answer(429, &[("retry-after", "60")], "{}")).await;
+    let data_plane = cloud.data_plane();
+    for _ in 0..2 {
+        let refused = data_plane.submit("ep1", body(), None).await;
+        let Err(SubmitError::NotAccepted {
+            reason: RefusalReason::RateLimited,
+            retry_after_ms: Some(wait_ms),
+            ..
+        }) = refused
+        else {
+            panic!("{refused:?}");
+        };
+        assert!((50_000..=60_000).contains(&wait_ms), "{wait_ms}");
+    }
+    assert_eq!(cloud.seen().len(), 1, "the second was not sent");
+}
+
+#[tokio::test]
 async fn a_status_is_believed_only_if_it_is_about_the_job() {
     let good = status_against(
         200,
