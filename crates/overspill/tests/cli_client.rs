@@ -386,6 +386,12 @@ async fn changes_send_what_was_asked() {
         asked(&server),
         "{\"scaler\":{\"policy\":\"queue_delay\",\"queue_delay\":\"8s\"}}"
     );
+    let promise = ["scale", "tts", "--max-wait", "20s"];
+    assert_eq!(machine.run_beside(&server, &promise).await.code, 0);
+    assert_eq!(asked(&server), "{\"max_wait\":\"20s\"}");
+    let of_file = ["scale", "tts", "--max-wait-of-file"];
+    assert_eq!(machine.run_beside(&server, &of_file).await.code, 0);
+    assert_eq!(asked(&server), "{\"max_wait\":null}");
     let both = ["scale", "tts", "--min", "1", "--policy-of-file"];
     assert_eq!(machine.run_beside(&server, &both).await.code, 0);
     assert_eq!(asked(&server), "{\"scaler\":null,\"workers\":{\"min\":1}}");

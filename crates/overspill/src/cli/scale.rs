@@ -1,4 +1,5 @@
-//! `overspill scale`: change the limits of an endpoint's cloud workers, and the rule that scales them, now.
+//! `overspill scale`: change the limits of an endpoint's cloud workers, its promise, and the rule that
+//! scales them, now.
 
 use clap::Args;
 use overspill_core::time::DurationMs;
@@ -15,7 +16,7 @@ use super::error::{CommandError, ErrorKind};
 use super::jobs::malformed;
 use super::status::{EndpointView, HEADINGS, row};
 
-/// Change the limits of cloud workers, or the rule that scales them, now
+/// Change the limits of cloud workers, the promise, or the rule that scales, now
 ///
 /// The change is stored, with who made it and when, and wins until the configuration file's value
 /// changes. Nothing that runs is stopped; jobs above the limit wait. `overspill why scale` shows what
@@ -30,6 +31,12 @@ pub struct ScaleArgs {
     /// Most workers at once
     #[arg(long, value_name = "N")]
     max: Option<u32>,
+    /// The promise: how long a job may wait for its start, such as 90s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    max_wait: Option<DurationMs>,
+    /// Go back to the configuration file's promise
+    #[arg(long, conflicts_with = "max_wait")]
+    max_wait_of_file: bool,
     /// What decides: cost_aware, queue_delay, request_count or ladder
     #[arg(long, value_name = "POLICY", value_parser = SHIPPED)]
     policy: Option<String>,
@@ -94,10 +101,14 @@ pub async fn run(args: &ScaleArgs, context: &Context) -> Result<(), CommandError
         }
     }
     let scaler = args.scaler();
-    if workers.is_empty() && scaler.is_none() {
+    let max_wait = match args.max_wait {
+        Some(max_wait) => Some(json!(format_duration(max_wait))),
+        None => args.max_wait_of_file.then_some(Json::Null),
+    };
+    if workers.is_empty() && scaler.is_none() && max_wait.is_none() {
         return Err(CommandError::new(
             ErrorKind::Usage,
-            "nothing to change; expected --min, --max, --policy or one of its constants",
+            "nothing to change; expected --min, --max, --max-wait, --policy or one of its constants",
         ));
     }
     if let (Some(min), Some(max)) = (args.min, args.max)
@@ -110,6 +121,9 @@ pub async fn run(args: &ScaleArgs, context: &Context) -> Result<(), CommandError
     let mut body = json!({});
     if !workers.is_empty() {
         body["workers"] = json!(workers);
+    }
+    if let Some(max_wait) = max_wait {
+        body["max_wait"] = max_wait;
     }
     if let Some(scaler) = scaler {
         body["scaler"] = scaler;
