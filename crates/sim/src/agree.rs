@@ -216,7 +216,7 @@ fn inexact(trace: &Trace, settings: &Settings, draw: u64) -> (Trace, Settings) {
         DurationMs::from_millis(rng.random_range(0..=most))
     };
     for job in &mut trace.jobs {
-        job.arrival = job.arrival + later(LATER);
+        job.arrival += later(LATER);
     }
     trace.jobs.sort_by_key(|job| job.arrival);
     let (from, to) = settings.cold_start;

@@ -122,7 +122,6 @@ fn live(storm: &mut Storm, jobs: usize, last: Timestamp) {
 fn record(storm: &mut Storm, numbers: &BTreeMap<JobId, usize>, settings: &Settings) -> Run {
     let earlier = |at: Timestamp| Timestamp::ZERO + at.since(Timestamp::ZERO + WARM);
     let lives = storm.cloud.lives(&storm.scene);
-    let workers = lives.values().enumerate();
     let index: BTreeMap<&str, usize> = lives.keys().map(String::as_str).zip(0..).collect();
     let mut attempts = Vec::new();
     for attempt in storm.driver.store.attempts.values() {
@@ -144,8 +143,9 @@ fn record(storm: &mut Storm, numbers: &BTreeMap<JobId, usize>, settings: &Settin
     }
     attempts.sort_by_key(|attempt| (attempt.started_at, attempt.job));
     let cold = settings.cold_start.0;
-    let workers = workers
-        .map(|(_, &(from, to))| WorkerRecord {
+    let workers = lives
+        .values()
+        .map(|&(from, to)| WorkerRecord {
             offer: 0,
             ordered_at: earlier(from),
             billed_from: Some(earlier(from)),
