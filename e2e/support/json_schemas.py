@@ -66,6 +66,7 @@ WORDS = {
     "lateness_price": "price of lateness, in cold starts",
     "min_idle": "how long an idle worker is kept at least",
     "region": "where the caller is, or where the pool is; null when unknown",
+    "max_wait": "the promise: from submit to start",
     "scaler": "the scaling rule in force, and its constants",
     "applied": "what was done: `created`, `changed`, `removed`, `left`, `failures`; null with `--dry-run`",
     "catalog_is_live": "whether GPU types were read from RunPod; else from the built-in table",

@@ -205,6 +205,18 @@ pub enum Answer {
         /// In words.
         reason: String,
     },
+    /// The promise in force now.
+    MaxWaitSet {
+        /// Submit to start.
+        max_wait: DurationMs,
+    },
+    /// The promise makes no sense.
+    MaxWaitRefused {
+        /// What was asked.
+        max_wait: DurationMs,
+        /// In words.
+        reason: String,
+    },
     /// The scaling rule in force now.
     ScalerSet {
         /// With its constants.

@@ -11,7 +11,7 @@ use crate::id::{EndpointId, PollId, PoolId};
 use crate::jobs::Slot;
 use crate::scaler::history::{History, Learned};
 use crate::schedule::{self, Scheduled};
-use crate::time::Timestamp;
+use crate::time::{DurationMs, Timestamp};
 use crate::topology::{EndpointSpec, Limits, ScalerSpec};
 
 /// An endpoint as the running core holds it.
@@ -19,8 +19,8 @@ use crate::topology::{EndpointSpec, Limits, ScalerSpec};
 pub struct Endpoint {
     /// What is durable.
     pub record: EndpointRecord,
-    /// What the configuration asks for; `None` once it no longer names the endpoint, whose last
-    /// jobs are still served.
+    /// What the configuration asks for, with the promise in force as its `max_wait`; `None` once it no
+    /// longer names the endpoint, whose last jobs are still served.
     pub spec: Option<EndpointSpec>,
     /// Its pools, local ones first, then cloud pools as they are listed.
     pub pools: Vec<PoolId>,
@@ -164,6 +164,9 @@ pub struct EndpointRecord {
     /// A live change of its scaling rule, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaler_override: Option<ScalerOverride>,
+    /// A live change of its promise, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_wait_override: Option<MaxWaitOverride>,
     /// What its scaler has learned, as of at most a minute ago.
     #[serde(default, skip_serializing_if = "Learned::is_empty")]
     pub learned: Learned,
@@ -176,6 +179,19 @@ pub struct LimitsOverride {
     pub limits: Limits,
     /// What the file said then.
     pub file: Limits,
+    /// Who set it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A promise set while the server ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaxWaitOverride {
+    /// What was set.
+    pub max_wait: DurationMs,
+    /// What the file said then.
+    pub file: DurationMs,
     /// Who set it.
     pub by: String,
     /// When.

@@ -216,6 +216,17 @@ pub enum Event {
         /// Who did it, for the audit trail.
         by: String,
     },
+    /// Someone changed an endpoint's promise.
+    MaxWaitSet {
+        /// Gets [`crate::effect::Answer::MaxWaitSet`], `MaxWaitRefused` or `NotFound`.
+        request: RequestId,
+        /// Whose.
+        endpoint: EndpointId,
+        /// The new one; `None` goes back to the file's.
+        max_wait: Option<DurationMs>,
+        /// Who did it, for the audit trail.
+        by: String,
+    },
     /// Someone changed an endpoint's scaling rule or its constants.
     ScalerSet {
         /// Gets [`crate::effect::Answer::ScalerSet`], `ScalerRefused` or `NotFound`.

@@ -198,6 +198,14 @@ impl Core {
             } => {
                 self.on_limits_set(request, endpoint, limits, by, out);
             }
+            Event::MaxWaitSet {
+                request,
+                endpoint,
+                max_wait,
+                by,
+            } => {
+                self.on_max_wait_set(request, endpoint, max_wait, by, out);
+            }
             Event::ScalerSet {
                 request,
                 endpoint,

@@ -178,6 +178,19 @@ impl ScalerSpec {
     }
 }
 
+/// Whether a promise (`max_wait`) is one that can be meant: 1 ms to a week.
+///
+/// # Errors
+/// Names the value and the bounds.
+pub fn check_max_wait(max_wait: DurationMs) -> Result<(), String> {
+    const LONGEST: DurationMs = DurationMs::from_secs(7 * 86_400);
+    if (DurationMs::from_millis(1)..=LONGEST).contains(&max_wait) {
+        Ok(())
+    } else {
+        Err(format!("max_wait = {max_wait}; expected 1ms to 7d"))
+    }
+}
+
 /// Thousandths as a decimal number.
 fn in_milli(value: u32) -> String {
     let text = format!("{}.{:03}", value / 1_000, value % 1_000);

@@ -62,6 +62,8 @@ pub struct EndpointCounts {
     pub limits: Option<Limits>,
     /// The scaling rule in force.
     pub scaler: ScalerSpec,
+    /// The promise in force: submit to start.
+    pub max_wait: DurationMs,
     /// Jobs that wait here, or at RunPod.
     pub queued: u64,
     /// Jobs that run.
@@ -157,11 +159,12 @@ impl Core {
     #[must_use]
     pub fn counts_of(&self, id: EndpointId) -> Option<EndpointCounts> {
         let endpoint: &Endpoint = self.endpoints.get(&id)?;
-        endpoint.spec.as_ref()?;
+        let spec = endpoint.spec.as_ref()?;
         let mut counts = EndpointCounts {
             name: endpoint.record.name.clone(),
             limits: Some(endpoint.limits()),
             scaler: endpoint.scaler().cloned().unwrap_or_default(),
+            max_wait: spec.max_wait,
             queued: endpoint.queue.len() as u64,
             ..EndpointCounts::default()
         };

@@ -188,6 +188,53 @@ fn a_promise_shorter_than_a_start_keeps_workers_warm_within_the_idle_timeout() {
 }
 
 #[test]
+fn a_promise_changes_live_and_why_shows_it() {
+    let mut town = Town::new(rule(1, 4));
+    let file = rule(1, 4).endpoints[0].max_wait;
+    let set = |town: &mut Town, max_wait: Option<DurationMs>| {
+        let request = town.rig.request();
+        town.rig.event(Event::MaxWaitSet {
+            request,
+            endpoint: TTS,
+            max_wait,
+            by: "test".into(),
+        });
+        town.rig.answer(request)
+    };
+    let in_force = |town: &Town| {
+        let situation = town.rig.core.situation(TTS).expect("it is there");
+        let chain = situation.why_scale();
+        let lines: Vec<String> = chain.iter().map(ToString::to_string).collect();
+        (situation.spec.max_wait, lines.join("\n"))
+    };
+    let max_wait = secs(600);
+    assert_eq!(
+        set(&mut town, Some(max_wait)),
+        Answer::MaxWaitSet { max_wait }
+    );
+    // It is durable.
+    town.rig.restart_as(rule(1, 4), Vec::new());
+    town.submit(secs(5));
+    let (now, text) = in_force(&town);
+    assert_eq!(now, max_wait);
+    assert!(text.contains("promise 600.000s"), "{text}");
+    // What cannot be meant changes nothing, and the file's comes back when asked for.
+    let Answer::MaxWaitRefused { reason, .. } = set(&mut town, Some(DurationMs::ZERO)) else {
+        panic!("refused")
+    };
+    assert_eq!(reason, "max_wait = 0.000s; expected 1ms to 7d");
+    assert_eq!(set(&mut town, None), Answer::MaxWaitSet { max_wait: file });
+    assert_eq!(in_force(&town).0, file);
+    // A new value in the file wins over what was set.
+    set(&mut town, Some(secs(30)));
+    assert_eq!(in_force(&town).0, secs(30));
+    let mut changed = rule(1, 4);
+    changed.endpoints[0].max_wait = secs(45);
+    town.rig.restart_as(changed, Vec::new());
+    assert_eq!(in_force(&town).0, secs(45));
+}
+
+#[test]
 fn a_constant_changes_live_and_why_shows_it() {
     let mut town = Town::new(rule(1, 4));
     let set = |town: &mut Town, scaler: Option<ScalerSpec>| {

@@ -372,6 +372,29 @@ async fn changes_send_what_was_asked() {
         body("PATCH /api/v1/endpoints/tts"),
         "{\"workers\":{\"max\":1}}"
     );
+    let asked = |server: &FakeServer| server.seen().last().unwrap().body.clone();
+    let rule = [
+        "scale",
+        "tts",
+        "--policy",
+        "queue_delay",
+        "--queue-delay",
+        "8s",
+    ];
+    assert_eq!(machine.run_beside(&server, &rule).await.code, 0);
+    assert_eq!(
+        asked(&server),
+        "{\"scaler\":{\"policy\":\"queue_delay\",\"queue_delay\":\"8s\"}}"
+    );
+    let promise = ["scale", "tts", "--max-wait", "20s"];
+    assert_eq!(machine.run_beside(&server, &promise).await.code, 0);
+    assert_eq!(asked(&server), "{\"max_wait\":\"20s\"}");
+    let of_file = ["scale", "tts", "--max-wait-of-file"];
+    assert_eq!(machine.run_beside(&server, &of_file).await.code, 0);
+    assert_eq!(asked(&server), "{\"max_wait\":null}");
+    let both = ["scale", "tts", "--min", "1", "--policy-of-file"];
+    assert_eq!(machine.run_beside(&server, &both).await.code, 0);
+    assert_eq!(asked(&server), "{\"scaler\":null,\"workers\":{\"min\":1}}");
     assert_eq!(
         body("POST /api/v1/keys"),
         "{\"endpoints\":[\"tts\"],\"kind\":\"user\",\"name\":\"ci\",\"scopes\":[\"jobs:read\"]}"
@@ -382,6 +405,8 @@ async fn changes_send_what_was_asked() {
         &["purge", "tts"][..],
         &["scale", "tts"],
         &["scale", "tts", "--min", "3", "--max", "1"],
+        &["scale", "tts", "--policy", "tarot"],
+        &["scale", "tts", "--policy", "ladder", "--policy-of-file"],
     ] {
         assert_eq!(
             machine.run_beside(&server, arguments).await.code,

@@ -9,6 +9,7 @@
 //! socket or file, and no randomness but a seed's.
 
 mod agenda;
+pub mod agree;
 pub mod cloud;
 pub mod death;
 mod driver;
@@ -16,6 +17,7 @@ pub mod faults;
 pub mod journal;
 mod oracle;
 pub mod reckon;
+pub mod rehearsal;
 pub mod report;
 mod scene;
 pub mod shrink;

@@ -142,7 +142,7 @@ pub fn run(seed: u64, jobs: u32) -> Reckoned {
     let load = Workload::steady(&mut scene, jobs);
     let mut cloud = CloudWorld::new(&mut scene, seed, &load);
     cloud.reads_bills = false;
-    cloud.health_every = HEALTH;
+    cloud.looks.health = HEALTH;
     let lie = Lie::of(seed);
     if let Some(kind) = lie.kind() {
         cloud.lie(&scene, kind);

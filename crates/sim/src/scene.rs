@@ -238,6 +238,7 @@ impl Scene {
         match &mut event {
             Event::LimitsSet { request, .. }
             | Event::ScalerSet { request, .. }
+            | Event::MaxWaitSet { request, .. }
             | Event::Submitted { request, .. }
             | Event::CancelAsked { request, .. }
             | Event::PurgeAsked { request, .. }

@@ -406,6 +406,7 @@ impl Storm {
                 Event::Submitted { request, .. }
                 | Event::RetryAsked { request, .. }
                 | Event::ScalerSet { request, .. }
+                | Event::MaxWaitSet { request, .. }
                 | Event::LimitsSet { request, .. } => {
                     self.scene.askers.remove(request);
                 }

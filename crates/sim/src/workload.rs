@@ -31,6 +31,8 @@ struct Plan {
 /// The clients of one run.
 pub(crate) struct Workload {
     pub(crate) slots: u32,
+    /// Jobs at once on a worker of ours, where that is another number.
+    card_slots: Option<u32>,
     plans: BTreeMap<JobId, Plan>,
     /// Jobs in one storm, at most.
     jobs_max: u32,
@@ -90,6 +92,7 @@ impl Workload {
             } else {
                 1
             },
+            card_slots: None,
             plans: BTreeMap::new(),
             jobs_max: weather.jobs_max.unwrap_or(u32::MAX),
             left: 0,
@@ -113,6 +116,7 @@ impl Workload {
         let rng = &mut scene.rng;
         let mut load = Self {
             slots: 1,
+            card_slots: None,
             plans: BTreeMap::new(),
             jobs_max: u32::MAX,
             left: 1_000,
@@ -148,6 +152,7 @@ impl Workload {
         let rng = &mut scene.rng;
         let mut load = Self {
             slots: if rng.random_bool(0.3) { 2 } else { 1 },
+            card_slots: None,
             plans: BTreeMap::new(),
             jobs_max: u32::MAX,
             left: jobs,
@@ -181,6 +186,7 @@ impl Workload {
         };
         let mut load = Self {
             slots: rng.random_range(1..=2),
+            card_slots: None,
             plans: BTreeMap::new(),
             jobs_max: u32::MAX,
             left: 5_000,
@@ -216,6 +222,41 @@ impl Workload {
             }
         }
         load
+    }
+
+    /// Clients of this configuration that submit nothing by themselves: see [`Self::plan`].
+    pub(crate) fn of(base: Topology, slots: u32, card_slots: u32, cold_start: MsRange) -> Self {
+        Self {
+            slots,
+            card_slots: Some(card_slots),
+            plans: BTreeMap::new(),
+            jobs_max: 0,
+            left: 0,
+            is_calm: true,
+            pause_ms: 1,
+            wave_max: 1,
+            longest_ms: 1,
+            endpoints: u32::try_from(base.endpoints.len()).unwrap_or(u32::MAX),
+            cards: u32::try_from(base.devices.len()).unwrap_or(u32::MAX),
+            keys: Vec::new(),
+            cold_start: Some(cold_start),
+            base,
+        }
+    }
+
+    /// A job that somebody else submits runs for `run_time`.
+    pub(crate) fn plan(&mut self, id: JobId, run_time: DurationMs) {
+        let plan = Plan {
+            run_time,
+            is_unsendable: false,
+            has_short_ttl: false,
+        };
+        self.plans.insert(id, plan);
+    }
+
+    /// Jobs at once on a worker of ours.
+    pub(crate) fn card_slots(&self) -> usize {
+        self.card_slots.unwrap_or(self.slots) as usize
     }
 
     /// Lets jobs come in under these keys, and some under none.

@@ -11,7 +11,7 @@ use overspill_core::attempt::{CloudPhase, Fence, Place};
 use overspill_core::budget::{BudgetRecord, CapScope, Caps, CapsOverride, KeyCaps};
 use overspill_core::calendar::Period;
 use overspill_core::change::{Change, EndedAttempt, EndedJob, FinalState, Site, Snapshot, Terms};
-use overspill_core::endpoint::{EndpointRecord, LimitsOverride, ScalerOverride};
+use overspill_core::endpoint::{EndpointRecord, LimitsOverride, MaxWaitOverride, ScalerOverride};
 use overspill_core::event::{Idempotency, PayloadRef};
 use overspill_core::id::{EndpointId, PoolId};
 use overspill_core::job::{Job, JobExtras};
@@ -168,6 +168,12 @@ fn changes_of_all_kinds() -> Vec<Change> {
             file: ScalerSpec::Ladder,
             by: "key:abc".to_owned(),
             at: at(6),
+        }),
+        max_wait_override: Some(MaxWaitOverride {
+            max_wait: DurationMs::from_secs(20),
+            file: DurationMs::from_secs(90),
+            by: "key:abc".to_owned(),
+            at: at(7),
         }),
         learned: Learned {
             all: vec![DurationMs::from_secs(3)],

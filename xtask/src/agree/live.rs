@@ -271,10 +271,10 @@ fn config(args: &AgreeArgs, cloud: &str, endpoint: &str, port: u16, binary: &Pat
             args.local_workers
         )
     };
-    let constant = if args.policy == "request_count" {
-        format!(", request_count = {}", args.slots)
-    } else {
-        String::new()
+    let constant = match &args.live_constant {
+        Some((key, value)) => format!(", {key} = {value:?}"),
+        None if args.policy == "request_count" => format!(", request_count = {}", args.slots),
+        None => String::new(),
     };
     format!(
         r#"

@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use crate::change::Change;
 use crate::device::Device;
 use crate::effect::{Answer, Out};
-use crate::endpoint::{Endpoint, EndpointRecord, LimitsOverride, ScalerOverride};
+use crate::endpoint::{Endpoint, EndpointRecord, LimitsOverride, MaxWaitOverride, ScalerOverride};
 use crate::id::{EndpointId, PoolId, RequestId};
 use crate::machine::Core;
 use crate::meter::Billed;
 use crate::money::NanoUsd;
 use crate::pool::{KeptOn, Pool, PoolRecord};
 use crate::scaler::history::Learned;
-use crate::topology::{EndpointSpec, Limits, PoolKind, PoolSpec, ScalerSpec, Topology};
+use crate::time::DurationMs;
+use crate::topology::{
+    EndpointSpec, Limits, PoolKind, PoolSpec, ScalerSpec, Topology, check_max_wait,
+};
 
 impl Core {
     pub(crate) fn on_configured(&mut self, topology: Topology, out: &mut Out) {
@@ -85,7 +88,7 @@ impl Core {
             .map(|(&id, _)| id)
     }
 
-    fn configure_endpoint(&mut self, spec: EndpointSpec, out: &mut Out) {
+    fn configure_endpoint(&mut self, mut spec: EndpointSpec, out: &mut Out) {
         let id = self.endpoint_named(&spec.name).unwrap_or_else(|| {
             let id = EndpointId(self.endpoints.keys().last().map_or(0, |last| last.0 + 1));
             let record = EndpointRecord {
@@ -94,6 +97,7 @@ impl Core {
                 limits_override: None,
                 caps_override: None,
                 scaler_override: None,
+                max_wait_override: None,
                 learned: Learned::default(),
             };
             out.change(Change::EndpointPut(record.clone()));
@@ -128,6 +132,14 @@ impl Core {
         if set.is_some_and(|set| set.file != spec.scaler) {
             endpoint.record.scaler_override = None;
             out.change(Change::EndpointPut(endpoint.record.clone()));
+        }
+        match &endpoint.record.max_wait_override {
+            Some(set) if set.file == spec.max_wait => spec.max_wait = set.max_wait,
+            Some(_) => {
+                endpoint.record.max_wait_override = None;
+                out.change(Change::EndpointPut(endpoint.record.clone()));
+            }
+            None => {}
         }
         endpoint.pools = pools;
         if endpoint.spec.as_ref() != Some(&spec) {
@@ -274,6 +286,51 @@ impl Core {
             detail,
         });
         out.answer(request, Answer::LimitsSet { limits });
+        self.dirty.insert(id);
+    }
+
+    /// A live change of a promise; it acts with the next decision, which is now.
+    pub(crate) fn on_max_wait_set(
+        &mut self,
+        request: RequestId,
+        id: EndpointId,
+        max_wait: Option<DurationMs>,
+        by: String,
+        out: &mut Out,
+    ) {
+        let now = self.now;
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return out.answer(request, Answer::NotFound);
+        };
+        let Some(spec) = &mut endpoint.spec else {
+            return out.answer(request, Answer::NotFound);
+        };
+        if let Some(max_wait) = max_wait
+            && let Err(reason) = check_max_wait(max_wait)
+        {
+            return out.answer(request, Answer::MaxWaitRefused { max_wait, reason });
+        }
+        let before = spec.max_wait;
+        let set = endpoint.record.max_wait_override.as_ref();
+        let file = set.map_or(before, |set| set.file);
+        let after = max_wait.unwrap_or(file);
+        spec.max_wait = after;
+        let detail = format!("max_wait {before} → {after} by {by}");
+        endpoint.record.max_wait_override = max_wait.map(|max_wait| MaxWaitOverride {
+            max_wait,
+            file,
+            by,
+            at: now,
+        });
+        endpoint.scaled_at = crate::time::Timestamp::from_millis(i64::MIN);
+        out.change(Change::EndpointPut(endpoint.record.clone()));
+        out.change(Change::Audited {
+            at: now,
+            what: "max_wait_set".into(),
+            object: endpoint.record.name.clone(),
+            detail,
+        });
+        out.answer(request, Answer::MaxWaitSet { max_wait: after });
         self.dirty.insert(id);
     }
 

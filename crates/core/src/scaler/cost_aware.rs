@@ -417,9 +417,10 @@ impl<'a> Scene<'a> {
 
     /// The least cost with `starts` workers started now, over how many start one period later.
     fn best(&self, starts: usize, room: usize) -> f64 {
+        let most = room - starts;
         let mut best = f64::INFINITY;
         let mut misses = 0;
-        for later in 0..=room - starts {
+        for later in 0..=most.min(STARTS_SINGLE) {
             let cost = self.cost(starts, later, best);
             if cost < best {
                 best = cost;
@@ -427,8 +428,22 @@ impl<'a> Scene<'a> {
             } else {
                 misses += 1;
                 if misses == 2 {
-                    break;
+                    return best;
                 }
+            }
+        }
+        let (mut later, mut step) = (STARTS_SINGLE, 2);
+        while later < most {
+            let tried = (later + step).min(most);
+            let cost = self.cost(starts, tried, best);
+            if cost < best {
+                best = cost;
+                later = tried;
+                step *= 2;
+            } else if step == 1 {
+                break;
+            } else {
+                step /= 2;
             }
         }
         best
@@ -465,7 +480,18 @@ impl<'a> Scene<'a> {
             free.into_iter().map(|at| Reverse((at, 0))).collect();
         let mut total = 0.0;
         let mut forgiven = self.forgiven;
-        for work in works {
+        let mut at = 0;
+        while let Some(work) = works.get(at) {
+            if work.jobs > 1 {
+                let end = works[at..].iter().take_while(|work| work.jobs > 1).count() + at;
+                total += self.lateness_of_blocks(&mut free, &works[at..end]);
+                if total > limit {
+                    return total;
+                }
+                at = end;
+                continue;
+            }
+            at += 1;
             let mut slot = free
                 .peek_mut()
                 .expect("there is a slot, and none is taken away");
@@ -484,13 +510,58 @@ impl<'a> Scene<'a> {
                     forgiven -= 1.0;
                     continue;
                 }
-                let each = price * (1.0 + (wait - self.late_after) / self.promise);
-                total += each * work.jobs as f64;
+                total += price * self.times_late(wait);
                 if total > limit {
                     return total;
                 }
             }
         }
+        total
+    }
+
+    /// What a job that waits so long costs, in prices of lateness.
+    fn times_late(&self, wait: f64) -> f64 {
+        1.0 + (wait - self.late_after) / self.promise
+    }
+
+    /// The same for blocks of many jobs: they fill all slots like water, the one that is free first to
+    /// begin with, and leave none free before the last of them has begun.
+    fn lateness_of_blocks(
+        &self,
+        free: &mut BinaryHeap<Reverse<(i64, u64)>>,
+        blocks: &[Work],
+    ) -> f64 {
+        let price = self.constants.lateness_price * self.start_price;
+        let mut times: Vec<f64> = free.drain().map(|slot| slot.0.0 as f64).collect();
+        times.sort_unstable_by(f64::total_cmp);
+        let mut level = times[0];
+        let mut filled = 1;
+        let mut total = 0.0;
+        for block in blocks {
+            let jobs = block.jobs as f64;
+            let mut volume = block.length as f64;
+            let before = level;
+            while let Some(next) = times.get(filled)
+                && (next - level) * filled as f64 <= volume
+            {
+                volume -= (next - level) * filled as f64;
+                level = *next;
+                filled += 1;
+            }
+            level += volume / filled as f64;
+            // On average its jobs begin half-way, and the last one ends at the level.
+            let each = block.length as f64 / jobs;
+            let begun = (f64::midpoint(before, level) - each / 2.0).max(before);
+            let wait = begun - block.at as f64;
+            if wait > self.late_after {
+                total += price * self.times_late(wait) * jobs;
+            }
+        }
+        free.extend(
+            times
+                .into_iter()
+                .map(|at| Reverse((at.max(level) as i64, 0))),
+        );
         total
     }
 }

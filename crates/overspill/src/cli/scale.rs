@@ -1,9 +1,14 @@
-//! `overspill scale`: change the limits of an endpoint's cloud workers now.
+//! `overspill scale`: change the limits of an endpoint's cloud workers, its promise, and the rule that
+//! scales them, now.
 
 use clap::Args;
+use overspill_core::time::DurationMs;
+use overspill_sim::simulate::policies::SHIPPED;
 use reqwest::Method;
 use serde::Deserialize as _;
 use serde_json::{Map, Value as Json, json};
+
+use crate::config::units::{format_duration, parse_duration};
 
 use super::Context;
 use super::client::segment;
@@ -11,10 +16,11 @@ use super::error::{CommandError, ErrorKind};
 use super::jobs::malformed;
 use super::status::{EndpointView, HEADINGS, row};
 
-/// Change the limits of cloud workers now
+/// Change the limits of cloud workers, the promise, or the rule that scales, now
 ///
-/// The change is stored and wins until the configuration file's value changes. Nothing that runs
-/// is stopped; jobs above the limit wait.
+/// The change is stored, with who made it and when, and wins until the configuration file's value
+/// changes. Nothing that runs is stopped; jobs above the limit wait. `overspill why scale` shows what
+/// comes of it.
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
     /// Name of the endpoint
@@ -25,6 +31,62 @@ pub struct ScaleArgs {
     /// Most workers at once
     #[arg(long, value_name = "N")]
     max: Option<u32>,
+    /// The promise: how long a job may wait for its start, such as 90s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    max_wait: Option<DurationMs>,
+    /// Go back to the configuration file's promise
+    #[arg(long, conflicts_with = "max_wait")]
+    max_wait_of_file: bool,
+    /// What decides: cost_aware, queue_delay, request_count or ladder
+    #[arg(long, value_name = "POLICY", value_parser = SHIPPED)]
+    policy: Option<String>,
+    /// For cost_aware: share of the promise that projections may use
+    #[arg(long, value_name = "SHARE")]
+    wait_share: Option<f64>,
+    /// For cost_aware: price of lateness in cold starts
+    #[arg(long, value_name = "PRICE")]
+    lateness_price: Option<f64>,
+    /// For cost_aware: shortest time that a worker idles before it is stopped
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    min_idle: Option<DurationMs>,
+    /// For queue_delay: how long a job waits before one more worker is wanted
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    queue_delay: Option<DurationMs>,
+    /// For request_count: requests per worker
+    #[arg(long, value_name = "N")]
+    request_count: Option<u32>,
+    /// Go back to the configuration file's rule
+    #[arg(long, conflicts_with_all = ["policy", "wait_share", "lateness_price", "min_idle", "queue_delay", "request_count"])]
+    policy_of_file: bool,
+}
+
+impl ScaleArgs {
+    /// What is asked of the rule, as the API takes it; nothing where nothing is.
+    fn scaler(&self) -> Option<Json> {
+        if self.policy_of_file {
+            return Some(Json::Null);
+        }
+        let duration = |length: &DurationMs| json!(format_duration(*length));
+        let given = [
+            ("policy", self.policy.as_ref().map(|name| json!(name))),
+            ("wait_share", self.wait_share.map(|share| json!(share))),
+            (
+                "lateness_price",
+                self.lateness_price.map(|price| json!(price)),
+            ),
+            ("min_idle", self.min_idle.as_ref().map(duration)),
+            ("queue_delay", self.queue_delay.as_ref().map(duration)),
+            (
+                "request_count",
+                self.request_count.map(|count| json!(count)),
+            ),
+        ];
+        let given: Map<String, Json> = given
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect();
+        (!given.is_empty()).then_some(Json::Object(given))
+    }
 }
 
 /// Runs the command.
@@ -38,10 +100,15 @@ pub async fn run(args: &ScaleArgs, context: &Context) -> Result<(), CommandError
             workers.insert(key.to_owned(), Json::from(limit));
         }
     }
-    if workers.is_empty() {
+    let scaler = args.scaler();
+    let max_wait = match args.max_wait {
+        Some(max_wait) => Some(json!(format_duration(max_wait))),
+        None => args.max_wait_of_file.then_some(Json::Null),
+    };
+    if workers.is_empty() && scaler.is_none() && max_wait.is_none() {
         return Err(CommandError::new(
             ErrorKind::Usage,
-            "no limit given; expected --min or --max",
+            "nothing to change; expected --min, --max, --max-wait, --policy or one of its constants",
         ));
     }
     if let (Some(min), Some(max)) = (args.min, args.max)
@@ -51,7 +118,16 @@ pub async fn run(args: &ScaleArgs, context: &Context) -> Result<(), CommandError
         return Err(CommandError::new(ErrorKind::Usage, message));
     }
     let path = format!("/api/v1/endpoints/{}", segment(&args.endpoint));
-    let body = json!({ "workers": workers });
+    let mut body = json!({});
+    if !workers.is_empty() {
+        body["workers"] = json!(workers);
+    }
+    if let Some(max_wait) = max_wait {
+        body["max_wait"] = max_wait;
+    }
+    if let Some(scaler) = scaler {
+        body["scaler"] = scaler;
+    }
     let answer = context
         .client()?
         .send(Method::PATCH, &path, Some(&body))

@@ -36,6 +36,9 @@ pub(crate) const RESERVED_NAMES: &[&str] = &[
     "workers",
 ];
 
+/// Fields in `class_by`, at most.
+const CLASS_FIELDS_MAX: usize = 8;
+
 section! {
     /// A named place that jobs are sent to.
     pub struct Endpoint in "[[endpoint]]" {
@@ -55,6 +58,9 @@ section! {
         pub max_wait: DurationMs = DurationMs::from_secs(90),
         /// What a job is taken to run until three have been measured.
         pub expected_execution: DurationMs = DurationMs::from_secs(30),
+        /// Fields of `input` that tell short jobs from long ones, such as `["model", "settings/steps"]`:
+        /// durations are learned for each combination of their values. A name, or a path with `/`; at most 8.
+        pub class_by: Vec<String> = Vec::new(),
         /// What a cloud worker is taken to need from the order until it takes jobs, on average, until
         /// four starts have been measured. Write a few seconds where FlashBoot or a small image make
         /// starts short.
@@ -233,6 +239,22 @@ impl Check for Endpoint {
                 super::units::format_duration(self.workers.idle_timeout),
             );
             cx.error(place, message);
+        }
+        if self.class_by.len() > CLASS_FIELDS_MAX {
+            let message = format!(
+                "class_by has {} fields; expected at most {CLASS_FIELDS_MAX}",
+                self.class_by.len()
+            );
+            cx.error(of("class_by"), message);
+        }
+        let is_no_path = |path: &&String| path.split('/').any(str::is_empty);
+        if let Some(path) = self.class_by.iter().find(is_no_path) {
+            let message = format!(
+                "class_by names {}; expected a field of `input`, such as \"model\", or a path such as \
+                 \"settings/steps\"",
+                quoted(path)
+            );
+            cx.error(of("class_by"), message);
         }
         if !(1..=100).contains(&self.max_attempts) {
             let message = format!("max_attempts = {}; expected 1 to 100", self.max_attempts);

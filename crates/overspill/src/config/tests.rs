@@ -199,6 +199,8 @@ fn values_of_the_wrong_kind_and_unit() {
         &["the string `3` here; expected a whole number"],
     );
     refused_with(&in_endpoint("max_attempts = -1"), &["-1 is out of range"]);
+    let path = &in_endpoint("class_by = [\"model\", \"/steps\"]");
+    refused_with(path, &["class_by names `/steps`; expected a field"]);
     refused_with(
         &in_endpoint("execution_timeout = \"8d\""),
         &["expected 5s to 168h"],

@@ -14,7 +14,7 @@ use overspill_core::effect::{Answer, SubmitRefusal};
 use overspill_core::event::{Event, PayloadRef};
 use overspill_core::id::{AttemptId, EndpointId, JobId, KeyId, PoolId, RequestId, WorkerId};
 use overspill_core::region::Region;
-use overspill_core::time::Timestamp;
+use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::{Limits, ScalerSpec};
 use overspill_core::webhook::{Webhook, WebhookId};
 use overspill_store::WebhookFilter;
@@ -242,6 +242,8 @@ pub struct EndpointEntry {
     pub name: String,
     /// Other names for it: its aliases and the ids of its cloud pools.
     pub aliases: Vec<String>,
+    /// Fields of an input by which durations are learned, as paths.
+    pub class_by: Vec<String>,
 }
 
 /// Endpoints by every name that a path may have for them.
@@ -365,6 +367,8 @@ pub struct EndpointView {
     pub name: String,
     /// Limits in force.
     pub limits: Limits,
+    /// The promise in force: submit to start.
+    pub max_wait: DurationMs,
     /// The scaling rule in force.
     pub scaler: ScalerSpec,
     /// Jobs that wait.

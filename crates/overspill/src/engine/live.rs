@@ -41,6 +41,7 @@ pub struct Live {
     pub(super) pools: RwLock<HashMap<PoolId, (EndpointId, String)>>,
     pub(super) workers: RwLock<HashMap<WorkerId, WorkerFacts>>,
     aliases: RwLock<HashMap<String, Vec<String>>>,
+    classes: RwLock<HashMap<String, Vec<String>>>,
     pub(super) keys: RwLock<Arc<Vec<KeyRecord>>>,
     pub(super) unready: RwLock<Option<String>>,
     sdk: RwLock<BTreeMap<WorkerId, String>>,
@@ -247,6 +248,7 @@ impl Live {
         cloud_ids: impl Fn(EndpointId) -> Vec<String>,
     ) {
         let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner);
+        let classes = self.classes.read().unwrap_or_else(PoisonError::into_inner);
         let entries = names.map(|(id, name)| {
             let mut other = aliases.get(name).cloned().unwrap_or_default();
             other.extend(cloud_ids(id));
@@ -254,6 +256,7 @@ impl Live {
                 id,
                 name: name.to_owned(),
                 aliases: other,
+                class_by: classes.get(name).cloned().unwrap_or_default(),
             }
         });
         let directory = EndpointDirectory::new(entries.collect());
@@ -266,6 +269,11 @@ impl Live {
     /// Sets the aliases of endpoints by name, as configured.
     pub fn set_aliases(&self, aliases: HashMap<String, Vec<String>>) {
         *self.aliases.write().unwrap_or_else(PoisonError::into_inner) = aliases;
+    }
+
+    /// Sets by which fields of an input durations are learned, by the endpoint's name, as configured.
+    pub fn set_classes(&self, classes: HashMap<String, Vec<String>>) {
+        *self.classes.write().unwrap_or_else(PoisonError::into_inner) = classes;
     }
 
     /// Publishes the API keys.

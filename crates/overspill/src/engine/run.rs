@@ -417,6 +417,7 @@ impl Engine {
                     | Event::TtlSet { .. }
                     | Event::LimitsSet { .. }
                     | Event::ScalerSet { .. }
+                    | Event::MaxWaitSet { .. }
                     | Event::CapsSet { .. }
             );
             if is_submission {

@@ -158,6 +158,7 @@ pub(super) fn endpoint_view(id: EndpointId, counts: EndpointCounts) -> EndpointV
         limits: counts
             .limits
             .unwrap_or(overspill_core::topology::Limits { min: 0, max: 0 }),
+        max_wait: counts.max_wait,
         scaler: counts.scaler,
         queued: counts.queued,
         running: counts.running,

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use overspill_core::event::Event;
 use tracing::{info, warn};
 
-use super::aliases;
+use super::{aliases, classes};
 use crate::config::Loaded;
 use crate::engine::api::Engine as _;
 use crate::engine::handle::Handle;
@@ -58,6 +58,7 @@ impl Force {
         }
         let topology = Box::new(installation.topology.clone());
         self.handle.live().set_aliases(aliases(&loaded.config));
+        self.handle.live().set_classes(classes(&loaded.config));
         self.board.configure(loaded, &installation);
         let mut in_force = self
             .installation

@@ -214,6 +214,7 @@ impl Server {
         live.set_keys(keys);
         live.set_rotations(sign::Rotations::read(rotations.as_deref()));
         live.set_aliases(aliases(config));
+        live.set_classes(classes(config));
         let (inbox, messages) = std_mpsc::channel();
         let cloud = match &access {
             Some((access, key)) => {
@@ -585,6 +586,14 @@ fn cloud_access(
         ));
     };
     Ok(Some((access, key)))
+}
+
+/// By which fields of an input durations are learned, by the endpoint's name.
+pub(super) fn classes(config: &Config) -> HashMap<String, Vec<String>> {
+    let endpoints = config.endpoint.iter();
+    endpoints
+        .map(|endpoint| (endpoint.name.clone(), endpoint.class_by.clone()))
+        .collect()
 }
 
 /// Other names of endpoints, by name.

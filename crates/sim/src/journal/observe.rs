@@ -95,7 +95,7 @@ impl Watch for Observer {
     ) {
         let is_structural = matches!(
             event,
-            Some(Event::Configured { .. } | Event::LimitsSet { .. })
+            Some(Event::Configured { .. } | Event::LimitsSet { .. } | Event::MaxWaitSet { .. })
         );
         if is_structural {
             self.look_at(core);

@@ -68,15 +68,35 @@ pub fn simulate_watched(
 /// What happens at a moment; the order is that in which things of one moment are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
-    LocalDone { attempt: usize },
-    CloudDone { worker: usize, attempt: usize },
-    Begun { worker: usize },
-    Ready { worker: usize },
-    GivenUp { worker: usize },
-    Lost { worker: usize },
-    Arrival { job: usize },
-    IdleOut { worker: usize, since: Timestamp },
+    LocalDone {
+        attempt: usize,
+    },
+    CloudDone {
+        worker: usize,
+        attempt: usize,
+    },
+    Begun {
+        worker: usize,
+    },
+    Ready {
+        worker: usize,
+    },
+    GivenUp {
+        worker: usize,
+    },
+    Lost {
+        worker: usize,
+    },
+    Arrival {
+        job: usize,
+    },
+    IdleOut {
+        worker: usize,
+        since: Timestamp,
+    },
     Tick,
+    /// One that a policy that is asked at events was too lately asked for.
+    TickSoon,
 }
 
 /// A cloud worker that lives.
@@ -103,6 +123,9 @@ pub(super) struct Engine<'a> {
     faults: ChaCha8Rng,
     pub(super) history: History,
     pub(super) queue: VecDeque<usize>,
+    /// Jobs that wait at the cloud for one of its workers, where such are handed over.
+    pub(super) handed: VecDeque<usize>,
+    pub(super) hands_over: bool,
     /// Jobs of low priority: behind all others, and nothing is started for them.
     pub(super) low: VecDeque<usize>,
     /// How often each waiting or running job was tried, where that is more than never.
@@ -122,6 +145,9 @@ pub(super) struct Engine<'a> {
     learned: Slots,
     slots_max: u32,
     is_ticking: bool,
+    is_ticking_soon: bool,
+    /// When the policy was asked last.
+    pub(super) decided_at: Timestamp,
     pub(super) arrived: usize,
     left: usize,
     pub(super) attempts: Vec<AttemptRecord>,
@@ -152,6 +178,8 @@ impl<'a> Engine<'a> {
             faults: ChaCha8Rng::seed_from_u64(settings.seed ^ 0x0066_6175_6c74),
             history: history(settings),
             queue: VecDeque::new(),
+            handed: VecDeque::new(),
+            hands_over: false,
             low: VecDeque::new(),
             tried: vec![0; trace.jobs.len()],
             local: BTreeSet::new(),
@@ -165,6 +193,8 @@ impl<'a> Engine<'a> {
             learned: Slots::default(),
             slots_max: settings.slots,
             is_ticking: false,
+            is_ticking_soon: false,
+            decided_at: Timestamp::ZERO,
             arrived: 0,
             left: trace.jobs.len(),
             attempts: Vec::with_capacity(trace.jobs.len()),
@@ -174,6 +204,7 @@ impl<'a> Engine<'a> {
     }
 
     fn run(&mut self, policy: &mut dyn Policy, watch: &mut dyn FnMut(usize)) {
+        self.hands_over = policy.hands_over();
         if self.settings.min > 0 || policy.looks_ahead() {
             self.tick_next(policy.period());
         }
@@ -249,6 +280,10 @@ impl<'a> Engine<'a> {
                 self.is_ticking = false;
                 self.decide(policy);
             }
+            Happening::TickSoon => {
+                self.is_ticking_soon = false;
+                self.decide(policy);
+            }
         }
         self.hand_out();
         if matches!(
@@ -259,6 +294,17 @@ impl<'a> Engine<'a> {
         {
             self.decide(policy);
             self.hand_out();
+        } else if let Some(least) = policy.decides_at_events()
+            && !matches!(happening, Happening::Tick | Happening::TickSoon)
+        {
+            let next = self.decided_at + least;
+            if self.now >= next {
+                self.decide(policy);
+                self.hand_out();
+            } else if !self.is_ticking_soon {
+                self.is_ticking_soon = true;
+                self.put(next, Happening::TickSoon);
+            }
         }
     }
 
@@ -403,9 +449,52 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// As a server does under RunPod's rules: what is allowed to the cloud goes to RunPod's own queue, as far as the
+    /// workers that live or start have slots. There the workers take it in order, and it comes back when a
+    /// local slot is free and nothing waits here.
+    fn hand_over(&mut self) {
+        while let Some(&job) = self.handed.front() {
+            if !self.begin_cloud(job) {
+                break;
+            }
+            self.handed.pop_front();
+        }
+        while let Some(&job) = self.queue.front() {
+            if !self.begin_local(job) {
+                break;
+            }
+            self.queue.pop_front();
+        }
+        let slots = self.alive.len() * self.slots as usize;
+        let workers = self.workers.iter().flatten();
+        let running: usize = workers.map(|worker| worker.running.len()).sum();
+        let mut room = slots.saturating_sub(running + self.handed.len());
+        while room > 0
+            && self.spill > 0
+            && let Some(job) = self.queue.pop_front()
+        {
+            room -= 1;
+            self.spill -= u32::from(self.spill != u32::MAX);
+            if !self.handed.is_empty() || !self.begin_cloud(job) {
+                self.handed.push_back(job);
+            }
+        }
+        while self.queue.is_empty()
+            && let Some(&job) = self.handed.front()
+            && self.begin_local(job)
+        {
+            self.handed.pop_front();
+        }
+    }
+
     /// Hands the first jobs of the queue out, in order.
     pub(super) fn hand_out(&mut self) {
-        while let Some(&job) = self.queue.front() {
+        if self.hands_over {
+            self.hand_over();
+        }
+        while !self.hands_over
+            && let Some(&job) = self.queue.front()
+        {
             if !self.begin_local(job) {
                 if self.spill == 0 || !self.begin_cloud(job) {
                     return;

@@ -14,6 +14,7 @@ impl Engine<'_> {
     /// Shows `policy` the picture and does what it wants.
     pub(super) fn decide(&mut self, policy: &mut dyn Policy) {
         self.decisions += 1;
+        self.decided_at = self.now;
         let picture = self.picture(policy.foresight());
         let fleet: Vec<CloudWorker> = self
             .alive
@@ -38,6 +39,17 @@ impl Engine<'_> {
         let running: usize = fleet.iter().map(|worker| worker.busy.len()).sum();
         let running = u32::try_from(running).unwrap_or(u32::MAX);
         let alive = u32::try_from(fleet.len()).unwrap_or(u32::MAX);
+        let submitted: Vec<Waiting> = self
+            .handed
+            .iter()
+            .map(|&job| Waiting {
+                submitted_at: self.trace.jobs[job].arrival,
+                execution: self.guess(self.trace.jobs[job].class, DurationMs::ZERO),
+                is_cloudable: true,
+                is_low_priority: false,
+            })
+            .collect();
+        let handed = u32::try_from(submitted.len()).unwrap_or(u32::MAX);
         let view = View {
             picture: &picture,
             projection: if policy.reads_projection() {
@@ -47,13 +59,13 @@ impl Engine<'_> {
             },
             cloud: Cloud {
                 slots: self.slots,
-                outstanding: running,
+                outstanding: running.saturating_add(handed),
                 running,
                 alive,
                 wanted: alive,
             },
             fleet: Some(&fleet),
-            submitted: &[],
+            submitted: &submitted,
             history: &self.history,
             expected: self.settings.expected_execution,
             max: self.settings.max,
@@ -65,9 +77,14 @@ impl Engine<'_> {
         } else {
             wish.spill
         };
-        self.hand_out();
+        if !self.hands_over {
+            self.hand_out();
+        }
         let wanted = wish.workers.clamp(self.settings.min, self.settings.max);
         self.scale(wanted, policy.takes_starts_back());
+        if self.hands_over {
+            self.hand_out();
+        }
     }
 
     /// When the slot of an attempt is thought to be free; when it will be, where that is foreseen.

@@ -163,16 +163,16 @@ fn min_is_kept() {
 
 #[test]
 fn a_queue_longer_than_can_be_looked_at_brings_every_worker_that_may_be() {
-    let settings = Settings {
-        max: 400,
-        ..Settings::default()
-    };
-    let (_, summary) = run(
-        "cost_aware",
-        &arrivals(20_000, 0, 100_000, 20_000),
-        &settings,
-    );
-    assert_eq!(summary.workers_max, 400, "{summary:?}");
+    // The second has more slots than there are jobs seen one by one and blocks.
+    for max in [400, 2_000] {
+        let settings = Settings {
+            max,
+            ..Settings::default()
+        };
+        let trace = arrivals(20_000, 0, 100_000, 20_000);
+        let (_, summary) = run("cost_aware", &trace, &settings);
+        assert_eq!(summary.workers_max, max as usize, "{summary:?}");
+    }
 }
 
 #[test]

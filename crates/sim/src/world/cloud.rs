@@ -38,6 +38,33 @@ const HEALTH: DurationMs = DurationMs::from_secs(5);
 /// The same of a quiet pool.
 const HEALTH_QUIET: DurationMs = DurationMs::from_secs(30);
 
+/// How often the client looks, and how soon RunPod starts a worker for a job that waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Looks {
+    /// Time between two looks at a job, at least.
+    pub(crate) poll: DurationMs,
+    /// So much more at most.
+    pub(crate) jitter: DurationMs,
+    /// Time between two looks at a pool's workers while it has work or workers.
+    pub(crate) health: DurationMs,
+    /// The same of a quiet pool.
+    pub(crate) health_quiet: DurationMs,
+    /// RunPod's `QUEUE_DELAY`.
+    pub(crate) queue_delay: DurationMs,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self {
+            poll: POLL,
+            jitter: DurationMs::from_millis(500),
+            health: HEALTH,
+            health_quiet: HEALTH_QUIET,
+            queue_delay: DurationMs::from_secs(1),
+        }
+    }
+}
+
 /// RunPod, and the client's side of what is on its way.
 pub(crate) struct CloudWorld {
     model: CloudModel,
@@ -51,8 +78,7 @@ pub(crate) struct CloudWorld {
     endpoints: BTreeSet<EndpointId>,
     /// Whether the client reads RunPod's billing records.
     pub(crate) reads_bills: bool,
-    /// Time between two looks at a pool's workers while it has work or workers.
-    pub(crate) health_every: DurationMs,
+    pub(crate) looks: Looks,
     /// How the bill lies, in storm and calm.
     lie: Option<FaultKind>,
 }
@@ -82,7 +108,7 @@ impl CloudWorld {
             scaling_until: BTreeMap::new(),
             endpoints: BTreeSet::new(),
             reads_bills: true,
-            health_every: HEALTH,
+            looks: Looks::default(),
             lie: None,
         };
         for endpoint in load.topology().endpoints {
@@ -114,6 +140,24 @@ impl CloudWorld {
             }
         }
         world
+    }
+
+    /// The same, looking so often.
+    pub(crate) fn looking(mut self, looks: Looks) -> Self {
+        for id in &self.endpoints {
+            let Ok((settings, _)) = self.model.endpoint_settings(0, id) else {
+                continue;
+            };
+            let delay_ms = looks.queue_delay.as_millis();
+            let settings = EndpointSettings {
+                scaling: ScalingRule::QueueDelayMs(delay_ms),
+                ..settings
+            };
+            let changed = self.model.update_endpoint(0, id, settings);
+            changed.expect("only the rule is another");
+        }
+        self.looks = looks;
+        self
     }
 
     /// The process that made the calls is gone.
@@ -292,9 +336,9 @@ impl CloudWorld {
             Cloud::Health { process, pool } if !is_gone(process) => {
                 let is_busy = self.is_busy(scene, pool, store);
                 let wait = if is_busy {
-                    self.health_every
+                    self.looks.health
                 } else {
-                    HEALTH_QUIET
+                    self.looks.health_quiet
                 };
                 scene.after(wait, Action::Cloud(Cloud::Health { process, pool }));
                 self.health(scene, process, pool, store, oracle);
@@ -456,9 +500,9 @@ impl CloudWorld {
             self.watched.remove(&attempt);
             return;
         }
-        let jitter = scene.ms(0, 500);
+        let jitter = scene.ms(0, self.looks.jitter.as_millis());
         scene.after(
-            POLL + jitter,
+            self.looks.poll.saturating_add(jitter),
             Action::Cloud(Cloud::Poll { process, attempt }),
         );
         if let Some(answer) = self.status(scene, &watch) {

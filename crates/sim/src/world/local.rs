@@ -204,7 +204,7 @@ impl Host {
             Local::Spawn { worker } => self.spawn(scene, worker),
             Local::Ready { worker } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
-                    process.slots = load.slots as usize;
+                    process.slots = load.card_slots();
                     process.is_ready = true;
                     self.ask(scene, worker);
                     scene.after(PING, Action::Local(Local::Ping { worker }));

@@ -37,6 +37,7 @@ pub fn step(k: u64) -> Work {
             limits_override: None,
             caps_override: None,
             scaler_override: None,
+            max_wait_override: None,
             learned: Learned::default(),
         }));
         work.change(Change::WorkerPut(worker(1)));

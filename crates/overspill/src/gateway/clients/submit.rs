@@ -13,7 +13,7 @@ use overspill_core::time::DurationMs;
 use overspill_wire::job::{JobStatus, SubmitFault, SubmitRequest, WAIT_DEFAULT_MS};
 use overspill_wire::json::{self, Fault};
 
-use super::{idempotency, status};
+use super::{class, idempotency, status};
 use crate::engine::api::{EndpointEntry, JobVersion, Payload, Unavailable};
 use crate::gateway::body::Reply;
 use crate::gateway::call::{self, Call};
@@ -166,6 +166,7 @@ pub(super) async fn put(
     if !engine.has_room() {
         return Err(storage_full());
     }
+    let class = class::of(&endpoint.class_by, &new.input);
     let Payload { reference, bytes } = engine.keep(new.input);
     let id = ids::job_id(engine.now(), is_sync);
     let tracer = engine.tracer();
@@ -179,7 +180,7 @@ pub(super) async fn put(
         ttl: new.ttl,
         low_priority: new.low_priority,
         webhook: new.webhook,
-        class: 0,
+        class,
         region: new.region,
         extras: new.extras.map(|text| sealer.seal(id, &text)),
         idempotency: new.idempotency,

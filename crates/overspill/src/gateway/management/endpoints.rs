@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use overspill_core::effect::Answer;
 use overspill_core::event::Event;
-use overspill_core::topology::{Limits, ScalerSpec, Tuning};
+use overspill_core::time::DurationMs;
+use overspill_core::topology::{Limits, ScalerSpec, Tuning, check_max_wait};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -42,13 +43,16 @@ struct Patch {
     /// `null` goes back to the configuration file's.
     #[serde(default, deserialize_with = "given")]
     scaler: Option<Option<ScalerPatch>>,
+    /// Likewise.
+    #[serde(default, deserialize_with = "given")]
+    max_wait: Option<Option<String>>,
 }
 
 /// Tells a field that is `null` from one that is not there.
-fn given<'de, D: serde::Deserializer<'de>>(
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<Option<ScalerPatch>>, D::Error> {
-    Option::<ScalerPatch>::deserialize(deserializer).map(Some)
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// As `scaler` in the configuration: what is left out of the policy in force stays.
@@ -70,19 +74,29 @@ struct WorkersPatch {
     max: Option<u32>,
 }
 
-/// PATCH `{endpoint}`: its limits and its scaling rule, in force at once.
+/// PATCH `{endpoint}`: its limits, its promise and its scaling rule, in force at once.
 pub(crate) async fn patch(gateway: &Arc<Gateway>, mut call: Call) -> Result<Reply, ApiError> {
     let before = view(gateway, &call).await?;
-    let Patch { workers, scaler } = read(gateway, &mut call).await?;
+    let Patch {
+        workers,
+        scaler,
+        max_wait,
+    } = read(gateway, &mut call).await?;
     let limits = workers.map(|workers| (workers.min, workers.max));
-    if matches!(limits, None | Some((None, None))) && (limits.is_some() || scaler.is_none()) {
+    let is_empty = limits.is_some() || (scaler.is_none() && max_wait.is_none());
+    if matches!(limits, None | Some((None, None))) && is_empty {
         return Err(
             ApiError::bad_request("limits_missing", "neither min nor max is given")
                 .field("workers")
                 .hint("send {\"workers\":{\"min\":0,\"max\":3}}, or one of the two"),
         );
     }
-    // Both are looked at before either is set.
+    // All are looked at before any is set.
+    let max_wait = match max_wait {
+        Some(Some(text)) => Some(Some(promise(&text)?)),
+        Some(None) => Some(None),
+        None => None,
+    };
     let scaler = match scaler {
         Some(Some(scaler)) => Some(Some(scaler.over(&before.scaler)?)),
         Some(None) => Some(None),
@@ -95,6 +109,9 @@ pub(crate) async fn patch(gateway: &Arc<Gateway>, mut call: Call) -> Result<Repl
             max: max.unwrap_or(after.limits.max),
         };
         after = set_limits(gateway, &call, after, limits).await?;
+    }
+    if let Some(max_wait) = max_wait {
+        after = set_max_wait(gateway, &call, after, max_wait).await?;
     }
     if let Some(scaler) = scaler {
         after = set_scaler(gateway, &call, after, scaler).await?;
@@ -174,6 +191,45 @@ impl ScalerPatch {
         };
         scaler.check().map_err(scaler_refused)?;
         Ok(scaler)
+    }
+}
+
+/// A promise as text.
+fn promise(text: &str) -> Result<DurationMs, ApiError> {
+    let max_wait =
+        parse_duration(text).map_err(|cause| max_wait_refused(format!("max_wait: {cause}")))?;
+    check_max_wait(max_wait).map_err(max_wait_refused)?;
+    Ok(max_wait)
+}
+
+fn max_wait_refused(reason: String) -> ApiError {
+    ApiError::bad_request("max_wait_invalid", reason)
+        .field("max_wait")
+        .hint("send {\"max_wait\":\"90s\"}, from submit to start, or null for the file's")
+}
+
+/// Puts a promise in force; the endpoint with it.
+async fn set_max_wait(
+    gateway: &Gateway,
+    call: &Call,
+    before: EndpointView,
+    max_wait: Option<DurationMs>,
+) -> Result<EndpointView, ApiError> {
+    let (endpoint, by) = (before.id, call.by());
+    let ask = move |request| Event::MaxWaitSet {
+        request,
+        endpoint,
+        max_wait,
+        by,
+    };
+    match gateway.engine().ask(Vec::new(), Box::new(ask)).await {
+        Answer::MaxWaitSet { max_wait } => {
+            let after = gateway.engine().endpoint(endpoint).await.unwrap_or(before);
+            Ok(EndpointView { max_wait, ..after })
+        }
+        Answer::MaxWaitRefused { reason, .. } => Err(max_wait_refused(reason)),
+        Answer::NotFound => Err(gone()),
+        _ => Err(ApiError::unavailable()),
     }
 }
 
@@ -258,6 +314,7 @@ fn shape(view: &EndpointView) -> Value {
     json!({
         "name": view.name,
         "workers": { "min": view.limits.min, "max": view.limits.max },
+        "max_wait": format_duration(view.max_wait),
         "scaler": scaler_shape(&view.scaler),
         "jobs": { "queued": view.queued, "running": view.running },
         "cloud": {

@@ -45,6 +45,19 @@ async fn a_job_from_run_to_status() {
 }
 
 #[tokio::test]
+async fn a_job_has_the_class_that_its_input_says() {
+    let rig = Rig::start().await;
+    let class = async |input: &str| rig.fake.class_of(&rig.submit(input).await);
+    let (one, two) = (
+        class(r#"{"model":"xl","prompt":"a cat"}"#).await,
+        class(r#"{"prompt":"a dog","model":"xl"}"#).await,
+    );
+    assert_eq!(one, two);
+    assert_ne!(one, class(r#"{"model":"turbo"}"#).await);
+    assert_eq!(class(r#"{"prompt":"a cat"}"#).await, 0);
+}
+
+#[tokio::test]
 async fn runsync_is_woken_by_the_result() {
     let rig = Rig::start().await;
     let worker = rig.worker();

@@ -139,6 +139,7 @@ impl Fake {
             .core
             .endpoint_names()
             .map(|(id, name)| EndpointEntry {
+                class_by: vec!["model".to_owned()],
                 id,
                 name: name.into(),
                 aliases: if name == "tts" {
@@ -177,6 +178,12 @@ impl Fake {
             .filter(|worker| worker.endpoint == id)
             .map(|worker| worker.id)
             .collect()
+    }
+
+    /// The class of a live job.
+    pub(super) fn class_of(&self, id: &str) -> u32 {
+        let id = id.parse().unwrap();
+        self.state().core.job(id).unwrap().class
     }
 
     /// Handles an event, as one batch.
@@ -664,6 +671,7 @@ impl Engine for Fake {
             id,
             name: counts.name,
             limits: counts.limits.unwrap_or(Limits { min: 0, max: 0 }),
+            max_wait: counts.max_wait,
             scaler: counts.scaler,
             queued: counts.queued,
             running: counts.running,

@@ -117,6 +117,42 @@ async fn a_scaling_rule_is_read_and_changed() {
 }
 
 #[tokio::test]
+async fn the_promise_changes_live_and_goes_back() {
+    let rig = Rig::start().await;
+    let patch = |body: &'static str| {
+        let rig = &rig;
+        async move {
+            let headers = [("Authorization", rig.key.as_str())];
+            rig.send("PATCH", "/api/v1/endpoints/tts", &headers, body.as_bytes())
+                .await
+        }
+    };
+    let changed = patch("{\"max_wait\":\"20s\",\"workers\":{\"max\":5}}")
+        .await
+        .json();
+    assert_eq!(
+        (&changed["max_wait"], &changed["workers"]["max"]),
+        (&json!("20s"), &json!(5))
+    );
+    for (body, named) in [
+        ("{\"max_wait\":\"soon\"}", "soon"),
+        ("{\"max_wait\":\"0s\"}", "expected 1ms to 7d"),
+        ("{\"max_wait\":\"8d\"}", "expected 1ms to 7d"),
+    ] {
+        let refused = patch(body).await;
+        assert_eq!(
+            (refused.status, refused.field("code")),
+            (400, "max_wait_invalid".into())
+        );
+        assert!(refused.text().contains(named), "{}", refused.text());
+    }
+    let shown = rig.get("/api/v1/endpoints/tts").await.json();
+    assert_eq!(shown["max_wait"], "20s", "what is refused changes nothing");
+    let changed = patch("{\"max_wait\":null}").await;
+    assert_eq!(changed.json()["max_wait"], "90s");
+}
+
+#[tokio::test]
 async fn jobs_are_listed_in_pages() {
     let rig = Rig::start().await;
     let mut ids = Vec::new();

@@ -55,6 +55,14 @@ pub trait Policy {
     fn decides_at_idle(&self) -> bool {
         false
     }
+    /// Whether jobs for the cloud are handed over before a worker is ready for them, as a server must at RunPod.
+    fn hands_over(&self) -> bool {
+        false
+    }
+    /// Asked too at each event, unless it was asked as short a time ago as this: as a server asks.
+    fn decides_at_events(&self) -> Option<DurationMs> {
+        None
+    }
     /// Whether a start that is not needed any more may be taken back before it is ready.
     fn takes_starts_back(&self) -> bool {
         true

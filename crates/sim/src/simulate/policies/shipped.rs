@@ -17,7 +17,14 @@ pub struct Shipped {
     name: &'static str,
     rule: Rule,
     idle_timeout: Option<DurationMs>,
+    /// Asked when a server asks, at each event, and not at the fixed periods that costs are compared with.
+    is_served: bool,
 }
+
+/// A server asks its rule at each event, so long apart at least.
+const SERVED_LEAST: DurationMs = DurationMs::from_millis(100);
+/// And so long apart at most.
+const SERVED_MOST: DurationMs = DurationMs::from_secs(1);
 
 #[derive(Debug, Clone)]
 enum Rule {
@@ -47,7 +54,15 @@ impl Shipped {
             name,
             rule: Rule::Classic(spec),
             idle_timeout: Some(DurationMs::from_secs(5)),
+            is_served: false,
         })
+    }
+
+    /// The same, asked as often as a server asks, with jobs handed over as a server hands them over.
+    #[must_use]
+    pub const fn served(mut self) -> Self {
+        self.is_served = true;
+        self
     }
 
     /// `cost_aware` with these constants.
@@ -57,6 +72,7 @@ impl Shipped {
             name: "cost_aware",
             rule: Rule::CostAware(constants),
             idle_timeout: None,
+            is_served: false,
         }
     }
 }
@@ -67,6 +83,9 @@ impl Policy for Shipped {
     }
 
     fn period(&self) -> DurationMs {
+        if self.is_served {
+            return SERVED_MOST;
+        }
         match &self.rule {
             Rule::CostAware(constants) => constants.period,
             Rule::Classic(_) => DurationMs::from_secs(1),
@@ -82,6 +101,14 @@ impl Policy for Shipped {
 
     fn idle_timeout(&self) -> Option<DurationMs> {
         self.idle_timeout
+    }
+
+    fn hands_over(&self) -> bool {
+        self.is_served
+    }
+
+    fn decides_at_events(&self) -> Option<DurationMs> {
+        self.is_served.then_some(SERVED_LEAST)
     }
 
     fn decides_at_idle(&self) -> bool {

@@ -1,8 +1,9 @@
 //! What the modelled cloud tells the oracle: workers on, money billed, jobs run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use overspill_core::money::NanoUsd;
+use overspill_core::time::Timestamp;
 
 use super::CloudWorld;
 use crate::cloud::EndpointSettings;
@@ -50,6 +51,22 @@ impl CloudWorld {
     pub(crate) fn bill(&mut self, scene: &Scene) -> NanoUsd {
         let bill = self.model.bill(scene.now.as_millis());
         bill.values().map(|bill| bill.usd).sum()
+    }
+
+    /// When each worker's billed life began and ended, by its id; RunPod numbers them as they start.
+    pub(crate) fn lives(&mut self, scene: &Scene) -> BTreeMap<String, (Timestamp, Timestamp)> {
+        let lines = self.model.bill_lines(scene.now.as_millis());
+        let mut lives: BTreeMap<String, (Timestamp, Timestamp)> = BTreeMap::new();
+        for line in lines {
+            let (from, to) = (
+                Timestamp::from_millis(line.from_ms),
+                Timestamp::from_millis(line.to_ms),
+            );
+            let life = lives.entry(line.worker.as_str().to_owned());
+            let life = life.or_insert((from, to));
+            *life = (life.0.min(from), life.1.max(to));
+        }
+        lives
     }
 
     /// Jobs that a worker at RunPod began to run.
