@@ -118,6 +118,11 @@ impl Bill {
         seen.is_some_and(|seen| now.since(seen.since) >= FINAL_AFTER)
     }
 
+    /// Whether RunPod ever had a record of an hour.
+    pub(crate) fn has_record(&self, hour: i64) -> bool {
+        self.records.contains_key(&hour)
+    }
+
     pub(crate) fn clues(&self, hour: i64, price: Option<RatePerHour>) -> Clues {
         let (lingering, foreign) = self.clues.get(&hour).copied().unwrap_or_default();
         Clues {

@@ -120,7 +120,7 @@ fn cause_of(rest: NanoUsd, hour: &PoolHour, record: &HourRecord, clues: &Clues) 
 }
 
 /// How far counting may be off.
-fn slack(counted: NanoUsd, price: Option<RatePerHour>) -> NanoUsd {
+pub(crate) fn slack(counted: NanoUsd, price: Option<RatePerHour>) -> NanoUsd {
     let time = price.map_or(NanoUsd::ZERO, |price| price.over(EXACT_TIME));
     percent(counted, EXACT_PERCENT).max(time)
 }

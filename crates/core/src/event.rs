@@ -131,6 +131,12 @@ pub enum CloudJobState {
     TimedOut {
         /// In RunPod's words.
         error: String,
+        /// Its worker's id, where told.
+        #[serde(default)]
+        worker: Option<String>,
+        /// `delayTime`, where told.
+        #[serde(default)]
+        delay: Option<DurationMs>,
         /// `executionTime`, where told.
         execution: Option<DurationMs>,
     },

@@ -33,6 +33,7 @@ pub mod endpoint;
 pub mod event;
 pub mod explain;
 pub mod fleet;
+pub mod gap;
 pub mod guard;
 pub mod id;
 pub mod invariants;

@@ -2,15 +2,19 @@
 //!
 //! RunPod bills each worker by the second from its start to its full stop, and tells nobody as it
 //! does; the counts of a pool's workers are what there is. Between two counts a worker that came or
-//! went did so in the middle, as far as anybody knows. After a long time without a count the most that
-//! may have been is put down beside the likely: caps count it, and RunPod's records settle it.
+//! went did so in the middle, as far as anybody knows. After a long time without a count, or a restart, what
+//! RunPod says of the jobs that there were tells what its workers did meanwhile ([`crate::gap`]). The most that
+//! may have been is put down beside that: caps count it, and RunPod's records settle it.
 //!
-//! **Words.** *Billed*: workers that cost money now, by what they do. *Blind*: time without a count.
+//! **Words.** *Billed*: workers that cost money now, by what they do. *Blind*: time without a count. *Gap*: a
+//! blind stretch that is not understood yet.
 
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::Stretch;
+use crate::booked::{hour_of, start_of};
 use crate::event::CloudWorkerCounts;
+use crate::gap::{Gap, Told};
 use crate::ledger::EntryKind;
 use crate::money::{NanoUsd, RatePerHour};
 use crate::time::{DurationMs, Timestamp};
@@ -48,6 +52,9 @@ pub struct Meter {
     billed: Billed,
     /// How long the jobs of the last count would keep its workers at work.
     work: DurationMs,
+    /// Workers that were always on then.
+    #[serde(default)]
+    min: u32,
     /// Idle workers are billed until then.
     warm_until: Timestamp,
     booked_at: Timestamp,
@@ -58,11 +65,19 @@ pub struct Meter {
     unsettled_ms: u64,
     /// The stretch before the next count began before a restart.
     is_resumed: bool,
+    /// What is to be written for hours that are over.
+    #[serde(default)]
+    earlier: Vec<Reading>,
+    /// Nothing is written before it is understood.
+    #[serde(default)]
+    gap: Option<Gap>,
 }
 
 /// What is to be written to the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
+    /// When it was, where not now: in an hour that is over.
+    pub at: Option<Timestamp>,
     /// What the time was for.
     pub kind: EntryKind,
     /// How much of a worker's time.
@@ -90,15 +105,22 @@ pub struct Count {
     pub idle_timeout: DurationMs,
     /// Workers that there may be.
     pub allowed: u32,
+    /// How long a start takes.
+    pub start: DurationMs,
 }
 
+/// The kinds of time that is counted.
+const KINDS: [EntryKind; 3] = [EntryKind::ColdStart, EntryKind::Run, EntryKind::Idle];
+
 impl Meter {
-    /// The meter of a process that has just begun, with what an earlier one wrote down, and when.
+    /// The meter of a process that has just begun, with what an earlier one wrote down, and when; `min`
+    /// workers are always on.
     #[must_use]
-    pub fn resumed(at: Timestamp, billed: Billed) -> Self {
+    pub fn resumed(at: Timestamp, billed: Billed, min: u32) -> Self {
         Self {
             counted_at: Some(at),
             billed,
+            min,
             booked_at: at,
             booked: billed.total(),
             is_resumed: true,
@@ -119,92 +141,168 @@ impl Meter {
         self.billed
     }
 
-    /// Takes in a count; what it adds.
+    /// Takes in a count; what it adds. What a long time without one adds is known later: see
+    /// [`Self::settle`].
     pub fn on_count(&mut self, count: &Count) -> Stretch {
         let now = count.now;
-        let (halves, unsettled_ms) = (self.halves, self.unsettled_ms);
         let from = self.counted_at.unwrap_or(now);
         let billed = self.understand(count);
-        if let Some(at) = self.counted_at {
-            let ms = now.since(at).as_millis();
+        let mut stretch = Stretch {
+            from,
+            to: now,
+            halves: [0; 4],
+        };
+        if self.counted_at.is_none() {
+            self.booked_at = now;
+        }
+        if from < now && (self.is_resumed || now.since(from) > BLIND_MIN) {
+            // While no process of ours ran, nothing was submitted that could cause a worker.
+            let most = if self.is_resumed { 0 } else { count.allowed };
+            self.gap = Some(Gap {
+                from,
+                to: now,
+                before: self.billed,
+                after: billed,
+                most: most.max(self.billed.total()).max(billed.total()),
+                min: self.min,
+                work: self.work,
+                idle_timeout: count.idle_timeout,
+                start: count.start,
+            });
+        } else {
+            let ms = now.since(from).as_millis();
             let pairs = [
                 (self.billed.cold, billed.cold),
                 (self.billed.run, billed.run),
                 (self.billed.idle, billed.idle),
             ];
             let halves = pairs.map(|(before, after)| ms * (u64::from(before) + u64::from(after)));
-            let is_blind = now.since(at) > BLIND_MIN;
-            let likely = if is_blind {
-                self.likely_ms(ms, billed.total(), count.idle_timeout)
-            } else {
-                halves.iter().sum::<u64>() / 2
-            };
-            let all = halves.iter().sum::<u64>().max(1);
-            for (sum, part) in self.halves.iter_mut().zip(halves) {
-                let scaled = u128::from(part) * u128::from(2 * likely) / u128::from(all);
-                *sum += u64::try_from(scaled).unwrap_or(u64::MAX);
-            }
-            if self.is_resumed || is_blind {
-                // While no process of ours ran, nothing was submitted that could cause a worker.
-                let most = if self.is_resumed { 0 } else { count.allowed };
-                let most = most.max(self.billed.total()).max(billed.total());
-                self.unsettled_ms += (ms * u64::from(most)).saturating_sub(likely);
-            }
-        } else {
-            self.booked_at = now;
+            let started = billed.total().saturating_sub(self.billed.total());
+            self.turn_hour(from, now, halves);
+            self.halves[0] += 2 * ROUNDED_UP_MS * u64::from(started);
+            let [cold, run, idle] = halves;
+            let cold = cold + 2 * ROUNDED_UP_MS * u64::from(started);
+            stretch.halves = [cold, run, idle, 0];
         }
-        let started = billed.total().saturating_sub(self.billed.total());
-        self.halves[0] += 2 * ROUNDED_UP_MS * u64::from(started);
         self.counted_at = Some(now);
         self.is_resumed = false;
         self.billed = billed;
         self.work = count.work;
-        let [cold, run, idle] = [0, 1, 2].map(|kind| self.halves[kind] - halves[kind]);
-        let unsettled = 2 * (self.unsettled_ms - unsettled_ms);
-        Stretch {
-            from,
-            to: now,
-            halves: [cold, run, idle, unsettled],
+        self.min = count.min;
+        stretch
+    }
+
+    /// Adds what a stretch took. What was before the turn of an hour belongs to the hour before.
+    fn turn_hour(&mut self, from: Timestamp, to: Timestamp, halves: [u64; 3]) {
+        let hour = start_of(hour_of(to));
+        let mut rest = halves;
+        if from < hour {
+            let (part, all) = (hour.since(from).as_millis(), to.since(from).as_millis());
+            for (rest, sum) in rest.iter_mut().zip(&mut self.halves) {
+                let before = u128::from(*rest) * u128::from(part) / u128::from(all.max(1));
+                let before = u64::try_from(before).unwrap_or(*rest);
+                *rest -= before;
+                *sum += before;
+            }
+            let unsettled = std::mem::take(&mut self.unsettled_ms);
+            let sums = std::mem::take(&mut self.halves);
+            let counted = KINDS.into_iter().zip(sums.map(|halves| halves / 2));
+            let at = Some(hour - DurationMs::from_millis(1));
+            for (kind, ms) in counted.chain([(EntryKind::Unsettled, unsettled)]) {
+                self.add_earlier(at, kind, ms);
+            }
+        }
+        for (sum, part) in self.halves.iter_mut().zip(rest) {
+            *sum += part;
         }
     }
 
-    /// How long workers likely were on in a long stretch without a count: those that are still there all
-    /// the time; of those that went each until the jobs that there were had been done and it had
-    /// idled, for nobody submitted any; those that came since the middle.
-    fn likely_ms(&self, ms: u64, after: u32, idle_timeout: DurationMs) -> u64 {
-        let before = self.billed.total();
-        let life = (self.work + idle_timeout).as_millis().min(ms);
-        let (stayed, went) = (before.min(after), before.saturating_sub(after));
-        let came = after.saturating_sub(before);
-        ms * u64::from(stayed) + life * u64::from(went) + ms * u64::from(came) / 2
+    fn add_earlier(&mut self, at: Option<Timestamp>, kind: EntryKind, ms: u64) {
+        if ms > 0 {
+            self.earlier.push(Reading {
+                at,
+                kind,
+                worker_time: DurationMs::from_millis(ms),
+            });
+        }
+    }
+
+    /// The blind stretch that is not understood yet.
+    #[must_use]
+    pub const fn gap(&self) -> Option<&Gap> {
+        self.gap.as_ref()
+    }
+
+    /// Now it is told what became of the jobs that there were in a blind stretch: what it adds.
+    pub fn settle(&mut self, told: &[Told]) -> Option<Stretch> {
+        let gap = self.gap.take()?;
+        let (spans, starts) = gap.spans(told);
+        let current = hour_of(self.counted_at.unwrap_or(gap.to));
+        let mut sums = [0_u64; 4];
+        for hour in hour_of(gap.from)..=hour_of(gap.to) {
+            let (begin, end) = (start_of(hour), start_of(hour + 1));
+            let within =
+                |from: Timestamp, to: Timestamp| to.min(end).since(from.max(begin)).as_millis();
+            let mut ms = KINDS.map(|kind| {
+                let its = spans.iter().filter(|span| span.kind == kind);
+                its.map(|span| within(span.from, span.to)).sum::<u64>()
+            });
+            let likely: u64 = ms.iter().sum();
+            let most = within(gap.from, gap.to) * u64::from(gap.most);
+            let unsettled = most.saturating_sub(likely);
+            if hour == hour_of(gap.to) {
+                ms[0] += ROUNDED_UP_MS * u64::from(starts);
+            }
+            let at = Some(end - DurationMs::from_millis(1));
+            for (place, ms) in ms.into_iter().chain([unsettled]).enumerate() {
+                sums[place] += 2 * ms;
+                match (hour == current, place) {
+                    (true, 3) => self.unsettled_ms += ms,
+                    (true, place) => self.halves[place] += 2 * ms,
+                    (false, 3) => self.add_earlier(at, EntryKind::Unsettled, ms),
+                    (false, place) => self.add_earlier(at, KINDS[place], ms),
+                }
+            }
+        }
+        Some(Stretch {
+            from: gap.from,
+            to: gap.to,
+            halves: sums,
+        })
     }
 
     /// What is to be written, when it is time to.
     pub fn take(&mut self, now: Timestamp) -> Vec<Reading> {
+        if self.gap.is_some() {
+            return Vec::new();
+        }
         let total = self.billed.total();
         // More workers than before are written down at once: a restart goes on from there.
         let is_more = std::mem::replace(&mut self.booked, total) < total;
-        let is_time = total == 0 || is_more || now.since(self.booked_at) >= BOOK_PERIOD;
-        if !is_time {
+        let is_due = !self.earlier.is_empty() || now.since(self.booked_at) >= BOOK_PERIOD;
+        if total > 0 && !is_more && !is_due {
             return Vec::new();
         }
-        let kinds = [EntryKind::ColdStart, EntryKind::Run, EntryKind::Idle];
-        let mut readings = Vec::new();
-        for (halves, kind) in self.halves.iter_mut().zip(kinds) {
+        let mut readings = std::mem::take(&mut self.earlier);
+        let mut add = |kind, ms: u64| {
+            if ms > 0 {
+                readings.push(Reading {
+                    at: None,
+                    kind,
+                    worker_time: DurationMs::from_millis(ms),
+                });
+            }
+        };
+        for (halves, kind) in self.halves.iter_mut().zip(KINDS) {
             let ms = *halves / 2;
             *halves -= ms * 2;
-            readings.push((kind, ms));
+            add(kind, ms);
         }
-        readings.push((EntryKind::Unsettled, std::mem::take(&mut self.unsettled_ms)));
-        readings.retain(|&(_, ms)| ms > 0);
+        add(EntryKind::Unsettled, std::mem::take(&mut self.unsettled_ms));
         if !readings.is_empty() {
             self.booked_at = now;
         }
-        let reading = |(kind, ms)| Reading {
-            kind,
-            worker_time: DurationMs::from_millis(ms),
-        };
-        readings.into_iter().map(reading).collect()
+        readings
     }
 
     /// What is not in the ledger yet; workers are taken to live on, and when nobody has looked for
@@ -212,6 +310,11 @@ impl Meter {
     #[must_use]
     pub fn pending(&self, now: Timestamp, price: RatePerHour, allowed: u32) -> NanoUsd {
         let mut ms = self.halves.iter().sum::<u64>().div_ceil(2) + self.unsettled_ms;
+        let earlier = self.earlier.iter();
+        ms += earlier.map(|r| r.worker_time.as_millis()).sum::<u64>();
+        if let Some(gap) = &self.gap {
+            ms += gap.length().as_millis() * u64::from(gap.most);
+        }
         if let Some(at) = self.counted_at {
             let since = now.since(at);
             let is_blind = since > BLIND_MIN;
@@ -267,6 +370,7 @@ mod tests {
             standby: 0,
             idle_timeout: DurationMs::from_secs(5),
             allowed: 4,
+            start: DurationMs::from_secs(10),
         });
     }
 
@@ -312,6 +416,9 @@ mod tests {
             ]
         );
         count(&mut meter, 90, counts(0, 0, 2));
+        assert_eq!(taken(&mut meter, 90), [], "nobody knows yet");
+        let stretch = meter.settle(&[]).unwrap();
+        assert_eq!(stretch.halves, [0, 0, 0, 2 * 61 * 4 * 1_000]);
         assert_eq!(
             taken(&mut meter, 90),
             [(EntryKind::Unsettled, 61 * 4 * 1_000)]
@@ -331,6 +438,8 @@ mod tests {
         assert_eq!(pending(&meter, 30), 30_500);
         assert_eq!(pending(&meter, 100), 400_500);
         count(&mut meter, 100, counts(0, 1, 0));
+        assert_eq!(pending(&meter, 100), 400_500, "the most, until it is told");
+        meter.settle(&[]).unwrap();
         let expected = [
             (EntryKind::ColdStart, 500),
             (EntryKind::Run, 100_000),
@@ -354,7 +463,9 @@ mod tests {
                 standby: 0,
                 idle_timeout: DurationMs::from_secs(5),
                 allowed: 4,
+                start: DurationMs::from_secs(10),
             });
+            meter.settle(&[]);
             meter.take(Timestamp::from_millis(secs * 1_000))
         };
         let _first = at(0, 0, 0);
@@ -386,9 +497,69 @@ mod tests {
                 standby: 0,
                 idle_timeout: DurationMs::from_secs(5),
                 allowed: 1,
+                start: DurationMs::from_secs(10),
             });
         }
         let expected = [(EntryKind::ColdStart, 500), (EntryKind::Idle, 60_000)];
         assert_eq!(taken(&mut meter, 60), expected);
+    }
+
+    #[test]
+    fn what_jobs_tell_of_a_blind_stretch_stands_in_for_the_counts() {
+        let mut meter = Meter::default();
+        count(&mut meter, 0, counts(0, 2, 0));
+        let _first = taken(&mut meter, 0);
+        count(&mut meter, 200, counts(0, 0, 0));
+        let ran = |worker: &str, ended: i64| Told {
+            at: Timestamp::from_millis(201_000),
+            leased_at: Timestamp::from_millis(-9_000),
+            worker: Some(worker.to_owned()),
+            began: Some(Timestamp::from_millis(-1_000)),
+            ended: Some(Timestamp::from_millis(ended * 1_000)),
+        };
+        meter.settle(&[ran("a", 20), ran("b", 30)]).unwrap();
+        let expected = [
+            (EntryKind::Run, 50_000),
+            (EntryKind::Idle, 10_000),
+            (EntryKind::Unsettled, 4 * 200_000 - 60_000),
+        ];
+        assert_eq!(taken(&mut meter, 200), expected);
+    }
+
+    #[test]
+    fn the_time_before_the_turn_of_an_hour_is_written_into_that_hour() {
+        let hour = 3_600;
+        let mut meter = Meter::default();
+        count(&mut meter, hour - 2, counts(0, 1, 0));
+        let _first = taken(&mut meter, hour - 2);
+        count(&mut meter, hour + 1, counts(0, 1, 0));
+        let at = |secs: i64| Timestamp::from_millis(secs * 1_000);
+        let parts = |readings: Vec<Reading>| -> Vec<(Option<i64>, EntryKind, u64)> {
+            let parts = readings.iter().map(|r| {
+                let hour = r.at.map(hour_of);
+                (hour, r.kind, r.worker_time.as_millis())
+            });
+            parts.collect()
+        };
+        let expected = [
+            (Some(0), EntryKind::Run, 2_000),
+            (None, EntryKind::Run, 1_000),
+        ];
+        assert_eq!(parts(meter.take(at(hour + 1))), expected);
+        // The same of a stretch without a count: an hour and a half, told of afterwards.
+        count(&mut meter, 2 * hour + 1_800, counts(0, 0, 0));
+        let told = Told {
+            at: at(2 * hour + 1_801),
+            leased_at: at(0),
+            worker: Some("a".to_owned()),
+            began: Some(at(hour)),
+            ended: Some(at(2 * hour + 95)),
+        };
+        meter.settle(&[told]).unwrap();
+        let found = parts(meter.take(at(2 * hour + 1_800)));
+        let run = |hour, secs: u64| (hour, EntryKind::Run, secs * 1_000);
+        assert!(found.contains(&run(Some(1), 3_599)), "{found:?}");
+        assert!(found.contains(&run(None, 95)), "{found:?}");
+        assert!(found.contains(&(None, EntryKind::Idle, 5_000)), "{found:?}");
     }
 }

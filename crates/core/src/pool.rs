@@ -9,6 +9,7 @@ use crate::bill::Bill;
 use crate::crash_loop::CrashLoop;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::fleet::Fleet;
+use crate::gap::Told;
 use crate::id::{AttemptId, DeviceId, EndpointId, KeyId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
 use crate::money::{NanoUsd, RatePerHour};
@@ -99,6 +100,9 @@ pub struct CloudSide {
     pub unseen: u32,
     /// What its workers cost.
     pub meter: Meter,
+    /// What RunPod said last of the jobs that are there, and of those that were until lately.
+    #[serde(default, with = "crate::change::as_list")]
+    pub told: BTreeMap<AttemptId, Told>,
     /// For whose jobs they do.
     pub bearing: Bearing,
     /// What RunPod's billing records say.

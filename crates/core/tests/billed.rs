@@ -6,7 +6,9 @@ use overspill_core::budget::CapScope;
 use overspill_core::change::Change;
 use overspill_core::drift::HourRecord;
 use overspill_core::effect::Effect;
-use overspill_core::event::{BillRead, CloudWorkerCounts, Event};
+use overspill_core::event::{
+    BillRead, CloudJobState, CloudWorkerCounts, Event, Outcome, PayloadRef,
+};
 use overspill_core::explain::Reason;
 use overspill_core::ledger::{Cause, Entry, EntryKind};
 use overspill_core::money::{NanoUsd, RatePerHour};
@@ -280,4 +282,100 @@ fn hours_before_the_pool_was_configured_are_not_its_own() {
         },
     });
     assert_eq!(drift(&rig), [(3, Cause::ForeignWorkers, 700_000_000)]);
+}
+
+#[test]
+fn a_pool_of_an_hours_first_minute_has_the_hour() {
+    let mut rig = Rig::new(0);
+    rig.pass(hour(2).since(rig.now));
+    let mut topology = crate::rig::topology(0);
+    let mut other = topology.endpoints[0].pools[1].clone();
+    other.key = "late".to_owned();
+    topology.endpoints[0].pools.push(other);
+    rig.secs(59);
+    rig.event(Event::Configured {
+        topology: Box::new(topology),
+    });
+    let late = overspill_core::id::PoolId(2);
+    rig.pass(hour(3).since(rig.now));
+    rig.secs(600);
+    rig.event(Event::CloudBilled {
+        pool: late,
+        bill: BillRead {
+            records: vec![record(1, 900_000_000), record(2, 800_000_000)],
+            list_price: None,
+        },
+    });
+    let of = |number| rig.store.booked.of(number, late).total().as_nanos();
+    assert_eq!((of(1), of(2)), (0, 800_000_000));
+}
+
+#[test]
+fn an_hour_without_a_record_in_which_next_to_nothing_was_counted_had_nothing() {
+    let mut rig = begun();
+    work(&mut rig, 1, 20);
+    assert!(booked(&rig, 1) > 0);
+    rig.pass(hour(2).since(rig.now));
+    rig.secs(2 * HOUR_SECS);
+    read(&mut rig, &[]);
+    assert!(booked(&rig, 1) > 0, "its record may be late");
+    rig.secs(HOUR_SECS + 60);
+    read(&mut rig, &[]);
+    assert_eq!(booked(&rig, 1), 0);
+    // It came after all.
+    read(&mut rig, &[record(1, 21 * SECOND)]);
+    assert_eq!(booked(&rig, 1), 21 * SECOND);
+}
+
+#[test]
+fn a_standstill_costs_what_the_jobs_tell_of_it() {
+    let mut rig = begun();
+    work(&mut rig, 1, 10);
+    let running = |n| Event::CloudHealth {
+        pool: cloud_pool(),
+        workers: CloudWorkerCounts {
+            running: n,
+            ..CloudWorkerCounts::default()
+        },
+    };
+    rig.event(running(1));
+    let attempt = rig.store.attempts.keys().next().copied();
+    let attempt = attempt.expect("jobs are there");
+    let leased_at = rig.store.attempts[&attempt].leased_at;
+    let state = CloudJobState::Running {
+        worker: Some("w".to_owned()),
+        delay: Some(rig.now.since(leased_at)),
+    };
+    rig.event(Event::CloudStatus { attempt, state });
+    let began = rig.now;
+    let before = rig.store.booked.of(1, cloud_pool()).counted();
+    // The process stands still for ten minutes, across nothing but this hour.
+    rig.now += DurationMs::from_secs(600);
+    rig.event(running(0));
+    let unwritten = rig.store.booked.of(1, cloud_pool()).counted();
+    assert_eq!(unwritten, before, "nobody knows yet");
+    let ids: Vec<_> = rig.store.attempts.keys().copied().collect();
+    for id in ids {
+        let state = if id == attempt {
+            CloudJobState::Ended {
+                outcome: Outcome::Completed {
+                    output: PayloadRef::default(),
+                },
+                worker: Some("w".to_owned()),
+                delay: Some(began.since(leased_at)),
+                execution: Some(DurationMs::from_secs(100)),
+            }
+        } else {
+            CloudJobState::Queued
+        };
+        rig.event(Event::CloudStatus { attempt: id, state });
+    }
+    rig.secs(1);
+    rig.event(running(0));
+    let counted = rig.store.booked.of(1, cloud_pool()).counted() - before;
+    let seconds = counted.as_nanos() / SECOND;
+    assert!(
+        (104..=107).contains(&seconds),
+        "100 s and 5 s idle: {seconds}"
+    );
 }

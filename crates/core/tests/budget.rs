@@ -325,6 +325,8 @@ fn what_was_spent_survives_a_restart_and_so_does_what_ran_on_meanwhile() {
     assert_eq!(after.to_usd(3), "0.015", "120 s of one worker");
     // A day later: it cannot have run for longer than it is reserved for.
     counted(&mut rig, 0, 1);
+    rig.secs(20);
+    counted(&mut rig, 0, 1);
     let before = spent(&rig);
     rig.now += DurationMs::from_secs(80_000);
     rig.restart(0, Vec::new());
@@ -344,6 +346,9 @@ fn what_nobody_counted_is_charged_as_unsettled() {
     submissions(&mut rig);
     counted(&mut rig, 0, 1);
     rig.secs(100);
+    counted(&mut rig, 0, 1);
+    // RunPod says nothing of the jobs for a while.
+    rig.secs(20);
     counted(&mut rig, 0, 1);
     let unsettled: Vec<_> = rig
         .changes

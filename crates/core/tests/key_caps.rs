@@ -380,7 +380,12 @@ mod over_any_events {
             (15, Some(attempt)) => {
                 let error = "job timed out after 1 retries".to_owned();
                 let execution = None;
-                let state = CloudJobState::TimedOut { error, execution };
+                let state = CloudJobState::TimedOut {
+                    worker: None,
+                    delay: None,
+                    error,
+                    execution,
+                };
                 rig.event(Event::CloudStatus { attempt, state });
             }
             (16, Some(attempt)) => rig.event(Event::CloudGone { attempt }),

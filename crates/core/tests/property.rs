@@ -91,6 +91,8 @@ impl World {
                 let state = match length % 5 {
                     0 => CloudJobState::Cancelled,
                     1 => CloudJobState::TimedOut {
+                        worker: None,
+                        delay: None,
                         error: "job timed out after 1 retries".into(),
                         execution: None,
                     },

@@ -148,6 +148,8 @@ fn a_job_that_only_waited_at_runpod_is_tried_again() {
     let cloud_job = "c1".to_owned();
     rig.event(Event::CloudSubmitted { attempt, cloud_job });
     let state = CloudJobState::TimedOut {
+        worker: None,
+        delay: None,
         error: "the job timed out at RunPod".into(),
         execution: None,
     };

@@ -35,6 +35,13 @@ const STILL: DurationMs = DurationMs::from_secs(400);
 /// Records are read for so many hours after the last job.
 const READ: DurationMs = DurationMs::from_secs(6 * 3_600);
 
+/// Seeds that once failed, each with [`KEPT_JOBS`]: a pool whose first start was killed within an hour's first
+/// minute (23); a server that stood still or was killed, with workers whose jobs ended meanwhile (35, 36, 41, 44, 75,
+/// 81, 92), that were kept on (4, 67), or over the turn of an hour (72).
+pub const KEPT: [u64; 11] = [4, 23, 35, 36, 41, 44, 67, 72, 75, 81, 92];
+/// See [`KEPT`].
+pub const KEPT_JOBS: u32 = 1_000;
+
 /// How RunPod's bill lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
@@ -332,6 +339,10 @@ mod tests {
             let found = run(seed, 300);
             assert!(found.violations.is_empty(), "{found:#?}");
             assert!(found.hours.iter().any(|line| line.billed > NanoUsd::ZERO));
+        }
+        for seed in [4, 23, 36, 72] {
+            let found = run(seed, KEPT_JOBS);
+            assert!(found.violations.is_empty(), "{found:#?}");
         }
         assert_eq!(run(1, 100), run(1, 100), "a seed says it all");
     }

@@ -317,8 +317,11 @@ impl Storm {
                 }
             }
             Action::Inner(process, event) => {
-                // The client does not believe a 404 that it read long after it asked: it asks again.
-                if scene.is_frozen() && matches!(event, Event::CloudGone { .. }) {
+                // The client does not believe a 404 that it read long after it asked: it asks again. Nor
+                // does the engine take a count of before the standstill for one of after it.
+                let is_old_news =
+                    matches!(event, Event::CloudGone { .. } | Event::CloudHealth { .. });
+                if scene.is_frozen() && is_old_news {
                     return;
                 }
                 // What a process of ours died, the next one hears of from its host.

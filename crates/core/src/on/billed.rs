@@ -2,7 +2,7 @@
 
 use crate::bill::{HOURS_COMPARED, is_closed};
 use crate::booked::{HOUR_MS, hour_of, start_of};
-use crate::drift::{HourRecord, explain};
+use crate::drift::{HourRecord, explain, slack};
 use crate::effect::{Effect, Out};
 use crate::event::BillRead;
 use crate::explain::Reason;
@@ -12,6 +12,10 @@ use crate::machine::Core;
 use crate::money::NanoUsd;
 use crate::time::{DurationMs, Timestamp};
 
+/// An hour that is younger than this when a pool is configured is the pool's: others cannot have spent much in it.
+const YOUNG: DurationMs = DurationMs::from_secs(60);
+/// RunPod writes no record for an hour in which nothing ran; a late one is there within this.
+const ABSENT_AFTER: i64 = 3;
 /// A difference below this is booked without a word: a cent.
 const WORTH: NanoUsd = NanoUsd::from_nanos(10_000_000);
 
@@ -32,6 +36,35 @@ impl Core {
                 self.settle_hour(id, hour, record, out);
             }
         }
+        self.settle_absent(id, oldest, out);
+    }
+
+    /// An hour that RunPod has no record of, and in which no more was counted than where between two counts
+    /// a worker came or went, is one in which nothing ran.
+    fn settle_absent(&mut self, id: PoolId, oldest: i64, out: &mut Out) {
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        let price = pool.runpod().and_then(|spec| spec.price);
+        let latest = hour_of(self.now) - ABSENT_AFTER;
+        let hours = self.booked.since(oldest + 1, id);
+        let absent: Vec<i64> = hours
+            .filter(|&(hour, booked)| {
+                hour < latest
+                    && booked.total() > NanoUsd::ZERO
+                    && booked.counted() <= slack(booked.counted(), price)
+                    && !pool.cloud.bill.has_record(hour)
+            })
+            .map(|(hour, _)| hour)
+            .collect();
+        for hour in absent {
+            let nothing = HourRecord {
+                start: start_of(hour),
+                compute: NanoUsd::ZERO,
+                other: NanoUsd::ZERO,
+            };
+            self.settle_hour(id, hour, &nothing, out);
+        }
     }
 
     fn settle_hour(&mut self, id: PoolId, hour: i64, record: &HourRecord, out: &mut Out) {
@@ -40,7 +73,9 @@ impl Core {
         };
         let booked = self.booked.of(hour, id);
         let rest = record.total() - booked.total();
-        let is_doubtful = rest < NanoUsd::ZERO && !pool.cloud.bill.is_final(hour, self.now);
+        let bill = &pool.cloud.bill;
+        let is_doubtful =
+            rest < NanoUsd::ZERO && bill.has_record(hour) && !bill.is_final(hour, self.now);
         if rest == NanoUsd::ZERO || is_doubtful {
             return;
         }
@@ -49,7 +84,7 @@ impl Core {
         let endpoint = pool.record.endpoint;
         let since = pool.record.since;
         let (gpu, region) = pool.labels();
-        let is_first = record.start < since;
+        let is_first = record.start + YOUNG <= since;
         if start_of(hour + 1) <= since {
             return;
         }

@@ -108,9 +108,11 @@ impl Core {
     }
 
     pub(crate) fn on_cloud_status(&mut self, id: AttemptId, state: CloudJobState, out: &mut Out) {
-        if !self.attempts.contains_key(&id) {
+        let Some(attempt) = self.attempts.get(&id) else {
             return;
-        }
+        };
+        let leased_at = attempt.leased_at;
+        self.hear(id, leased_at, &state);
         match state {
             CloudJobState::Queued => self.on_cloud_queued_again(id, out),
             CloudJobState::Running { worker, delay } => {
@@ -137,7 +139,9 @@ impl Core {
                 }
             }
             CloudJobState::Cancelled => self.on_cloud_cancelled(id, out),
-            CloudJobState::TimedOut { error, execution } => {
+            CloudJobState::TimedOut {
+                error, execution, ..
+            } => {
                 let is_platforms = error.contains(PLATFORM_TIMED_OUT);
                 if is_platforms {
                     self.lose(id, "cloud_worker_lost", out);
@@ -152,6 +156,41 @@ impl Core {
                 } else {
                     self.end_attempt(id, "fenced", out);
                 }
+            }
+        }
+    }
+
+    /// When a job ran, and where, as far as RunPod tells: that says what its worker cost, whoever looked.
+    fn hear(&mut self, id: AttemptId, leased_at: Timestamp, state: &CloudJobState) {
+        let now = self.now;
+        let began_after = |delay: Option<DurationMs>, execution: DurationMs| {
+            let latest = now - execution;
+            delay.map_or(latest, |delay| (leased_at + delay).min(latest))
+        };
+        match state {
+            CloudJobState::Queued => self.note_told(id, None, None, None),
+            CloudJobState::Running { worker, delay } => {
+                let began = began_after(*delay, DurationMs::ZERO);
+                self.note_told(id, worker.as_deref(), Some(began), None);
+            }
+            CloudJobState::Ended {
+                worker,
+                delay,
+                execution,
+                ..
+            }
+            | CloudJobState::TimedOut {
+                worker,
+                delay,
+                execution: execution @ Some(_),
+                ..
+            } => {
+                let execution = execution.unwrap_or_default();
+                let began = began_after(*delay, execution);
+                self.note_told(id, worker.as_deref(), Some(began), Some(began + execution));
+            }
+            CloudJobState::Cancelled | CloudJobState::TimedOut { .. } => {
+                self.note_told(id, None, None, Some(now));
             }
         }
     }

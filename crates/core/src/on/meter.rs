@@ -9,16 +9,21 @@ use crate::attribution::{self, Bearer, Halves, Stretch, Terms, split};
 use crate::change::Change;
 use crate::effect::Out;
 use crate::event::CloudWorkerCounts;
+use crate::gap::Told;
 use crate::id::{AttemptId, KeyId, PoolId};
 use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
 use crate::meter::{Count, Meter, Reading};
 use crate::money::NanoUsd;
 use crate::pool::Pool;
-use crate::time::DurationMs;
+use crate::time::{DurationMs, Timestamp};
 
 /// Until when is paid is written down at least this often while workers may cost.
 const FRESH: DurationMs = DurationMs::from_secs(15);
+/// RunPod tells of all jobs within this long after a blind stretch, or it is reckoned without.
+const TOLD_WITHIN: DurationMs = DurationMs::from_secs(20);
+/// What RunPod said of a job that is over is kept for so long before the last count.
+const TOLD_KEPT: DurationMs = DurationMs::from_secs(120);
 /// After a shorter absence the first count says what there was, and RunPod still tells of the jobs
 /// that ran meanwhile.
 const SHORT: DurationMs = DurationMs::from_secs(900);
@@ -27,13 +32,14 @@ impl Core {
     /// Takes in a count of a pool's workers.
     pub(crate) fn meter_count(&mut self, id: PoolId, workers: CloudWorkerCounts, out: &mut Out) {
         let now = self.now;
+        self.settle_gap(id, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
         let Some(spec) = pool.runpod() else {
             return;
         };
-        let idle_timeout = spec.idle_timeout;
+        let idle_timeout = pool.cloud.asked_idle.unwrap_or(spec.idle_timeout);
         let runs =
             |attempt: &Attempt| matches!(attempt.place, Place::Cloud(CloudPhase::Running { .. }));
         let ids = pool.outstanding.iter();
@@ -50,6 +56,7 @@ impl Core {
             let history = &endpoint.history;
             history.remaining(0, DurationMs::ZERO, expected.unwrap_or_default())
         });
+        let start = endpoint.map_or(DurationMs::ZERO, |endpoint| endpoint.history.start_mean());
         let count = Count {
             now,
             workers,
@@ -60,6 +67,7 @@ impl Core {
             standby: pool.cloud.standby.map_or(0, |(workers, _)| workers),
             idle_timeout,
             allowed: pool.record.reserved_workers,
+            start,
         };
         let was_uncounted = std::mem::take(&mut pool.cloud.is_uncounted);
         if was_uncounted {
@@ -76,12 +84,21 @@ impl Core {
             pool.cloud.resumed = pool.cloud.resumed.max(there);
         }
         self.bear(id, &stretch, out);
+        self.settle_gap(id, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
+        if pool.cloud.meter.gap().is_none() {
+            let outstanding = &pool.outstanding;
+            pool.cloud.told.retain(|id, told| {
+                let over = told.ended.unwrap_or(told.at);
+                outstanding.contains(id) || now.since(over) < TOLD_KEPT
+            });
+        }
         let readings = pool.cloud.meter.take(now);
-        let is_stale =
-            pool.record.reserved_workers > 0 && now.since(pool.record.charged_until) >= FRESH;
+        let is_stale = pool.record.reserved_workers > 0
+            && pool.cloud.meter.gap().is_none()
+            && now.since(pool.record.charged_until) >= FRESH;
         if readings.is_empty() && is_stale {
             // A restart must not charge for the time before.
             pool.record.charged_until = now;
@@ -89,6 +106,84 @@ impl Core {
             out.change(Change::PoolPut(pool.record.clone()));
         }
         self.write_readings(id, &readings, out);
+    }
+
+    /// RunPod said something of a job: its run, if it has begun, from when to when as far as that is told.
+    pub(crate) fn note_told(
+        &mut self,
+        id: AttemptId,
+        worker: Option<&str>,
+        began: Option<Timestamp>,
+        ended: Option<Timestamp>,
+    ) {
+        let now = self.now;
+        let Some(attempt) = self.attempts.get(&id) else {
+            return;
+        };
+        let Some(pool) = self.pools.get_mut(&attempt.pool) else {
+            return;
+        };
+        let before = pool.cloud.told.remove(&id);
+        let known = before.as_ref().and_then(|told| told.worker.clone());
+        let told = Told {
+            at: now,
+            leased_at: attempt.leased_at,
+            worker: worker.map(str::to_owned).or(known),
+            // One that waits there again has not begun.
+            began: began.or_else(|| before?.began.filter(|_| ended.is_some())),
+            ended,
+        };
+        pool.cloud.told.insert(id, told);
+    }
+
+    /// After a blind stretch: once RunPod has said what became of the jobs that were there, or after a
+    /// while, what its workers cost meanwhile is worked out.
+    fn settle_gap(&mut self, id: PoolId, out: &mut Out) {
+        let now = self.now;
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        let outstanding = &pool.outstanding;
+        let Some(&gap) = pool.cloud.meter.gap() else {
+            return;
+        };
+        let mut is_told = true;
+        let mut all = Vec::new();
+        for (id, told) in &pool.cloud.told {
+            let mut told = told.clone();
+            if told.ended.is_none() && !outstanding.contains(id) {
+                // It was lost sight of: it did what jobs do.
+                told.ended = told.began.map(|began| told.at.max(began + gap.work));
+            }
+            all.push(told);
+        }
+        for id in outstanding {
+            let told = pool.cloud.told.get(id);
+            let Some(attempt) = self.attempts.get(id) else {
+                continue;
+            };
+            if attempt.cloud_job().is_none() || attempt.leased_at >= gap.to {
+                continue;
+            }
+            is_told &= told.is_some_and(|told| told.at >= gap.to);
+            if told.is_none()
+                && let Place::Cloud(CloudPhase::Running { worker, .. }) = &attempt.place
+            {
+                all.push(Told {
+                    at: now,
+                    leased_at: attempt.leased_at,
+                    worker: worker.clone(),
+                    began: attempt.started_at,
+                    ended: None,
+                });
+            }
+        }
+        if !is_told && now.since(gap.to) < TOLD_WITHIN {
+            return;
+        }
+        if let Some(stretch) = pool.cloud.meter.settle(&all) {
+            self.bear(id, &stretch, out);
+        }
     }
 
     fn write_readings(&mut self, id: PoolId, readings: &[Reading], out: &mut Out) {
@@ -111,9 +206,14 @@ impl Core {
         for reading in readings {
             lines.extend(by_key(pool, *reading));
         }
-        for (kind, key, worker_time) in lines {
+        for (reading, key) in lines {
+            let Reading {
+                at,
+                kind,
+                worker_time,
+            } = reading;
             let entry = Entry {
-                at: now,
+                at: at.unwrap_or(now),
                 endpoint,
                 pool: id,
                 job: None,
@@ -157,9 +257,11 @@ impl Core {
         bearers.extend(tails.iter().map(|(&id, &bearer)| (id, bearer)));
         let only: Vec<Bearer> = bearers.iter().map(|&(_, bearer)| bearer).collect();
         let parts = split(stretch, &only, &terms);
+        // What a blind stretch cost is known only later: until then nobody is done with it.
+        let is_known = pool.cloud.meter.gap().is_none();
         let over: Vec<AttemptId> = bearers
             .iter()
-            .filter(|(_, bearer)| bearer.is_over(stretch.to, &terms))
+            .filter(|(_, bearer)| is_known && bearer.is_over(stretch.to, &terms))
             .map(|&(id, _)| id)
             .collect();
         let Some(pool) = self.pools.get_mut(&id) else {
@@ -258,7 +360,8 @@ impl Core {
                 continue;
             }
             if away <= SHORT {
-                pool.cloud.meter = Meter::resumed(record.charged_until, billed);
+                pool.cloud.meter =
+                    Meter::resumed(record.charged_until, billed, record.kept_on.workers);
                 continue;
             }
             let endpoint = self.endpoints.get(&record.endpoint);
@@ -277,6 +380,7 @@ impl Core {
             .into_iter()
             .filter(|&(_, workers)| workers > 0)
             .map(|(kind, workers)| Reading {
+                at: None,
                 kind,
                 worker_time: likely(workers),
             })
@@ -285,11 +389,12 @@ impl Core {
             let rest = most - sum;
             if rest > NanoUsd::ZERO {
                 readings.push(Reading {
+                    at: None,
                     kind: EntryKind::Unsettled,
                     worker_time: price.bought_by(rest),
                 });
             }
-            pool.cloud.meter = Meter::resumed(self.now, billed);
+            pool.cloud.meter = Meter::resumed(self.now, billed, record.kept_on.workers);
             let mut stretch = Stretch {
                 from: self.now - away,
                 to: self.now,
@@ -430,7 +535,7 @@ const fn place_of(kind: EntryKind) -> Option<usize> {
 }
 
 /// One line for each key that owes of a reading, and one for the rest.
-fn by_key(pool: &mut Pool, reading: Reading) -> Vec<(EntryKind, Option<KeyId>, DurationMs)> {
+fn by_key(pool: &mut Pool, reading: Reading) -> Vec<(Reading, Option<KeyId>)> {
     let mut lines = Vec::new();
     let mut rest = reading.worker_time.as_millis();
     if let Some(kind) = place_of(reading.kind) {
@@ -441,14 +546,22 @@ fn by_key(pool: &mut Pool, reading: Reading) -> Vec<(EntryKind, Option<KeyId>, D
                 halves[kind] -= 2 * ms;
                 rest -= ms;
                 let worker_time = DurationMs::from_millis(ms);
-                lines.push((reading.kind, Some(key), worker_time));
+                let its = Reading {
+                    worker_time,
+                    ..reading
+                };
+                lines.push((its, Some(key)));
             }
         }
         owed.retain(|_, halves| *halves != Halves::default());
     }
     if rest > 0 {
         let worker_time = DurationMs::from_millis(rest);
-        lines.push((reading.kind, None, worker_time));
+        let nobodys = Reading {
+            worker_time,
+            ..reading
+        };
+        lines.push((nobodys, None));
     }
     lines
 }

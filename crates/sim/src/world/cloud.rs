@@ -786,6 +786,8 @@ fn said(attempt: AttemptId, answer: Result<JobView, Refusal>) -> Event {
         JobStatus::Failed if error().contains("timed out") || error().contains("exceeded") => {
             CloudJobState::TimedOut {
                 error: error(),
+                worker,
+                delay,
                 execution,
             }
         }
@@ -804,6 +806,8 @@ fn said(attempt: AttemptId, answer: Result<JobView, Refusal>) -> Event {
         JobStatus::Cancelled => CloudJobState::Cancelled,
         JobStatus::TimedOut => CloudJobState::TimedOut {
             error: "the job's TTL at RunPod ended".into(),
+            worker,
+            delay,
             execution,
         },
     };

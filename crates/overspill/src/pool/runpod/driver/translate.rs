@@ -35,7 +35,15 @@ pub fn ended(status: &CloudStatus) -> Option<(CloudJobState, Option<Bytes>)> {
                 .clone()
                 .unwrap_or_else(|| "the job failed without an error text".to_owned());
             if is_platform_timeout(&error) {
-                return Some((CloudJobState::TimedOut { error, execution }, None));
+                return Some((
+                    CloudJobState::TimedOut {
+                        error,
+                        worker: status.worker_id.clone(),
+                        delay: status.delay_ms.and_then(duration),
+                        execution,
+                    },
+                    None,
+                ));
             }
             finished(Outcome::Failed {
                 error,
@@ -48,7 +56,15 @@ pub fn ended(status: &CloudStatus) -> Option<(CloudJobState, Option<Bytes>)> {
                 .error
                 .clone()
                 .unwrap_or_else(|| "the job timed out at RunPod".to_owned());
-            return Some((CloudJobState::TimedOut { error, execution }, None));
+            return Some((
+                CloudJobState::TimedOut {
+                    error,
+                    worker: status.worker_id.clone(),
+                    delay: status.delay_ms.and_then(duration),
+                    execution,
+                },
+                None,
+            ));
         }
         CloudState::Queued | CloudState::Running | CloudState::Unknown(_) => return None,
     };
