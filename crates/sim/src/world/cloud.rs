@@ -5,6 +5,7 @@
 //! (whether a submission arrived) comes out as such.
 
 mod bill;
+mod looks;
 mod testimony;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ use overspill_core::topology::PoolKind;
 use rand::RngExt;
 use serde_json::value::RawValue;
 
+pub(crate) use looks::Looks;
+
 use crate::cloud::{
     CloudModel, CloudOptions, EndpointId, EndpointSettings, FaultKind, FaultSpec, HttpFault, JobId,
     JobPolicy, JobStatus, JobView, Knobs, MsRange, Refusal, ScalingRule, Submission,
@@ -31,40 +34,6 @@ use crate::workload::Workload;
 
 /// The client gives a submission up after this long.
 const SUBMIT_TIMEOUT: DurationMs = DurationMs::from_secs(30);
-/// Time between two looks at a job.
-const POLL: DurationMs = DurationMs::from_secs(2);
-/// Time between two looks at a pool's workers while it has work or workers.
-const HEALTH: DurationMs = DurationMs::from_secs(5);
-/// The same of a quiet pool.
-const HEALTH_QUIET: DurationMs = DurationMs::from_secs(30);
-
-/// How often the client looks, and how soon RunPod starts a worker for a job that waits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Looks {
-    /// Time between two looks at a job, at least.
-    pub(crate) poll: DurationMs,
-    /// So much more at most.
-    pub(crate) jitter: DurationMs,
-    /// Time between two looks at a pool's workers while it has work or workers.
-    pub(crate) health: DurationMs,
-    /// The same of a quiet pool.
-    pub(crate) health_quiet: DurationMs,
-    /// RunPod's `QUEUE_DELAY`.
-    pub(crate) queue_delay: DurationMs,
-}
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self {
-            poll: POLL,
-            jitter: DurationMs::from_millis(500),
-            health: HEALTH,
-            health_quiet: HEALTH_QUIET,
-            queue_delay: DurationMs::from_secs(1),
-        }
-    }
-}
-
 /// RunPod, and the client's side of what is on its way.
 pub(crate) struct CloudWorld {
     model: CloudModel,
@@ -140,24 +109,6 @@ impl CloudWorld {
             }
         }
         world
-    }
-
-    /// The same, looking so often.
-    pub(crate) fn looking(mut self, looks: Looks) -> Self {
-        for id in &self.endpoints {
-            let Ok((settings, _)) = self.model.endpoint_settings(0, id) else {
-                continue;
-            };
-            let delay_ms = looks.queue_delay.as_millis();
-            let settings = EndpointSettings {
-                scaling: ScalingRule::QueueDelayMs(delay_ms),
-                ..settings
-            };
-            let changed = self.model.update_endpoint(0, id, settings);
-            changed.expect("only the rule is another");
-        }
-        self.looks = looks;
-        self
     }
 
     /// The process that made the calls is gone.
