@@ -115,7 +115,7 @@ def count(server, load, kills, told):
     store = next(iter(sorted(server.data_dir.glob("*.db"))), None)
     assert store is not None, f"no store in {sorted(p.name for p in server.data_dir.iterdir())}"
     executions = server.executions()
-    verdict, ended = judge(load.notes, executions, store, told)
+    verdict, ended = judge(load.notes, executions, store, told, is_priced=True)
     acked = [note for note in load.notes if note.job]
     spans = [
         (note.acked_at, ended[note.job]["ended_at"] / 1000) for note in acked if note.job in ended

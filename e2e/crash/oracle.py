@@ -76,10 +76,11 @@ def read_store(path):
     return ended, live, nonces, completions, charges
 
 
-def judge(notes, executions, store_path, told=None):
+def judge(notes, executions, store_path, told=None, is_priced=False):
     """The verdict, and the ended jobs of the store for the statistics.
 
     `told` is what the receiver was told, {job: {webhook id: [result, ...]}}; None where no job names one.
+    With `is_priced` every completed run must have its charge; else only where some run has one.
     """
     ended, live, nonces, completions, charges = read_store(store_path)
     ran = {(job, incarnation) for job, incarnation, _ in executions}
@@ -114,7 +115,7 @@ def judge(notes, executions, store_path, told=None):
     for job, count in charges.items():
         if count > 1:
             verdict.duplicated.append(f"{job}: {count} charges in the ledger")
-    if charges:
+    if charges or is_priced:
         # Where runs are priced at all, each that is recorded has its charge in the same transaction.
         for job, record in ended.items():
             if record["status"] == "COMPLETED" and job not in charges:

@@ -53,6 +53,11 @@ function Form({ path, endpoint, scaler, done }: { path: string; endpoint: Endpoi
   };
   const save = (event: Event) => {
     event.preventDefault();
+    const odd = constants.find((one) => !one.isText && !Number.isFinite(Number(shown(one).trim() || NaN)));
+    if (odd) {
+      setSaid({ text: `${odd.label}: “${shown(odd)}” is not a number such as 2.5${odd.unit ? ` (${odd.unit})` : ""}. Nothing was changed.`, isBad: true });
+      return;
+    }
     const given = constants.map((one) => [one.key, one.isText ? shown(one).trim() : Number(shown(one))]);
     void send({ policy, ...Object.fromEntries(given) } as Scaler);
   };

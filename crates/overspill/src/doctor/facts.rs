@@ -139,9 +139,14 @@ pub async fn gather(
         let pools = core.pools().filter(|pool| pool.record.endpoint == id);
         let hour = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(core.now().as_millis() - hour);
+        // What was seen is by the clock hour: of the one before, the part that is not longer ago than an hour.
+        let window = WINDOW.as_millis();
+        let into = u64::try_from(core.now().as_millis()).unwrap_or(0) % window;
         let foreign = pools.map(|pool| {
             let seen = |at| pool.cloud.bill.seen_in(at).1;
-            (pool.record.key.clone(), seen(before) + seen(core.now()))
+            let earlier = seen(before).as_millis() * (window - into) / window;
+            let lately = seen(core.now()) + DurationMs::from_millis(earlier);
+            (pool.record.key.clone(), lately)
         });
         let runs = core.cloud_runs(id).map(|(pool, attempt, job)| CloudRun {
             pool: pool.record.key.clone(),

@@ -3,7 +3,7 @@
 //!
 //! The label says nothing but that two jobs have the same values there: it is a hash of them. Fields that
 //! are missing, and values that no class can be (objects, lists, long texts), count as absent; without any field
-//! the class is 0, that of all jobs where nothing is named. Input is scanned, and nothing of it is copied.
+//! the class is 0, that of all jobs where nothing is named. Input is scanned where it lies; only names of fields are copied.
 
 use std::collections::HashMap;
 
