@@ -162,6 +162,10 @@ const first = {
     await page.getByRole("button", { name: "Set the rule" }).click();
     await page.getByRole("alert").getByText("queue_delay", { exact: false }).first().waitFor();
     await page.getByLabel("Policy").selectOption("cost_aware");
+    await page.getByLabel("Price of lateness").fill("2,5");
+    await page.getByRole("button", { name: "Set the rule" }).click();
+    await page.getByRole("alert").getByText("2,5", { exact: false }).first().waitFor();
+    assertEqual(JSON.stringify(await rule()), JSON.stringify(before), "the rule after what is no number");
     await page.getByLabel("Price of lateness").fill("3");
     await page.getByRole("button", { name: "Set the rule" }).click();
     await page.getByText("Set by", { exact: false }).waitFor();
