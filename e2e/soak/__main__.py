@@ -66,6 +66,7 @@ class Run:
                     local_pool(NAME, devices=2, slots=WIDTH),
                     pool,
                     max_wait='"2s"',
+                    expected_start='"1500ms"',
                     workers='{ min = 0, max = 2, idle_timeout = "10s" }',
                 )
             ],
