@@ -277,16 +277,8 @@ impl Core {
             by,
             at: now,
         });
-        endpoint.scaled_at = crate::time::Timestamp::from_millis(i64::MIN);
-        out.change(Change::EndpointPut(endpoint.record.clone()));
-        out.change(Change::Audited {
-            at: now,
-            what: "limits_set".into(),
-            object: endpoint.record.name.clone(),
-            detail,
-        });
+        self.set_live(id, "limits_set", detail, out);
         out.answer(request, Answer::LimitsSet { limits });
-        self.dirty.insert(id);
     }
 
     /// A live change of a promise; it acts with the next decision, which is now.
@@ -322,16 +314,8 @@ impl Core {
             by,
             at: now,
         });
-        endpoint.scaled_at = crate::time::Timestamp::from_millis(i64::MIN);
-        out.change(Change::EndpointPut(endpoint.record.clone()));
-        out.change(Change::Audited {
-            at: now,
-            what: "max_wait_set".into(),
-            object: endpoint.record.name.clone(),
-            detail,
-        });
+        self.set_live(id, "max_wait_set", detail, out);
         out.answer(request, Answer::MaxWaitSet { max_wait: after });
-        self.dirty.insert(id);
     }
 
     /// A live change of a scaling rule; it acts with the next decision, which is now.
@@ -366,15 +350,23 @@ impl Core {
             by,
             at: now,
         });
+        self.set_live(id, "scaler_set", detail, out);
+        out.answer(request, Answer::ScalerSet { scaler: after });
+    }
+
+    /// What a person changed of an endpoint: stored and audited as `what`, and decided by at once.
+    fn set_live(&mut self, id: EndpointId, what: &'static str, detail: String, out: &mut Out) {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
         endpoint.scaled_at = crate::time::Timestamp::from_millis(i64::MIN);
         out.change(Change::EndpointPut(endpoint.record.clone()));
         out.change(Change::Audited {
-            at: now,
-            what: "scaler_set".into(),
+            at: self.now,
+            what: what.into(),
             object: endpoint.record.name.clone(),
             detail,
         });
-        out.answer(request, Answer::ScalerSet { scaler: after });
         self.dirty.insert(id);
     }
 }

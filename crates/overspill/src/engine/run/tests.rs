@@ -69,6 +69,25 @@ fn engine(max: u32) -> (Engine, Sender<Message>, EndpointId) {
     (engine, inbox, endpoint)
 }
 
+/// A job that asks for nothing in particular.
+fn plain(endpoint: EndpointId, id: JobId) -> NewJob {
+    NewJob {
+        id,
+        endpoint,
+        input: PayloadRef::default(),
+        execution_timeout: None,
+        ttl: None,
+        low_priority: false,
+        webhook: None,
+        class: 0,
+        region: None,
+        extras: None,
+        idempotency: None,
+        trace: None,
+        key: None,
+    }
+}
+
 /// A submission under the key `once`, and where its answer comes.
 fn submission(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<Answer>) {
     let (reply, answer) = oneshot::channel();
@@ -77,22 +96,12 @@ fn submission(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<An
         bytes: 2,
     };
     let job = NewJob {
-        id,
-        endpoint,
         input,
-        execution_timeout: None,
-        ttl: None,
-        low_priority: false,
-        webhook: None,
-        class: 0,
-        region: None,
-        extras: None,
         idempotency: Some(Idempotency {
             key: "once".into(),
             body_sha256: "0".repeat(64),
         }),
-        trace: None,
-        key: None,
+        ..plain(endpoint, id)
     };
     let message = Message::Ask {
         make: Box::new(move |request| Event::Submitted { request, job }),
@@ -355,21 +364,7 @@ fn asked(
 
 /// A retry of the job's first generation.
 fn retry(endpoint: EndpointId, id: JobId) -> (Message, oneshot::Receiver<Answer>) {
-    let job = NewJob {
-        id,
-        endpoint,
-        input: PayloadRef::default(),
-        execution_timeout: None,
-        ttl: None,
-        low_priority: false,
-        webhook: None,
-        class: 0,
-        region: None,
-        extras: None,
-        idempotency: None,
-        trace: None,
-        key: None,
-    };
+    let job = plain(endpoint, id);
     asked(move |request| Event::RetryAsked {
         request,
         job,

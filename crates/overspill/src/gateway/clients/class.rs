@@ -20,10 +20,14 @@ pub(super) fn of(paths: &[String], input: &[u8]) -> u32 {
     let Ok(input) = std::str::from_utf8(input) else {
         return 0;
     };
+    // Read once for all paths: what they share is the input itself, which may be large.
+    let Some(top) = fields(input) else {
+        return 0;
+    };
     let mut hash = Fnv::default();
     let mut has_any = false;
     for path in paths {
-        if let Some(value) = field(input, path) {
+        if let Some(value) = field(&top, path) {
             has_any = true;
             hash.put(value.as_bytes());
         }
@@ -33,12 +37,19 @@ pub(super) fn of(paths: &[String], input: &[u8]) -> u32 {
     if has_any { hash.label() } else { 0 }
 }
 
-/// The text of a scalar in `text` at a path of names (`model`, `settings/size`).
-fn field<'a>(text: &'a str, path: &str) -> Option<&'a str> {
-    let mut at = text;
-    for name in path.split('/') {
-        let mut fields: HashMap<String, &'a RawValue> = serde_json::from_str(at).ok()?;
-        at = fields.remove(name)?.get();
+/// An object's fields, with the text of each value.
+type Fields<'a> = HashMap<String, &'a RawValue>;
+
+fn fields(text: &str) -> Option<Fields<'_>> {
+    serde_json::from_str(text).ok()
+}
+
+/// The text of a scalar at a path of names (`model`, `settings/size`).
+fn field<'a>(top: &Fields<'a>, path: &str) -> Option<&'a str> {
+    let mut names = path.split('/');
+    let mut at = top.get(names.next()?)?.get();
+    for name in names {
+        at = fields(at)?.get(name)?.get();
     }
     let is_scalar = !at.starts_with(['{', '[']) && at != "null";
     (is_scalar && at.len() <= VALUE_MAX).then_some(at)
