@@ -140,6 +140,11 @@ impl Bill {
     }
 }
 
+/// Whether the record of an hour that is not there is missed, and no longer only late.
+pub(crate) fn is_missed(hour: i64, now: Timestamp) -> bool {
+    now.since(start_of(hour + 1)) > MISSED_AFTER
+}
+
 impl Core {
     /// A pool's hours since `from`, as the ledger and RunPod's records say: oldest first, those in
     /// which neither says anything left out. Empty before the records were read for the first time.
@@ -175,13 +180,12 @@ impl Core {
                     .unwrap_or_default();
             }
             let billed = seen.map(|record| record.total());
-            let age = self.now.since(start_of(hour + 1));
             let state = match billed {
                 _ if is_running => HourState::Running,
                 Some(billed) if billed == booked.total() => HourState::Agreed,
                 Some(_) if start_of(hour) < pool.record.since => HourState::Partial,
                 Some(_) => HourState::NotFinal,
-                None if age > MISSED_AFTER => HourState::Missing,
+                None if is_missed(hour, self.now) => HourState::Missing,
                 None => HourState::Awaited,
             };
             Some(HourBill {

@@ -328,6 +328,33 @@ fn an_hour_without_a_record_in_which_next_to_nothing_was_counted_had_nothing() {
 }
 
 #[test]
+fn what_may_have_been_stands_until_a_record_is_missed() {
+    let mut rig = begun();
+    work(&mut rig, 1, 10);
+    rig.event(Event::CloudHealth {
+        pool: cloud_pool(),
+        workers: CloudWorkerCounts::default(),
+    });
+    rig.secs(1_200);
+    rig.restart(0, Vec::new());
+    let hour_of = rig.store.booked.of(1, cloud_pool());
+    assert!(hour_of.amount(EntryKind::Unsettled) > NanoUsd::ZERO);
+    assert!(
+        hour_of.counted() < NanoUsd::from_nanos(60 * SECOND),
+        "next to nothing"
+    );
+    let all = booked(&rig, 1);
+    assert!(all > 60 * SECOND);
+    rig.pass(hour(2).since(rig.now));
+    rig.secs(5 * HOUR_SECS);
+    read(&mut rig, &[]);
+    assert_eq!(booked(&rig, 1), all, "a late record must loosen no cap");
+    rig.secs(HOUR_SECS + 60);
+    read(&mut rig, &[]);
+    assert_eq!(booked(&rig, 1), 0);
+}
+
+#[test]
 fn a_standstill_costs_what_the_jobs_tell_of_it() {
     let mut rig = begun();
     work(&mut rig, 1, 10);

@@ -32,8 +32,8 @@ const LONGEST: DurationMs = DurationMs::from_secs(40 * 3_600);
 const HEALTH: DurationMs = DurationMs::from_secs(1);
 /// With nothing left to do for this long, all is over.
 const STILL: DurationMs = DurationMs::from_secs(400);
-/// Records are read for so many hours after the last job.
-const READ: DurationMs = DurationMs::from_secs(6 * 3_600);
+/// Records are read for so many hours after the last job: until one that is not there is missed.
+const READ: DurationMs = DurationMs::from_secs(9 * 3_600);
 
 /// Seeds that once failed, each with [`KEPT_JOBS`]: a pool whose first start was killed within an hour's first
 /// minute (23); a server that stood still or was killed, with workers whose jobs ended meanwhile (35, 36, 41, 44, 75,

@@ -1,6 +1,6 @@
 //! RunPod's billing records are compared with the ledger, hour by hour.
 
-use crate::bill::{HOURS_COMPARED, is_closed};
+use crate::bill::{HOURS_COMPARED, is_closed, is_missed};
 use crate::booked::{HOUR_MS, hour_of, start_of};
 use crate::drift::{HourRecord, explain, slack};
 use crate::effect::{Effect, Out};
@@ -40,19 +40,23 @@ impl Core {
     }
 
     /// An hour that RunPod has no record of, and in which no more was counted than where between two counts
-    /// a worker came or went, is one in which nothing ran.
+    /// a worker came or went, is one in which nothing ran. Where more may have been that nobody counted, it
+    /// counts against the caps until the record is missed, and not only late.
     fn settle_absent(&mut self, id: PoolId, oldest: i64, out: &mut Out) {
         let Some(pool) = self.pools.get(&id) else {
             return;
         };
         let price = pool.runpod().and_then(|spec| spec.price);
-        let latest = hour_of(self.now) - ABSENT_AFTER;
+        let now = self.now;
+        let latest = hour_of(now) - ABSENT_AFTER;
         let hours = self.booked.since(oldest + 1, id);
         let absent: Vec<i64> = hours
             .filter(|&(hour, booked)| {
+                let slack = slack(booked.counted(), price);
                 hour < latest
                     && booked.total() > NanoUsd::ZERO
-                    && booked.counted() <= slack(booked.counted(), price)
+                    && booked.counted() <= slack
+                    && (booked.total() <= slack || is_missed(hour, now))
                     && !pool.cloud.bill.has_record(hour)
             })
             .map(|(hour, _)| hour)
