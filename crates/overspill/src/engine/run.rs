@@ -194,9 +194,13 @@ impl Engine {
         let wait = self.begin_gathering();
         let received = self.inbox.recv_timeout(wait);
         self.has_gathered(wait);
+        pending.events.extend(self.kept_back().map(|event| Fed {
+            event,
+            request: None,
+        }));
         match received {
             Ok(message) => self.accept(message, &mut pending),
-            Err(RecvTimeoutError::Timeout) => return Some(pending),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return None,
         }
         while pending.events.len() < BATCH_MAX && pending.stop.is_none() {
@@ -213,10 +217,12 @@ impl Engine {
             Message::Tell { event, payloads } => {
                 pending.keep(payloads);
                 self.note_alive(&event);
-                pending.events.push(Fed {
-                    event,
-                    request: None,
-                });
+                if let Some(event) = self.now_or_later(event) {
+                    pending.events.push(Fed {
+                        event,
+                        request: None,
+                    });
+                }
             }
             Message::Ask {
                 make,

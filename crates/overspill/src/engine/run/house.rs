@@ -1,8 +1,11 @@
 //! What the engine does beside its batches: looks after disk and clock, deletes what is no longer kept,
 //! copies the log back; and what it does after it stood still.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use overspill_core::event::Event;
+use overspill_core::id::PoolId;
 use overspill_core::time::Timestamp;
 use overspill_store::StoreError;
 use tokio::time::Instant;
@@ -31,6 +34,8 @@ pub(super) struct House {
     gathered_at: Instant,
     /// After a standstill: the time that the core is kept at, and until when.
     catching_up: Option<(Timestamp, Instant)>,
+    /// Counts of workers that came while it catches up, the last of each pool.
+    counts: BTreeMap<PoolId, Event>,
     /// The last time that the core was given.
     last: Timestamp,
     is_full: bool,
@@ -46,6 +51,7 @@ impl House {
             steps: StepWatch::default(),
             gathered_at: now,
             catching_up: None,
+            counts: BTreeMap::new(),
             last: Timestamp::ZERO,
             is_full: false,
             has_more: false,
@@ -75,6 +81,30 @@ impl House {
         }
         self.last = clock.max(self.last);
         self.last
+    }
+
+    /// Keeps a count of workers back while the core is kept at the time before a standstill: it is of
+    /// after that, and would be taken for what there was all along. Everything else is for now.
+    fn hold(&mut self, event: Event, at: Instant) -> Option<Event> {
+        match event {
+            Event::CloudHealth { pool, .. } if self.is_catching_up(at) => {
+                self.counts.insert(pool, event);
+                None
+            }
+            event => Some(event),
+        }
+    }
+
+    /// The counts that were kept back, once it has caught up.
+    fn release(&mut self, at: Instant) -> BTreeMap<PoolId, Event> {
+        if self.is_catching_up(at) {
+            return BTreeMap::new();
+        }
+        std::mem::take(&mut self.counts)
+    }
+
+    fn is_catching_up(&self, at: Instant) -> bool {
+        self.catching_up.is_some_and(|(_, until)| at < until)
     }
 
     /// How long the engine may wait for something to happen.
@@ -117,6 +147,16 @@ impl Engine {
         } else {
             let _ = self.begin_gathering();
         }
+    }
+
+    /// What the core is told now of what came in; see [`House::hold`].
+    pub(super) fn now_or_later(&mut self, event: Event) -> Option<Event> {
+        self.house.hold(event, Instant::now())
+    }
+
+    /// What was kept back and is due now.
+    pub(super) fn kept_back(&mut self) -> impl Iterator<Item = Event> + use<> {
+        self.house.release(Instant::now()).into_values()
     }
 
     /// Does what is due, once a second, and as soon as there is nothing else to do.
@@ -222,6 +262,31 @@ mod tests {
         assert_eq!(house.time(at(702), after(602)), at(101));
         assert_eq!(house.time(at(703), after(603)), at(703));
         assert_eq!(house.wait(Duration::ZERO, after(603)), Duration::ZERO);
+    }
+
+    #[test]
+    fn f27_a_count_of_after_a_standstill_is_not_one_of_before() {
+        let mut house = House::new();
+        let start = house.gathered_at;
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let count = |running| Event::CloudHealth {
+            pool: PoolId(3),
+            workers: overspill_core::event::CloudWorkerCounts {
+                running,
+                ..Default::default()
+            },
+        };
+        assert_eq!(house.hold(count(1), start), Some(count(1)));
+        house.gathers(after(600));
+        assert_eq!(house.hold(count(2), after(600)), None);
+        assert_eq!(house.hold(count(0), after(601)), None);
+        let other = Event::TimePassed;
+        assert_eq!(house.hold(other.clone(), after(601)), Some(other));
+        assert!(house.release(after(601)).is_empty());
+        let kept: Vec<Event> = house.release(after(602)).into_values().collect();
+        assert_eq!(kept, [count(0)], "the last of the pool");
+        assert_eq!(house.hold(count(1), after(602)), Some(count(1)));
+        assert!(house.release(after(603)).is_empty());
     }
 
     #[test]
