@@ -3,18 +3,18 @@
 //! RunPod bills each worker by the second from its start to its full stop, and tells nobody as it
 //! does; the counts of a pool's workers are what there is. Between two counts a worker that came or
 //! went did so in the middle, as far as anybody knows. After a long time without a count, or a restart, what
-//! RunPod says of the jobs that there were tells what its workers did meanwhile ([`crate::gap`]). The most that
+//! RunPod says of the jobs that there were tells what its workers did meanwhile ([`crate::blind`]). The most that
 //! may have been is put down beside that: caps count it, and RunPod's records settle it.
 //!
-//! **Words.** *Billed*: workers that cost money now, by what they do. *Blind*: time without a count. *Gap*: a
+//! **Words.** *Billed*: workers that cost money now, by what they do. *Blind*: time without a count. *Blind*: a
 //! blind stretch that is not understood yet.
 
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::Stretch;
+use crate::blind::{Blind, Told};
 use crate::booked::{hour_of, start_of};
 use crate::event::CloudWorkerCounts;
-use crate::gap::{Gap, Told};
 use crate::ledger::EntryKind;
 use crate::money::{NanoUsd, RatePerHour};
 use crate::time::{DurationMs, Timestamp};
@@ -70,7 +70,7 @@ pub struct Meter {
     earlier: Vec<Reading>,
     /// Nothing is written before it is understood.
     #[serde(default)]
-    gap: Option<Gap>,
+    blind: Option<Blind>,
 }
 
 /// What is to be written to the ledger.
@@ -158,7 +158,7 @@ impl Meter {
         if from < now && (self.is_resumed || now.since(from) > BLIND_MIN) {
             // While no process of ours ran, nothing was submitted that could cause a worker.
             let most = if self.is_resumed { 0 } else { count.allowed };
-            self.gap = Some(Gap {
+            self.blind = Some(Blind {
                 from,
                 to: now,
                 before: self.billed,
@@ -229,17 +229,17 @@ impl Meter {
 
     /// The blind stretch that is not understood yet.
     #[must_use]
-    pub const fn gap(&self) -> Option<&Gap> {
-        self.gap.as_ref()
+    pub const fn blind(&self) -> Option<&Blind> {
+        self.blind.as_ref()
     }
 
     /// Now it is told what became of the jobs that there were in a blind stretch: what it adds.
     pub fn settle(&mut self, told: &[Told]) -> Option<Stretch> {
-        let gap = self.gap.take()?;
-        let (spans, starts) = gap.spans(told);
-        let current = hour_of(self.counted_at.unwrap_or(gap.to));
+        let blind = self.blind.take()?;
+        let (spans, starts) = blind.spans(told);
+        let current = hour_of(self.counted_at.unwrap_or(blind.to));
         let mut sums = [0_u64; 4];
-        for hour in hour_of(gap.from)..=hour_of(gap.to) {
+        for hour in hour_of(blind.from)..=hour_of(blind.to) {
             let (begin, end) = (start_of(hour), start_of(hour + 1));
             let within =
                 |from: Timestamp, to: Timestamp| to.min(end).since(from.max(begin)).as_millis();
@@ -248,9 +248,9 @@ impl Meter {
                 its.map(|span| within(span.from, span.to)).sum::<u64>()
             });
             let likely: u64 = ms.iter().sum();
-            let most = within(gap.from, gap.to) * u64::from(gap.most);
+            let most = within(blind.from, blind.to) * u64::from(blind.most);
             let unsettled = most.saturating_sub(likely);
-            if hour == hour_of(gap.to) {
+            if hour == hour_of(blind.to) {
                 ms[0] += ROUNDED_UP_MS * u64::from(starts);
             }
             let at = Some(end - DurationMs::from_millis(1));
@@ -265,15 +265,15 @@ impl Meter {
             }
         }
         Some(Stretch {
-            from: gap.from,
-            to: gap.to,
+            from: blind.from,
+            to: blind.to,
             halves: sums,
         })
     }
 
     /// What is to be written, when it is time to.
     pub fn take(&mut self, now: Timestamp) -> Vec<Reading> {
-        if self.gap.is_some() {
+        if self.blind.is_some() {
             return Vec::new();
         }
         let total = self.billed.total();
@@ -312,8 +312,8 @@ impl Meter {
         let mut ms = self.halves.iter().sum::<u64>().div_ceil(2) + self.unsettled_ms;
         let earlier = self.earlier.iter();
         ms += earlier.map(|r| r.worker_time.as_millis()).sum::<u64>();
-        if let Some(gap) = &self.gap {
-            ms += gap.length().as_millis() * u64::from(gap.most);
+        if let Some(blind) = &self.blind {
+            ms += blind.length().as_millis() * u64::from(blind.most);
         }
         if let Some(at) = self.counted_at {
             let since = now.since(at);

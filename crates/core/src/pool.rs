@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::attribution::{Bearer, Halves};
 use crate::bill::Bill;
+use crate::blind::Told;
 use crate::crash_loop::CrashLoop;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::fleet::Fleet;
-use crate::gap::Told;
 use crate::id::{AttemptId, DeviceId, EndpointId, KeyId, PoolId, WorkerId};
 use crate::meter::{Billed, Meter};
 use crate::money::{NanoUsd, RatePerHour};

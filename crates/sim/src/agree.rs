@@ -245,9 +245,9 @@ fn seconds(at: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rehearsal::rehearse;
     use crate::simulate::load::Load;
     use crate::simulate::trace::TraceJob;
+    use crate::trial;
     use overspill_core::topology::{ScalerSpec, Tuning};
 
     const fn secs(n: u64) -> DurationMs {
@@ -293,7 +293,7 @@ mod tests {
         let policy = || served("cost_aware", settings.slots).unwrap();
         let envelope = Envelope::of(trace, settings, &policy).unwrap();
         let scaler = ScalerSpec::CostAware(tuning);
-        let run = rehearse(trace, settings, &scaler, seed).unwrap();
+        let run = trial::run(trace, settings, &scaler, seed).unwrap();
         envelope.judge(billed(&run), &lives(&run))
     }
 

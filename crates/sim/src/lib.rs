@@ -17,7 +17,6 @@ pub mod faults;
 pub mod journal;
 mod oracle;
 pub mod reckon;
-pub mod rehearsal;
 pub mod report;
 mod scene;
 pub mod shrink;
@@ -29,6 +28,7 @@ pub mod storms;
 #[cfg(test)]
 mod tests;
 mod trace;
+pub mod trial;
 pub mod weather;
 mod workload;
 mod world;

@@ -18,9 +18,9 @@ use clap::{Args, ValueEnum};
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::{ScalerSpec, Tuning};
 use overspill_sim::agree::{self, Envelope};
-use overspill_sim::rehearsal::rehearse;
 use overspill_sim::simulate::load::Load;
 use overspill_sim::simulate::{Run, Settings, Trace, simulate};
+use overspill_sim::trial;
 
 use crate::workspace;
 use live::Live;
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &AgreeArgs) -> Result<()> {
         args.policy
     );
     let seen = if args.virtual_time {
-        let run = rehearse(&trace, &settings, &scaler(args)?, args.seed);
+        let run = trial::run(&trace, &settings, &scaler(args)?, args.seed);
         let run = run.map_err(|broken| anyhow!("the replay broke: {}", broken.join("; ")))?;
         outcome(&run, &trace)
     } else {

@@ -6,10 +6,10 @@
 
 use crate::attempt::{Attempt, CloudPhase, Place};
 use crate::attribution::{self, Bearer, Halves, Stretch, Terms, split};
+use crate::blind::Told;
 use crate::change::Change;
 use crate::effect::Out;
 use crate::event::CloudWorkerCounts;
-use crate::gap::Told;
 use crate::id::{AttemptId, KeyId, PoolId};
 use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
@@ -32,7 +32,7 @@ impl Core {
     /// Takes in a count of a pool's workers.
     pub(crate) fn meter_count(&mut self, id: PoolId, workers: CloudWorkerCounts, out: &mut Out) {
         let now = self.now;
-        self.settle_gap(id, out);
+        self.settle_blind(id, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
@@ -84,11 +84,11 @@ impl Core {
             pool.cloud.resumed = pool.cloud.resumed.max(there);
         }
         self.bear(id, &stretch, out);
-        self.settle_gap(id, out);
+        self.settle_blind(id, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
-        if pool.cloud.meter.gap().is_none() {
+        if pool.cloud.meter.blind().is_none() {
             let outstanding = &pool.outstanding;
             pool.cloud.told.retain(|id, told| {
                 let over = told.ended.unwrap_or(told.at);
@@ -97,7 +97,7 @@ impl Core {
         }
         let readings = pool.cloud.meter.take(now);
         let is_stale = pool.record.reserved_workers > 0
-            && pool.cloud.meter.gap().is_none()
+            && pool.cloud.meter.blind().is_none()
             && now.since(pool.record.charged_until) >= FRESH;
         if readings.is_empty() && is_stale {
             // A restart must not charge for the time before.
@@ -138,13 +138,13 @@ impl Core {
 
     /// After a blind stretch: once RunPod has said what became of the jobs that were there, or after a
     /// while, what its workers cost meanwhile is worked out.
-    fn settle_gap(&mut self, id: PoolId, out: &mut Out) {
+    fn settle_blind(&mut self, id: PoolId, out: &mut Out) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
         let outstanding = &pool.outstanding;
-        let Some(&gap) = pool.cloud.meter.gap() else {
+        let Some(&blind) = pool.cloud.meter.blind() else {
             return;
         };
         let mut is_told = true;
@@ -153,7 +153,7 @@ impl Core {
             let mut told = told.clone();
             if told.ended.is_none() && !outstanding.contains(id) {
                 // It was lost sight of: it did what jobs do.
-                told.ended = told.began.map(|began| told.at.max(began + gap.work));
+                told.ended = told.began.map(|began| told.at.max(began + blind.work));
             }
             all.push(told);
         }
@@ -162,10 +162,10 @@ impl Core {
             let Some(attempt) = self.attempts.get(id) else {
                 continue;
             };
-            if attempt.cloud_job().is_none() || attempt.leased_at >= gap.to {
+            if attempt.cloud_job().is_none() || attempt.leased_at >= blind.to {
                 continue;
             }
-            is_told &= told.is_some_and(|told| told.at >= gap.to);
+            is_told &= told.is_some_and(|told| told.at >= blind.to);
             if told.is_none()
                 && let Place::Cloud(CloudPhase::Running { worker, .. }) = &attempt.place
             {
@@ -178,7 +178,7 @@ impl Core {
                 });
             }
         }
-        if !is_told && now.since(gap.to) < TOLD_WITHIN {
+        if !is_told && now.since(blind.to) < TOLD_WITHIN {
             return;
         }
         if let Some(stretch) = pool.cloud.meter.settle(&all) {
@@ -258,7 +258,7 @@ impl Core {
         let only: Vec<Bearer> = bearers.iter().map(|&(_, bearer)| bearer).collect();
         let parts = split(stretch, &only, &terms);
         // What a blind stretch cost is known only later: until then nobody is done with it.
-        let is_known = pool.cloud.meter.gap().is_none();
+        let is_known = pool.cloud.meter.blind().is_none();
         let over: Vec<AttemptId> = bearers
             .iter()
             .filter(|(_, bearer)| is_known && bearer.is_over(stretch.to, &terms))

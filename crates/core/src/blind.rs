@@ -33,7 +33,7 @@ pub struct Told {
 
 /// A stretch without a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gap {
+pub struct Blind {
     /// The last count before.
     pub from: Timestamp,
     /// The first one after.
@@ -73,7 +73,7 @@ struct Seen {
     ended: Timestamp,
 }
 
-impl Gap {
+impl Blind {
     /// How long it was.
     #[must_use]
     pub fn length(&self) -> DurationMs {
@@ -231,9 +231,9 @@ mod tests {
         }
     }
 
-    fn gap(before: (u32, u32, u32), after: (u32, u32, u32)) -> Gap {
+    fn blind(before: (u32, u32, u32), after: (u32, u32, u32)) -> Blind {
         let billed = |(cold, run, idle)| Billed { cold, run, idle };
-        Gap {
+        Blind {
             from: at(100),
             to: at(300),
             before: billed(before),
@@ -247,8 +247,8 @@ mod tests {
     }
 
     /// Seconds of cold starts, runs and idle workers, and starts.
-    fn secs(gap: &Gap, told: &[Told]) -> ([u64; 3], u32) {
-        let (spans, starts) = gap.spans(told);
+    fn secs(blind: &Blind, told: &[Told]) -> ([u64; 3], u32) {
+        let (spans, starts) = blind.spans(told);
         let kinds = [EntryKind::ColdStart, EntryKind::Run, EntryKind::Idle];
         let sum = |kind| {
             let its = spans.iter().filter(|span| span.kind == kind);
@@ -266,7 +266,7 @@ mod tests {
             told("a", 82, 120, Some(150)),
             told("b", 80, 95, None),
         ];
-        let found = secs(&gap((0, 2, 0), (0, 1, 0)), &all);
+        let found = secs(&blind((0, 2, 0), (0, 1, 0)), &all);
         assert_eq!(found, ([0, 50 + 200, 5], 0));
     }
 
@@ -274,35 +274,35 @@ mod tests {
     fn a_worker_that_came_meanwhile_started_before_its_first_job() {
         let all = [told("a", 99, 130, Some(140))];
         // None was there: it came. One was on its way: that was it.
-        assert_eq!(secs(&gap((0, 0, 0), (0, 0, 0)), &all), ([10, 10, 5], 1));
-        assert_eq!(secs(&gap((1, 0, 0), (0, 0, 0)), &all), ([30, 10, 5], 0));
+        assert_eq!(secs(&blind((0, 0, 0), (0, 0, 0)), &all), ([10, 10, 5], 1));
+        assert_eq!(secs(&blind((1, 0, 0), (0, 0, 0)), &all), ([30, 10, 5], 0));
         let fast = [told("a", 125, 130, Some(140))];
-        assert_eq!(secs(&gap((0, 0, 0), (0, 0, 0)), &fast), ([5, 10, 5], 1));
+        assert_eq!(secs(&blind((0, 0, 0), (0, 0, 0)), &fast), ([5, 10, 5], 1));
     }
 
     #[test]
     fn where_no_job_tells_the_counts_do() {
         // They did the work that there was, or stayed, or were idle anyway.
         assert_eq!(
-            secs(&gap((0, 3, 0), (0, 1, 0)), &[]),
+            secs(&blind((0, 3, 0), (0, 1, 0)), &[]),
             ([0, 200 + 2 * 35, 0], 0)
         );
-        assert_eq!(secs(&gap((0, 0, 1), (0, 0, 0)), &[]), ([0, 0, 5], 0));
-        assert_eq!(secs(&gap((0, 0, 0), (2, 0, 0)), &[]), ([10, 0, 0], 2));
+        assert_eq!(secs(&blind((0, 0, 1), (0, 0, 0)), &[]), ([0, 0, 5], 0));
+        assert_eq!(secs(&blind((0, 0, 0), (2, 0, 0)), &[]), ([10, 0, 0], 2));
         // Who is on its way after so long is not who ran before.
-        assert_eq!(secs(&gap((0, 1, 0), (1, 0, 0)), &[]), ([5, 35, 0], 1));
-        let short = Gap {
+        assert_eq!(secs(&blind((0, 1, 0), (1, 0, 0)), &[]), ([5, 35, 0], 1));
+        let short = Blind {
             to: at(108),
-            ..gap((1, 0, 0), (1, 0, 0))
+            ..blind((1, 0, 0), (1, 0, 0))
         };
         assert_eq!(secs(&short, &[]), ([8, 0, 0], 0));
     }
 
     #[test]
     fn workers_that_are_always_on_stay_on() {
-        let kept = |min, before, after| Gap {
+        let kept = |min, before, after| Blind {
             min,
-            ..gap(before, after)
+            ..blind(before, after)
         };
         let all = [told("a", 80, 90, Some(120)), told("b", 80, 90, Some(150))];
         // The limits are lowered as soon as anybody looks: none is there any more.
@@ -324,6 +324,6 @@ mod tests {
                 ..told("c", 10, 0, None)
             },
         ];
-        assert_eq!(secs(&gap((0, 0, 0), (0, 0, 0)), &all), ([0, 0, 0], 0));
+        assert_eq!(secs(&blind((0, 0, 0), (0, 0, 0)), &all), ([0, 0, 0], 0));
     }
 }

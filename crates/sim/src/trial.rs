@@ -1,4 +1,4 @@
-//! A trace replayed against the whole core, in virtual time: what a running server bills, and when it
+//! A trial: a trace replayed against the whole core, in virtual time: what a running server bills, and when it
 //! orders and stops workers.
 //!
 //! [`crate::simulate`] has exact times: it knows a start the moment it is over, and its cloud does what it
@@ -47,7 +47,7 @@ const IDLE_TIMEOUT: DurationMs = DurationMs::from_secs(60);
 ///
 /// # Errors
 /// What was not as it must be, in words.
-pub fn rehearse(
+pub fn run(
     trace: &Trace,
     settings: &Settings,
     scaler: &ScalerSpec,
@@ -226,7 +226,7 @@ fn topology(settings: &Settings, scaler: ScalerSpec) -> Topology {
         vec![local, cloud]
     };
     let endpoint = EndpointSpec {
-        name: "rehearsal".to_owned(),
+        name: "trial".to_owned(),
         execution_timeout: DurationMs::from_secs(86_400),
         ttl: DurationMs::from_secs(7 * 86_400),
         retention: DurationMs::from_secs(7 * 86_400),
