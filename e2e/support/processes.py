@@ -144,7 +144,7 @@ class Child:
         self.process.kill()
         self.process.wait()
         try:
-            until(lambda: not self.descendants(), "all descendants are gone", within_s=5.0)
+            until(lambda: not self.descendants(), "all descendants are gone", within_s=10.0)
             return []
         except AssertionError:
             left = self.descendants()

@@ -4,6 +4,7 @@
 //! same server in their own process. It knows all rooms and decides nothing.
 
 pub mod cloud;
+mod deadline;
 mod descriptors;
 mod force;
 mod prices;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::deadline::Deadline;
 use crate::auth::bootstrap::{self, BootstrapError, FirstKey};
 use crate::auth::seal::{SealKeyError, Sealer};
 use crate::clock::ServerClock;
@@ -514,17 +516,41 @@ impl Server {
             let _ = self.host.stopping();
             self.handle.tell(Event::DrainAsked, Vec::new());
         }
+        let deadline = self.deadline(end);
+        let step = |step| {
+            if let Some(deadline) = &deadline {
+                deadline.step(step);
+            }
+        };
+        step("open requests end");
         self.drain.cancel();
         match self.gateway.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "the gateway ended badly"),
             Err(error) => warn!(%error, "the gateway ended badly"),
         }
+        step("webhooks under way end");
         self.webhooks.stop().await;
+        step("the store is closed");
         self.handle.stop().await;
         if let Some(exporter) = self.exporter {
+            step("the last spans are sent");
             exporter.stop().await;
         }
+        step("the runtime ends");
+        // It is over with the process, which a thread of the runtime may still hold up.
+        std::mem::forget(deadline);
+    }
+
+    /// What ends this process if its end hangs; `None` while somebody watches it.
+    fn deadline(&self, end: End) -> Option<Deadline> {
+        let is_alone = end == End::KeeperDied && matches!(*self.host, ProcessHost::Keeper(_));
+        is_alone.then(|| {
+            let exit_code = StartError::KeeperGone.exit_code();
+            Deadline::after(deadline::GRACE, move |step| {
+                deadline::leave(step, exit_code)
+            })
+        })
     }
 }
 
