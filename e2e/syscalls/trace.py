@@ -7,17 +7,22 @@ from collections import Counter
 
 from support.wait import until
 
-# What changes the files of the store.
-CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate")
-SUFFIXES = ("", "-wal", "-ack", ".new", ".new-wal", "-ack.part")
+# What changes files and folders. Memory that is mapped (the index beside the log) shows no calls.
+CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate", "rename", "unlink")
+# The store's files, and the files on their way to be them.
+STORE = ("", "-wal", "-shm", "-ack", "-ack.part", ".new", ".new-journal", ".new-wal", ".new-shm")
+# What else the keeper and the serving process keep; logs of workers are the workers' own.
+BESIDE = ("installation", "installation.new", "listen", "lock", "seal.key", "overspill.reserve")
 
 
 def files(data_dir):
-    return [f"{data_dir}/overspill.db{suffix}" for suffix in SUFFIXES]
+    """All that is written in the data directory, and the directory itself."""
+    store = [f"overspill.db{suffix}" for suffix in STORE]
+    return [str(data_dir), *(f"{data_dir}/{name}" for name in (*store, *BESIDE))]
 
 
 def filters(data_dir, calls=CALLS):
-    """Options: these calls on the store's files, and nothing else."""
+    """Options: these calls on the server's files, and nothing else."""
     paths = [option for file in files(data_dir) for option in ("-P", file)]
     return ["-qq", "-e", f"trace={','.join(calls)}", *paths]
 

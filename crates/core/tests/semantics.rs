@@ -305,6 +305,29 @@ fn a_job_that_the_worker_should_not_have_is_stopped_and_then_its_worker_replaced
 }
 
 #[test]
+fn what_cannot_be_written_to_a_worker_says_nothing_of_the_job() {
+    let mut rig = with_slots(1);
+    let worker = rig.start_workers()[0];
+    let job = rig.submit();
+    // More often than a job without a result may run.
+    for _ in 0..8 {
+        poll(&mut rig, worker, 1, true);
+        assert_eq!(handed(&mut rig), [job]);
+        rig.secs(1);
+        rig.event(Event::DeliverFailed {
+            worker,
+            jobs: vec![job],
+        });
+        rig.secs(1);
+    }
+    assert_eq!(rig.ended(job).len(), 0);
+    poll(&mut rig, worker, 1, true);
+    assert_eq!(handed(&mut rig), [job]);
+    assert_eq!(rig.finish(worker, job), Answer::Recorded);
+    assert_eq!(rig.ended(job)[0].state, FinalState::Completed);
+}
+
+#[test]
 fn a_list_that_runs_behind_by_a_heartbeat_replaces_nobody() {
     let mut rig = with_slots(2);
     let worker = rig.start_workers()[0];

@@ -9,10 +9,10 @@
 mod patch;
 mod suite;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
@@ -21,7 +21,7 @@ use crate::workspace;
 
 pub(crate) use patch::stale;
 use patch::{Planted, ours};
-use suite::{Suite, Tree};
+use suite::{Suite, Tree, Verdict};
 
 /// Arguments of `cargo xtask planted`.
 #[derive(Args)]
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &PlantedArgs) -> Result<()> {
     ensure!(!patches.is_empty(), "no patch of ours has such a name");
     let copy = copy()?;
     let tree = Tree::new(&copy);
-    let mut sound = BTreeSet::new();
+    let mut sound = BTreeMap::new();
     let mut missed = Vec::new();
     for planted in &patches {
         let begin = Instant::now();
@@ -98,33 +98,39 @@ fn found(
     copy: &Path,
     planted: &Planted,
     suites: &[Suite],
-    sound: &mut BTreeSet<Suite>,
+    sound: &mut BTreeMap<Suite, Duration>,
     trusts: bool,
 ) -> Result<Option<String>> {
     for suite in suites {
-        if !trusts && !sound.contains(suite) {
+        if !trusts && !sound.contains_key(suite) {
             restore(copy)?;
-            if let Some(failure) = tree.fails(suite, &[])? {
-                bail!("{suite} fails without any bug, so it finds none: {failure}");
-            }
-            sound.insert(suite.clone());
+            let length = match tree.judge(suite, &[])? {
+                Verdict::Passes(length) => length,
+                Verdict::Fails(failure) => {
+                    bail!("{suite} fails without any bug, so it finds none: {failure}")
+                }
+                Verdict::Hangs => bail!("{suite} does not end without any bug, so it finds none"),
+            };
+            sound.insert(suite.clone(), length);
         }
+        let usually = sound.get(suite).copied();
         restore(copy)?;
         apply(copy, planted)?;
         let faults = planted.faults();
         if faults.is_empty() {
-            if let Some(failure) = tree.fails(suite, &[])? {
+            if let Some(failure) = tree.judge(suite, &[])?.failure(usually)? {
                 return Ok(Some(format!("by {suite}: {failure}")));
             }
             continue;
         }
         // Two faults: both together, and neither alone.
         let both = format!("--only-faults={}", faults.join(","));
-        let Some(failure) = tree.fails(suite, &[both])? else {
+        let Some(failure) = tree.judge(suite, &[both])?.failure(usually)? else {
             continue;
         };
         for fault in &faults {
-            if let Some(alone) = tree.fails(suite, &[format!("--only-faults={fault}")])? {
+            let alone = tree.judge(suite, &[format!("--only-faults={fault}")])?;
+            if let Some(alone) = alone.failure(usually)? {
                 println!("{}: {fault} alone shows it too: {alone}", planted.name);
                 return Ok(None);
             }
