@@ -1,8 +1,10 @@
 """Local first, the overspill in the (emulated) cloud, limits that change at once, and the bill."""
 
+import sys
+
 import pytest
 
-from support.server import cloud_pool, endpoint, scripted_pool
+from support.server import HANDLERS, cloud_pool, endpoint, scripted_pool
 from support.wait import during, until
 
 
@@ -85,3 +87,18 @@ def test_max_zero_keeps_the_cloud_out_and_jobs_wait_for_the_card(server, emulato
     for job in jobs:
         assert server.wait_final("tts", job, 60)["status"] == "COMPLETED"
     assert emulator.executions() == []
+
+
+@pytest.mark.parametrize("handler", ["generator", "aggregate"])
+def test_the_stream_of_a_job_that_ended_unread_in_the_cloud_is_there_after_its_end(make, tmp_path, handler):
+    worker = f"EXECUTIONS={tmp_path}/cloud exec {sys.executable} -u {HANDLERS}/{handler}.py"
+    emulator = make.emulator("--cold-start", "1s..2s", "--worker-cmd", worker)
+    pool = cloud_pool(emulator.create("gen", workers_max=1, idle_timeout_s=2))
+    server = make.server(endpoint("gen", pool, max_wait='"9s"', expected_start='"2s"'), cloud=emulator)
+    job = server.submit("gen", {"count": 4})
+    assert server.wait_final("gen", job, 120)["status"] == "COMPLETED"
+    told = server.call("GET", f"/v2/gen/stream/{job}").json()
+    assert told["status"] == "COMPLETED"
+    assert [chunk["output"] for chunk in told["stream"]] == [{"number": n} for n in range(4)]
+    # Given out once, as at RunPod.
+    assert server.call("GET", f"/v2/gen/stream/{job}").json()["stream"] == []

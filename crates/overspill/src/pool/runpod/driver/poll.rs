@@ -40,8 +40,8 @@ pub(super) async fn poll(access: &CloudPool, watch: &Watch) -> Result<Polled, Cl
         Wish::Watch => {
             let status = cloud.status(endpoint, job).await?;
             let mut chunks = Vec::new();
-            if status.state == CloudState::Completed && is_empty(status.output.as_ref()) {
-                // A generator's outputs stand in the stream only, and nobody else will fetch them.
+            if status.state == CloudState::Completed && may_be_streamed(status.output.as_ref()) {
+                // Nobody else will fetch them, and `/stream` gives them out after the end too.
                 drain(access, job, &mut chunks).await;
             }
             Ok(Polled {
@@ -103,8 +103,10 @@ async fn drain(access: &CloudPool, job: &CloudJobId, chunks: &mut Vec<Bytes>) ->
     true
 }
 
-/// Whether an output says nothing: absent, or an empty value such as a generator leaves.
-fn is_empty(output: Option<&Bytes>) -> bool {
+/// Whether an output may be a generator's: absent or an empty value where its chunks stand in the stream only, an
+/// array where they stand in both.
+fn may_be_streamed(output: Option<&Bytes>) -> bool {
     let Some(output) = output else { return true };
-    matches!(output.trim_ascii(), b"" | b"null" | b"[]" | b"{}" | b"\"\"")
+    let output = output.trim_ascii();
+    output.starts_with(b"[") || matches!(output, b"" | b"null" | b"{}" | b"\"\"")
 }

@@ -57,6 +57,8 @@ pub struct Watch {
     is_asked: bool,
 }
 
+/// Wishes for streams of jobs that are not watched yet, at most.
+const EARLY_STREAMS_MAX: usize = 10_000;
 /// A 404 that took longer to be read says what was true long ago, in milliseconds.
 const STALE_404_MS: i64 = 15_000;
 
@@ -79,6 +81,8 @@ pub struct Schedule {
     due: BTreeSet<(i64, AttemptId)>,
     due_of: BTreeMap<AttemptId, i64>,
     ready: BTreeMap<PoolId, BTreeSet<(i64, AttemptId)>>,
+    /// Attempts whose stream was asked for before the cloud had named its job.
+    early_streams: BTreeSet<AttemptId>,
 }
 
 impl Schedule {
@@ -94,6 +98,11 @@ impl Schedule {
         if self.watches.contains_key(&attempt) {
             return;
         }
+        let was_early = self.early_streams.remove(&attempt);
+        let wish = match wish {
+            Wish::Watch if was_early => Wish::Stream,
+            wish => wish,
+        };
         let watch = Watch {
             pool,
             cloud_job,
@@ -115,6 +124,13 @@ impl Schedule {
     /// that spares running jobs.
     pub fn wish(&mut self, attempt: AttemptId, wish: Wish, now_ms: i64) {
         let Some(watch) = self.watches.get_mut(&attempt) else {
+            if wish == Wish::Stream {
+                self.early_streams.insert(attempt);
+                if self.early_streams.len() > EARLY_STREAMS_MAX {
+                    // The oldest: it was never taken, or has ended long ago.
+                    self.early_streams.pop_first();
+                }
+            }
             return;
         };
         let stronger = matches!(
@@ -385,6 +401,17 @@ mod tests {
                 only_if_queued: false
             }
         );
+    }
+
+    #[test]
+    fn a_stream_that_was_asked_for_while_its_job_was_submitted_is_read_from_the_start() {
+        let mut schedule = Schedule::default();
+        schedule.wish(attempt(1), Wish::Stream, 0);
+        for n in 1..=2 {
+            schedule.watch(attempt(n), PoolId(0), cloud_job(n), Wish::Watch, 0);
+        }
+        assert_eq!(schedule.get_mut(attempt(1)).unwrap().wish, Wish::Stream);
+        assert_eq!(schedule.get_mut(attempt(2)).unwrap().wish, Wish::Watch);
     }
 
     #[test]

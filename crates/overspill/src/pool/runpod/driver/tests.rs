@@ -340,13 +340,20 @@ async fn a_stream_brings_its_chunks_before_its_end() {
 
 #[tokio::test]
 async fn chunks_of_a_generator_that_nobody_read_are_fetched_at_its_end() {
+    for output in ["[]", "[1,2]"] {
+        chunks_are_fetched_with(output).await;
+    }
+}
+
+async fn chunks_are_fetched_with(output: &str) {
+    let status = format!(r#"{{"id":"c1","status":"COMPLETED","output":{output}}}"#);
     let stream = in_turn(&[
         r#"{"status":"COMPLETED","stream":[{"output":1},{"output":2}]}"#,
         r#"{"status":"COMPLETED","stream":[]}"#,
     ]);
     let mut rig = Rig::start(move |seen| match seen.path.contains("/stream/") {
         true => stream(),
-        false => r#"{"id":"c1","status":"COMPLETED","output":[]}"#.into_response(),
+        false => status.clone().into_response(),
     })
     .await;
     rig.driver.watch(attempt(1), POOL, "c1");
