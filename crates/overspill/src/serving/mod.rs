@@ -548,7 +548,7 @@ impl Server {
         is_alone.then(|| {
             let exit_code = StartError::KeeperGone.exit_code();
             Deadline::after(deadline::GRACE, move |step| {
-                deadline::leave(step, exit_code)
+                deadline::leave(step, exit_code);
             })
         })
     }
