@@ -6,16 +6,21 @@ Each test bears the number of its fault in docs/reliability.md.
 import fcntl
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import requests
 
+from crash.leg import serving_process
 from support.processes import binary
-from support.server import Server, endpoint, local_pool, scripted_pool
+from support.server import SUITE, Server, endpoint, local_pool, scripted_pool
 from support.small_disk import SmallDisk
 from support.wait import until
 
@@ -126,6 +131,56 @@ def test_f11_more_connections_than_file_descriptors(make, tmp_path):
 
     until(finished, "the server goes on when they have gone", 30)
     assert server.finish("tts", {"nonce": "b"})["status"] == "COMPLETED"
+
+
+def test_f11_a_serving_process_that_runs_out_of_memory_is_replaced_and_loses_nothing(make):
+    server = make.server(endpoint("tts", scripted_pool(1), execution_timeout='"2m"'))
+    until(lambda: server.health("tts")["workers"]["idle"] == 1, "a worker waits", 60)
+    first = serving_process(server)
+    # Hardly more address space than it has: soon an allocation fails, and the process with it.
+    size = int(Path(f"/proc/{first}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(first, resource.RLIMIT_AS, (size + (48 << 20),) * 2)
+    taken = []
+    failures = []
+
+    def client(number):
+        """Submits until it is answered, as one with an Idempotency-Key may."""
+        body = {"input": {"nonce": number, "filler": "x" * (8 << 20)}}
+
+        def submitted():
+            try:
+                headers = {"Idempotency-Key": f"n{number}"}
+                answer = server.call("POST", "/v2/tts/run", json=body, headers=headers)
+            except requests.RequestException:
+                return False
+            if answer.status_code == 200:
+                taken.append((number, answer.json()["id"]))
+            return answer.status_code == 200
+
+        try:
+            until(submitted, f"job {number} is taken", 120)
+        except AssertionError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures[0]
+    assert serving_process(server) != first, "it was to run out of memory"
+    for number, job in taken:
+        status = server.wait_final("tts", job, 120)
+        assert (status["status"], status["output"]["nonce"]) == ("COMPLETED", number), status
+    assert len({job for _, job in taken}) == 16
+
+
+def test_f28_and_f40_a_crowd_is_slow_and_comes_back_at_once():
+    # `cargo xtask crowd` has ten thousand of each.
+    line = [sys.executable, "-m", "crowd", "--sockets", "600", "--clients", "600", "--jobs", "100", "--late", "10"]
+    done = subprocess.run(line, cwd=SUITE, capture_output=True, text=True, timeout=170)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_f27_a_server_that_stood_still_hears_what_waited_first(make, tmp_path):

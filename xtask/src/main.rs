@@ -11,6 +11,7 @@
 mod agree;
 mod browser;
 mod crash;
+mod crowd;
 mod dashboard;
 mod deathbill;
 mod debian;
@@ -62,6 +63,8 @@ enum Task {
     Syscalls(syscalls::SyscallsArgs),
     /// Keep the server away while workers finish, then count results lost and jobs run twice
     Outage(outage::OutageArgs),
+    /// Ten thousand slow connections beside one client, then as many clients that come back at once
+    Crowd(crowd::CrowdArgs),
     /// Follow hundreds of jobs at once with the official clients, for minutes
     Soak(soak::SoakArgs),
     /// Run the catalogue of faults, or sweep the store's files with power cuts, bad disks, torn writes
@@ -107,6 +110,7 @@ fn run(task: Task) -> Result<()> {
         Task::Schemathesis(args) => schemathesis::run(&args),
         Task::Syscalls(args) => syscalls::run(&args),
         Task::Outage(args) => outage::run(&args),
+        Task::Crowd(args) => crowd::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Storms(args) => storms::run(&args),

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::delivery::Delivery;
 use super::error::ApiError;
+use super::memory::{Memory, Room, SMALL_BYTES};
 
 /// An answer on its way.
 pub type Reply = Response<Body>;
@@ -134,7 +135,7 @@ pub fn no_content() -> Reply {
 
 /// What was read of a request's body.
 #[derive(Debug)]
-pub enum Read {
+pub(super) enum Read {
     /// All of it.
     Whole(Bytes),
     /// It is longer than allowed; so many bytes were seen.
@@ -143,7 +144,11 @@ pub enum Read {
 
 /// How a body is read.
 #[derive(Debug, Clone, Copy)]
-pub struct ReadRules {
+pub(super) struct ReadRules<'a> {
+    /// Where the memory for a large one comes from.
+    pub memory: &'a Memory,
+    /// How long that may take.
+    pub patience: Duration,
     /// The most bytes it may have.
     pub bytes_max: u64,
     /// The longest pause between two pieces of it.
@@ -156,11 +161,11 @@ pub struct ReadRules {
 ///
 /// # Errors
 /// 408 when it pauses for too long, 400 when it breaks off or its framing is wrong, 415 when it is
-/// compressed: a few kilobytes can unpack to gigabytes.
-pub async fn read(
+/// compressed: a few kilobytes can unpack to gigabytes; 503 when there is no memory for it.
+pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Incoming,
-    rules: ReadRules,
+    rules: ReadRules<'_>,
 ) -> Result<Read, ApiError> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
@@ -181,6 +186,7 @@ pub async fn read(
     let mut seen = 0_u64;
     let mut first: Option<Bytes> = None;
     let mut joined = BytesMut::new();
+    let mut room: Option<Room> = None;
     loop {
         let Ok(frame) = tokio::time::timeout(rules.idle_max, body.frame()).await else {
             return Err(too_slow(rules.idle_max));
@@ -198,6 +204,11 @@ pub async fn read(
             }
         };
         seen += data.len() as u64;
+        if room.is_none() && seen > SMALL_BYTES {
+            // Not before: a length is said in a moment, and its bytes may take for ever.
+            let length = announced.unwrap_or(rules.bytes_max).min(rules.bytes_max);
+            room = Some(rules.memory.for_request(length, rules.patience).await?);
+        }
         if seen > rules.bytes_max {
             if !rules.drains {
                 return Ok(Read::TooLong(seen));
@@ -211,7 +222,12 @@ pub async fn read(
             (None, true) => first = Some(data),
             _ => {
                 if let Some(first) = first.take() {
-                    let whole = announced.unwrap_or(0).min(rules.bytes_max);
+                    let known = if room.is_some() {
+                        rules.bytes_max
+                    } else {
+                        SMALL_BYTES
+                    };
+                    let whole = announced.unwrap_or(0).min(known);
                     joined.reserve(usize::try_from(whole).unwrap_or(0).max(first.len()));
                     joined.extend_from_slice(&first);
                 }
@@ -222,7 +238,11 @@ pub async fn read(
     if seen > rules.bytes_max {
         return Ok(Read::TooLong(seen));
     }
-    Ok(Read::Whole(first.unwrap_or_else(|| joined.freeze())))
+    let whole = first.unwrap_or_else(|| joined.freeze());
+    Ok(Read::Whole(match room {
+        Some(room) => room.holding(whole),
+        None => whole,
+    }))
 }
 
 fn too_slow(idle_max: Duration) -> ApiError {

@@ -215,6 +215,8 @@ impl Call {
             return Ok(Bytes::new());
         };
         let rules = ReadRules {
+            memory: &gateway.memory,
+            patience: gateway.options.holds.memory,
             bytes_max,
             idle_max: gateway.options.holds.body,
             drains: false,

@@ -42,6 +42,8 @@ pub(super) async fn from_runpod(gateway: &Arc<Gateway>, mut call: Call) -> Resul
         return Err(super::no_route());
     };
     let rules = ReadRules {
+        memory: &gateway.memory,
+        patience: gateway.options.holds.memory,
         bytes_max: BODY_BYTES_MAX,
         idle_max: gateway.options.holds.body,
         drains: true,

@@ -17,6 +17,7 @@ pub mod host;
 mod ids;
 pub mod limits;
 pub mod management;
+mod memory;
 pub mod options;
 mod page;
 pub mod query;
@@ -42,6 +43,7 @@ use crate::view::board::Board;
 use body::{Body, Reply};
 use call::Call;
 use error::{ApiError, ErrorForm};
+use memory::Memory;
 pub use options::{GatewayOptions, Holds, ShownEndpoint};
 use route::{Access, Found, Operation, Route};
 use server::Peer;
@@ -64,6 +66,7 @@ pub struct Gateway {
     readers: clients::stream::Readers,
     submissions: clients::idempotency::InFlight,
     strangers: workers::Strangers,
+    memory: Memory,
     /// When it began to serve.
     started_at: Timestamp,
     /// Cancelled when the server is about to stop: held requests are answered at once.
@@ -89,6 +92,7 @@ impl Gateway {
             budget_turn: tokio::sync::Mutex::default(),
             ended_sessions: crate::auth::session::Ended::default(),
             started_at: engine.now(),
+            memory: Memory::new(options.memory_bytes_max),
             engine,
             options,
             keyring: Keyring::default(),
@@ -116,6 +120,16 @@ impl Gateway {
         let is_head = request.method() == Method::HEAD;
         let mut marks = Marks::default();
         let result = self.routed(request, peer, &request_id, &mut marks).await;
+        let fits = |reply: Reply| {
+            if marks.is_worker {
+                // There are no more of these than workers, and a job that was handed out must arrive.
+                return Ok(reply);
+            }
+            let length = http_body::Body::size_hint(reply.body()).exact();
+            let room = self.memory.for_answer(length.unwrap_or(0))?;
+            Ok(reply.map(|body| body.lasting(room)))
+        };
+        let result = result.and_then(fits);
         let mut reply = result.unwrap_or_else(|error| error.reply(form, &request_id));
         let headers = reply.headers_mut();
         if is_serverless {
@@ -172,7 +186,8 @@ impl Gateway {
             }
             Found::Nothing => return Err(no_route()),
         };
-        if route.access == Access::Worker && workers::is_runpod_sdk(&parts.headers) {
+        marks.is_worker = route.access == Access::Worker;
+        if marks.is_worker && workers::is_runpod_sdk(&parts.headers) {
             marks.closes_connection = true;
         }
         let mut call = Call {
@@ -324,6 +339,8 @@ impl Gateway {
 struct Marks {
     /// It closes its connection: its worker would lose a result on a stale one.
     closes_connection: bool,
+    /// A worker asks.
+    is_worker: bool,
     /// A page of this other origin may read the answer.
     origin: Option<HeaderValue>,
     /// What remains of the caller's calls of RunPod's management API.

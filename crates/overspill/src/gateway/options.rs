@@ -27,6 +27,8 @@ pub struct Holds {
     pub openai: Duration,
     /// A request's headers, from their first byte to their last.
     pub headers: Duration,
+    /// A client's large body, for memory.
+    pub memory: Duration,
     /// A pause within a client's body.
     pub body: Duration,
     /// A pause within a worker's body.
@@ -49,6 +51,7 @@ impl Default for Holds {
             result: seconds(600),
             openai: seconds(600),
             headers: seconds(10),
+            memory: seconds(10),
             body: seconds(30),
             worker_body: seconds(120),
             write: seconds(30),
@@ -81,6 +84,8 @@ pub struct GatewayOptions {
     pub output_bytes_max: u64,
     /// `NaN` and `Infinity` in results become `null` instead of failing the job.
     pub nan_as_null: bool,
+    /// Bytes of large bodies at once, of requests and answers together.
+    pub memory_bytes_max: u64,
     /// The most connections at once.
     pub connections_max: usize,
     /// The most connections at once from one address that is not this machine's.
@@ -128,6 +133,7 @@ impl Default for GatewayOptions {
             run_bytes_max: 10_000_000,
             runsync_bytes_max: 20_000_000,
             output_bytes_max: 64_000_000,
+            memory_bytes_max: 1 << 30,
             nan_as_null: false,
             connections_max: 65_536,
             connections_per_address_max: 4_096,

@@ -136,7 +136,7 @@ async fn serve_connection(gateway: Arc<Gateway>, stream: TcpStream, remote: Sock
 /// Answers what comes over a stream of bytes, until it ends or the server drains.
 pub(crate) async fn serve_stream(
     gateway: Arc<Gateway>,
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    stream: impl AsyncRead + AsyncWrite + Abort + Send + Unpin + 'static,
     peer: Peer,
 ) {
     let remote = peer.remote;
@@ -269,6 +269,19 @@ impl Drop for Busy {
     }
 }
 
+/// A stream that can be broken off.
+pub(crate) trait Abort {
+    /// From now on its end throws away what the other side has not read.
+    fn abort(&self);
+}
+
+impl Abort for TcpStream {
+    fn abort(&self) {
+        // Otherwise the kernel keeps what was written, and the connection, for as long as nobody reads it.
+        let _ = self.set_zero_linger();
+    }
+}
+
 /// A stream that breaks when the other side is too slow: with its headers, with reading its
 /// answer, or with asking anything at all.
 struct TimedStream<S> {
@@ -375,7 +388,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     }
 }
 
-impl<S> TimedStream<S> {
+impl<S: Abort> TimedStream<S> {
     fn timed<T>(
         &mut self,
         result: Poll<io::Result<T>>,
@@ -386,13 +399,14 @@ impl<S> TimedStream<S> {
             return result;
         }
         if self.writing.has_run_out(self.write, context) {
+            self.stream.abort();
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
+impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

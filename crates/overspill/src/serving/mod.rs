@@ -7,6 +7,7 @@ pub mod cloud;
 mod deadline;
 mod descriptors;
 mod force;
+mod memory;
 mod prices;
 mod private;
 pub use crate::auth::bootstrap::GUARD_KEY_FILE;
@@ -319,6 +320,7 @@ impl Server {
         let gateway_options = GatewayOptions {
             sealer,
             locator: locator.clone(),
+            memory_bytes_max: memory::bodies_max(),
             connections_max: descriptors::connections_max().min(CONNECTIONS_MAX),
             ..gateway_options(config, &options.installation)
         };

@@ -145,6 +145,12 @@ async fn travel(scene: Arc<Scene>, request: Vec<u8>, mut told: oneshot::Sender<A
     }
 }
 
+impl server::Abort for DuplexStream {
+    fn abort(&self) {
+        // Both ends forget what is left when one of them is dropped.
+    }
+}
+
 /// A connection to whoever serves, as soon as somebody does.
 async fn connect(scene: &Arc<Scene>) -> DuplexStream {
     loop {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 
 use super::rig::{Rig, read_answer};
@@ -114,4 +114,73 @@ async fn odd_requests_break_nothing() {
         }
     }
     assert_eq!(rig.send("GET", "/livez", &[], b"").await.status, 200);
+}
+
+#[tokio::test]
+async fn f28_an_answer_that_nobody_reads_is_broken_off() {
+    let rig = Rig::with(|options| options.holds.write = Duration::from_millis(100)).await;
+    let job = rig.submit("{}").await;
+    let worker = rig.worker();
+    worker.take().await;
+    // More than the kernel holds for the two of them.
+    let output = "x".repeat(12 << 20);
+    worker
+        .done(&job, &format!("{{\"output\":\"{output}\"}}"))
+        .await;
+    let mut slow = TcpStream::connect(rig.address).await.unwrap();
+    let headers = [("Authorization", rig.key.as_str())];
+    let path = format!("/v2/tts/status/{job}");
+    let request = rig.request("GET", &path, &headers, b"");
+    slow.write_all(&request).await.unwrap();
+    slow.ready(Interest::ERROR).await.unwrap();
+    let error = slow.take_error().unwrap().expect("it was reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn f28_answers_that_nobody_reads_take_no_more_memory_than_there_is() {
+    const OUTPUT_BYTES: usize = 12 << 20;
+    let rig = Rig::with(|options| {
+        // The fake engine holds the result's body; beside it there is room for one answer.
+        options.memory_bytes_max = 32 << 20;
+        options.holds.memory = Duration::from_millis(100);
+    })
+    .await;
+    let job = rig.submit("{}").await;
+    let worker = rig.worker();
+    worker.take().await;
+    let output = "x".repeat(OUTPUT_BYTES);
+    worker
+        .done(&job, &format!("{{\"output\":\"{output}\"}}"))
+        .await;
+    let path = format!("/v2/tts/status/{job}");
+    // Asks, and reads the first bytes only: more than the kernel holds is still to come.
+    let mut slow = TcpStream::connect(rig.address).await.unwrap();
+    let headers = [("Authorization", rig.key.as_str())];
+    let request = rig.request("GET", &path, &headers, b"");
+    slow.write_all(&request).await.unwrap();
+    slow.readable().await.unwrap();
+    let refused = rig.get(&path).await;
+    assert_eq!(
+        (refused.status, refused.field("code")),
+        (503, "memory_full".into())
+    );
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(rig.get("/v2/tts/health").await.status, 200);
+    let refused = rig.post_bytes("/v2/tts/run", &[b' '; 9 << 20]).await;
+    assert_eq!(
+        (refused.status, refused.field("code")),
+        (503, "memory_full".into())
+    );
+    drop(slow);
+    loop {
+        let answer = rig.get(&path).await;
+        if answer.status == 200 {
+            assert_eq!(
+                answer.json()["output"].as_str().unwrap().len(),
+                OUTPUT_BYTES
+            );
+            return;
+        }
+    }
 }

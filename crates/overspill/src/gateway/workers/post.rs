@@ -205,6 +205,9 @@ async fn read(gateway: &Gateway, call: &mut Call) -> Result<Read, ApiError> {
         return Ok(Read::Whole(Bytes::new()));
     };
     let rules = ReadRules {
+        memory: &gateway.memory,
+        // A worker would drop its result after a 503 or two.
+        patience: gateway.options().holds.result,
         bytes_max: gateway.options().output_bytes_max + ENVELOPE_BYTES,
         idle_max: gateway.options().holds.worker_body,
         drains: true,
