@@ -32,7 +32,7 @@ const FOLLOWERS = [
 /** A card with a driver, as the demo has none. */
 const CARD = {
   id: 0, name: "RTX 3090", is_nominal: false, jobs: 2, workers: 1, memory_bytes: 24 * 2 ** 30, memory_used_bytes: 18 * 2 ** 30,
-  busy_percent: 97, temperature_c: 71, power_mw: 342_000,
+  busy_percent: 97, temperature_c: 71, power_mw: 342_000, quarantine: null,
 };
 
 /** Goes to a page by its address; does not wait. */

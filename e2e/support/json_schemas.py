@@ -29,11 +29,11 @@ OPEN = {"facts", "reason", "output", "config", "progress"}
 MAY_BE_NULL = {
     "worker", "pool", "command", "next", "wait", "run", "failure", "failures", "sample", "status", "oldest_wait_ms",
     "since_ms", "until_ms", "by", "at_ms", "per_hour", "per_day", "per_month", "delay_ms", "execution_ms", "error", "error_code", "trace_id", "webhook", "local_utilisation", "limits_changed", "scaler_changed", "first_start_elsewhere_s", "recovery_s", "used_again_s",
-    "schedule",
+    "schedule", "quarantine",
     "cloud", "max", "price_nano_usd_per_hour", "starts_in_ms", "earlier_ms", "cost_more_nano_usd",
 }
 # Of what may be null in all that was seen, what it is else.
-ELSE = {"first_start_elsewhere_s": "number", "recovery_s": "number", "used_again_s": "number"}
+ELSE = {"first_start_elsewhere_s": "number", "recovery_s": "number", "used_again_s": "number", "quarantine": "object"}
 # Objects of numbers by a name.
 COUNTS = {("db salvage", "rows")}
 WORDS = {
@@ -104,6 +104,8 @@ WORDS = {
     "decisions": "decisions, as on the time line",
     "delayTime": "RunPod's word: submission to start, in milliseconds",
     "devices": "cards of this machine",
+    "quarantine": "why the card must not be used: `fault`, `detail`, `since_ms`, `well_since_ms`; null for one that may",
+    "quarantined": "cards that the running server must not use: `id`, `name`, `fault`, `detail` and `since_ms` of each",
     "driver_fault": "why cards cannot be read; null when they can",
     "ended": "jobs that ended, by how",
     "endpoint": "name of the endpoint",

@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::ledger::Entry;
 use crate::placement::pool_order::Because;
 use crate::pool::PoolRecord;
+use crate::quarantine::Quarantine;
 use crate::region::Region;
 use crate::spent::SpentBook;
 use crate::time::{DurationMs, Timestamp};
@@ -181,6 +182,8 @@ pub enum Change {
     LedgerAdded(Entry),
     /// What is kept of the caps on everything changed.
     BudgetPut(BudgetRecord),
+    /// Cards that must not be used, all of them.
+    QuarantinesPut(BTreeMap<String, Quarantine>),
     /// The report of an end is new or changed; a new one comes in the same batch as the end.
     WebhookPut(Box<Webhook>),
     /// Something that someone did, for the audit trail.
@@ -221,6 +224,9 @@ pub struct Snapshot {
     /// Sums of the ledger's lines of the last days, by hour and pool.
     #[serde(default)]
     pub booked: BookedHours,
+    /// Cards that must not be used, by what each is known by over restarts.
+    #[serde(default)]
+    pub quarantines: BTreeMap<String, Quarantine>,
 }
 
 impl Snapshot {
@@ -256,6 +262,7 @@ impl Snapshot {
                 self.booked.add(entry);
             }
             Change::BudgetPut(record) => self.budget = record.clone(),
+            Change::QuarantinesPut(all) => self.quarantines.clone_from(all),
             Change::ChunkAdded { .. }
             | Change::ProgressPut { .. }
             | Change::WebhookPut(_)

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::WorkerId;
+use crate::id::{JobId, WorkerId};
+use crate::quarantine::{CardReading, LOSS_MEMORY, LOSSES_MAX, Quarantine};
+use crate::time::Timestamp;
 use crate::topology::DeviceSpec;
 
 /// A card as the running core holds it.
@@ -19,6 +21,29 @@ pub struct Device {
     pub users: BTreeMap<WorkerId, Use>,
     /// Power that it was measured to take while it ran jobs, lately, in milliwatts.
     pub measured_mw: Option<u32>,
+    /// What its driver said last; `None` where no driver says anything.
+    #[serde(default)]
+    pub reading: Option<CardReading>,
+    /// Since when it says that something is wrong, while that is not believed yet.
+    #[serde(default)]
+    pub doubted_since: Option<Timestamp>,
+    /// Memory errors that count for nothing any more: those of before the first reading, of before a
+    /// quarantine that is over.
+    #[serde(default)]
+    pub memory_errors: Option<u64>,
+    /// Its driver says which processes hold memory there.
+    #[serde(default)]
+    pub lists_processes: bool,
+    /// Process groups of workers that are no more and whose memory may not be free yet, each since
+    /// when; only where the driver lists processes.
+    #[serde(default)]
+    pub leaving: BTreeMap<u32, Timestamp>,
+    /// It must not be used.
+    #[serde(default)]
+    pub quarantine: Option<Quarantine>,
+    /// Attempts that a worker died with there lately: job, generation, and when.
+    #[serde(default)]
+    pub losses: Vec<(JobId, u32, Timestamp)>,
 }
 
 /// A worker's use of a card.
@@ -38,6 +63,40 @@ impl Device {
             spec,
             users: BTreeMap::new(),
             measured_mw: None,
+            reading: None,
+            doubted_since: None,
+            memory_errors: None,
+            lists_processes: false,
+            leaving: BTreeMap::new(),
+            quarantine: None,
+            losses: Vec::new(),
+        }
+    }
+
+    /// Whether something may start there: it is well as far as is known, and nobody's memory is left
+    /// over.
+    #[must_use]
+    pub fn takes_work(&self) -> bool {
+        self.quarantine.is_none() && self.doubted_since.is_none() && self.leaving.is_empty()
+    }
+
+    /// Since when it takes no work although it is not quarantined.
+    #[must_use]
+    pub fn held_since(&self) -> Option<Timestamp> {
+        let leaving = self.leaving.values().copied();
+        leaving.chain(self.doubted_since).min()
+    }
+
+    /// A worker died there with this attempt.
+    pub(crate) fn note_loss(&mut self, job: JobId, generation: u32, now: Timestamp) {
+        // Without a driver nobody will ever say that it was the card.
+        if self.reading.is_none() {
+            return;
+        }
+        self.losses
+            .retain(|&(_, _, at)| now.since(at) <= LOSS_MEMORY);
+        if self.losses.len() < LOSSES_MAX {
+            self.losses.push((job, generation, now));
         }
     }
 

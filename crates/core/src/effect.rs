@@ -229,6 +229,16 @@ pub enum Answer {
         /// In words.
         reason: String,
     },
+    /// The card may be used again.
+    CardReturned {
+        /// Which.
+        device: DeviceId,
+    },
+    /// The card was not quarantined.
+    CardNotQuarantined {
+        /// Which.
+        device: DeviceId,
+    },
     /// The caps in force now.
     CapsSet {
         /// All of them.

@@ -11,6 +11,7 @@ use crate::budget::{CapScope, Caps};
 use crate::drift::HourRecord;
 use crate::id::{DeviceId, EndpointId, JobId, KeyId, PollId, PoolId, RequestId, WorkerId};
 use crate::money::RatePerHour;
+use crate::quarantine::CardReading;
 use crate::region::Region;
 use crate::scaler::slots::OUT_OF_MEMORY;
 use crate::time::{DurationMs, Timestamp};
@@ -250,6 +251,29 @@ pub enum Event {
         device: DeviceId,
         /// Just now.
         milliwatts: u32,
+    },
+    /// What a card's driver says of it; told where that is new.
+    CardRead {
+        /// Which.
+        device: DeviceId,
+        /// What it says.
+        reading: CardReading,
+    },
+    /// A reading of a card that began after the worker's end lists no process of its group there.
+    CardFreed {
+        /// Which.
+        device: DeviceId,
+        /// The group's number: the process id that the worker had.
+        pid: u32,
+    },
+    /// Someone returns a quarantined card.
+    CardReturnAsked {
+        /// Gets [`crate::effect::Answer::CardReturned`], `CardNotQuarantined` or `NotFound`.
+        request: RequestId,
+        /// Which.
+        device: DeviceId,
+        /// Who did it, for the audit trail.
+        by: String,
     },
     /// Someone changed the caps on spending.
     CapsSet {

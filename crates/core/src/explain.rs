@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::CapHit;
 use crate::event::CloudRefusal;
-use crate::id::{JobId, PoolId};
+use crate::id::{DeviceId, JobId, PoolId};
 use crate::ledger::Cause;
 use crate::money::NanoUsd;
+use crate::quarantine::CardFault;
 use crate::scaler::slots::Why;
 use crate::scaler::weighed::Priced;
 use crate::time::{DurationMs, Timestamp};
@@ -197,6 +198,22 @@ pub enum Reason {
         /// Which.
         job: JobId,
     },
+    /// A card must not be used: its workers are ended, and their jobs go elsewhere.
+    CardQuarantined {
+        /// Which.
+        device: DeviceId,
+        /// Why.
+        fault: CardFault,
+        /// Jobs that ran on it.
+        jobs: u32,
+    },
+    /// A card may be used again.
+    CardReturned {
+        /// Which.
+        device: DeviceId,
+        /// How long it was quarantined.
+        after: DurationMs,
+    },
     /// A worker of ours ended again and again; the next start waits.
     WorkerBackOff {
         /// Which pool.
@@ -233,6 +250,8 @@ impl Reason {
             Self::BillDiffers { .. } => "bill_differs",
             Self::SlotsLearned { .. } => "slots_learned",
             Self::TakenBack { .. } => "taken_back",
+            Self::CardQuarantined { .. } => "card_quarantined",
+            Self::CardReturned { .. } => "card_returned",
             Self::WorkerBackOff { .. } => "worker_back_off",
         }
     }
@@ -398,6 +417,17 @@ impl fmt::Display for Reason {
                 write!(f, "jobs at once on a worker {from} → {to}: {why}")
             }
             Self::TakenBack { job } => write!(f, "{job} is taken back: a local card is free first"),
+            Self::CardQuarantined {
+                device,
+                fault,
+                jobs,
+            } => write!(
+                f,
+                "card {device} is quarantined: {fault}; {jobs} jobs that ran there go elsewhere"
+            ),
+            Self::CardReturned { device, after } => {
+                write!(f, "card {device} takes jobs again after {after}")
+            }
             Self::WorkerBackOff {
                 failures, retry_in, ..
             } => {

@@ -24,6 +24,7 @@ pub fn check(core: &Core) -> Vec<Violation> {
     slots_are_not_overfilled(core, &mut found);
     suspects_run_alone(core, &mut found);
     cards_are_not_shared_beyond_memory(core, &mut found);
+    quarantined_cards_take_nothing(core, &mut found);
     money_is_reserved_before_it_is_spent(core, &mut found);
     limits_hold(core, &mut found);
     bearers_are_there(core, &mut found);
@@ -175,6 +176,33 @@ fn cards_are_not_shared_beyond_memory(core: &Core, found: &mut Vec<Violation>) {
                 detail: format!("card {id}: {:?}", device.users),
             });
         }
+    }
+}
+
+/// No worker there may be handed jobs, and nothing that ran there counts any more.
+fn quarantined_cards_take_nothing(core: &Core, found: &mut Vec<Violation>) {
+    let name = "quarantined_cards_take_nothing";
+    for (id, worker) in &core.workers {
+        let device = worker.record.device;
+        if !core.is_quarantined(device) {
+            continue;
+        }
+        if worker.record.takes_jobs() {
+            let detail = format!("worker {id} takes jobs on card {device}");
+            found.push(Violation { name, detail });
+        }
+        for attempt in worker.held.keys().filter(|&&held| core.counts(held)) {
+            let detail = format!("{attempt} counts on card {device}");
+            found.push(Violation { name, detail });
+        }
+    }
+    let mut quarantined = core.devices.values().filter_map(|device| {
+        let quarantine = device.quarantine.as_ref()?;
+        Some((device.spec.key(), quarantine))
+    });
+    if let Some((key, _)) = quarantined.find(|(key, is)| core.quarantines.get(key) != Some(is)) {
+        let detail = format!("card {key}'s quarantine is not as it is durable");
+        found.push(Violation { name, detail });
     }
 }
 

@@ -11,7 +11,7 @@
 //! **Map.** [`machine`] dispatches to `on/`, one file per family of facts; [`placement`] says which
 //! worker or pool gets the next job, [`scaler`] how many cloud workers are wanted, [`schedule`] how many are kept on at which hours, [`budget`] sets
 //! money aside within the caps, [`allowance`] within those of a key, [`alert`] says when they are nearly spent, [`meter`] says what the workers cost, [`attribution`] for whose jobs, [`bound`] what they could cost without us, [`guard`] who ends them then; [`invariants`] names what must always hold; [`why`] explains on a copy. Words of the border: [`event`], [`change`], [`effect`], [`topology`], [`explain`].
-//! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`fleet`], [`device`],
+//! Nouns: [`job`], [`jobs`], [`attempt`], [`endpoint`], [`pool`], [`worker`], [`fleet`], [`device`], [`quarantine`],
 //! [`ledger`], [`spent`], [`booked`], [`bill`], [`drift`], [`webhook`].
 //! Values: [`time`], [`calendar`], [`timers`], [`money`], [`id`], [`region`].
 
@@ -46,6 +46,7 @@ pub mod money;
 mod on;
 pub mod placement;
 pub mod pool;
+pub mod quarantine;
 pub mod region;
 pub mod scaler;
 pub mod schedule;

@@ -25,6 +25,7 @@ use crate::job::{Job, JobState};
 use crate::jobs::Jobs;
 use crate::money::NanoUsd;
 use crate::pool::Pool;
+use crate::quarantine::Quarantine;
 use crate::spent::Spending;
 use crate::time::{DurationMs, Timestamp};
 use crate::timers::{Timer, Timers};
@@ -68,6 +69,10 @@ pub struct Core {
     pub(crate) calendar: Calendar,
     /// Price of a kilowatt-hour, where known.
     pub(crate) electricity: Option<NanoUsd>,
+    /// Cards that must not be used, as they are durable.
+    pub(crate) quarantines: BTreeMap<String, Quarantine>,
+    /// How long a quarantined card must be well.
+    pub(crate) card_returns_after: DurationMs,
     /// Where alerts of caps are sent.
     pub(crate) alert_url: Option<String>,
     /// When caps were last compared with their alerts' thresholds.
@@ -106,6 +111,7 @@ impl Core {
             budget: snapshot.budget,
             spending: Spending::new(snapshot.spent),
             booked: snapshot.booked,
+            quarantines: snapshot.quarantines,
             ..Self::default()
         };
         for (id, record) in snapshot.endpoints {
@@ -178,6 +184,7 @@ impl Core {
             budget: self.budget.clone(),
             spent: self.spending.book.clone(),
             booked: self.booked.clone(),
+            quarantines: self.quarantines.clone(),
         }
     }
 
@@ -218,6 +225,15 @@ impl Core {
                 if let Some(device) = self.devices.get_mut(&device) {
                     device.measured(milliwatts);
                 }
+            }
+            Event::CardRead { device, reading } => self.on_card_read(device, reading, out),
+            Event::CardFreed { device, pid } => self.on_card_freed(device, pid, out),
+            Event::CardReturnAsked {
+                request,
+                device,
+                by,
+            } => {
+                self.on_card_return_asked(request, device, &by, out);
             }
             Event::CapsSet {
                 request,
@@ -390,6 +406,7 @@ impl Core {
                     self.dirty.insert(endpoint);
                 }
                 Timer::Guard => self.on_guard_due(out),
+                Timer::Card(device) => self.on_card_due(device, out),
             }
         }
     }

@@ -26,6 +26,8 @@ pub enum Timer {
     Endpoint(EndpointId),
     /// The guard may have been silent for too long.
     Guard,
+    /// A doubt about a card is believed, its memory should be free, or it was well for long enough.
+    Card(DeviceId),
 }
 
 /// All timers.

@@ -13,6 +13,7 @@ use crate::calendar::Calendar;
 use crate::guard::GuardSpec;
 use crate::id::DeviceId;
 use crate::money::{NanoUsd, RatePerHour};
+use crate::quarantine::RETURNS_AFTER;
 use crate::region::Region;
 use crate::scaler::START_MEAN;
 use crate::scaler::cost_aware::Constants;
@@ -43,6 +44,14 @@ pub struct Topology {
     /// Where alerts of caps are sent.
     #[serde(default)]
     pub alert: Option<String>,
+    /// How long the readings of a quarantined card must be good before it takes jobs again.
+    #[serde(default = "card_returns_after")]
+    pub card_returns_after: DurationMs,
+}
+
+/// For journals from before the setting.
+const fn card_returns_after() -> DurationMs {
+    RETURNS_AFTER
 }
 
 /// One endpoint.
@@ -316,6 +325,17 @@ pub struct DeviceSpec {
     /// Watts that it takes while it runs jobs, for where nobody measures them.
     #[serde(default)]
     pub watts: Option<u32>,
+    /// Its driver's lasting id, where it has one: indices move when another card falls off.
+    #[serde(default)]
+    pub uuid: Option<String>,
+}
+
+impl DeviceSpec {
+    /// What a card is known by over restarts: its driver's id, else its index.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.uuid.clone().unwrap_or_else(|| self.id.to_string())
+    }
 }
 
 /// The largest input that a RunPod queue endpoint takes: 10 MB less the envelope around it.

@@ -309,6 +309,11 @@ impl Core {
         self.devices.values().map(|device| &device.spec)
     }
 
+    /// The same, as they are now.
+    pub fn cards(&self) -> impl Iterator<Item = &crate::device::Device> {
+        self.devices.values()
+    }
+
     /// All pools as configured: id, endpoint and specification.
     pub fn pools(&self) -> impl Iterator<Item = &crate::pool::Pool> {
         self.pools.values()

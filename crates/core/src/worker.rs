@@ -151,6 +151,16 @@ pub enum WorkerState {
 }
 
 impl WorkerRecord {
+    /// The process id of its main process and its group, once it runs.
+    #[must_use]
+    pub const fn pid(&self) -> Option<u32> {
+        match self.state {
+            WorkerState::Initializing => None,
+            WorkerState::Running { pid } => Some(pid),
+            WorkerState::Stopping { pid, .. } => pid,
+        }
+    }
+
     /// Whether it may be handed jobs.
     #[must_use]
     pub const fn takes_jobs(&self) -> bool {

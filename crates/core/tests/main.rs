@@ -4,6 +4,7 @@
 mod alerts;
 mod billed;
 mod budget;
+mod cards;
 mod clients;
 mod cloud;
 mod draining;

@@ -3,7 +3,8 @@
 
 use overspill_core::effect::Effect;
 use overspill_core::event::{CloudJobState, CloudRefusal, Event, Outcome, PayloadRef};
-use overspill_core::id::{AttemptId, JobId, WorkerId};
+use overspill_core::id::{AttemptId, DeviceId, JobId, WorkerId};
+use overspill_core::quarantine::CardReading;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::Limits;
 use proptest::prelude::*;
@@ -147,6 +148,36 @@ impl World {
                     endpoint: TTS,
                 });
             }
+            (30..=32, ..) => {
+                let device = DeviceId(u32::try_from(which % 3).unwrap_or(0));
+                let reading = match length % 6 {
+                    0 => CardReading::Missing,
+                    1 => CardReading::Hanging,
+                    2 => CardReading::Failing {
+                        error: "GPU is lost".into(),
+                    },
+                    errors => CardReading::Answers {
+                        memory_errors: Some(errors - 3),
+                        lists_processes: !length.is_multiple_of(5),
+                    },
+                };
+                self.rig.event(Event::CardRead { device, reading });
+            }
+            (33, ..) => {
+                let device = DeviceId(u32::try_from(which % 3).unwrap_or(0));
+                // Every worker of the rig has this process id.
+                self.rig.event(Event::CardFreed { device, pid: 7 });
+            }
+            (34, ..) => {
+                let device = DeviceId(u32::try_from(which % 3).unwrap_or(0));
+                let request = self.rig.request();
+                let by = "p".into();
+                self.rig.event(Event::CardReturnAsked {
+                    request,
+                    device,
+                    by,
+                });
+            }
             _ => self.rig.pass(DurationMs::from_millis(length)),
         }
         // What the process host would do with orders that the test does not look at.
@@ -181,7 +212,7 @@ proptest! {
 
     #[test]
     fn nothing_is_lost_and_nothing_ends_twice(
-        steps in prop::collection::vec((0_u8..30, 0_usize..40, 0_u64..40_000), 1..120)
+        steps in prop::collection::vec((0_u8..37, 0_usize..40, 0_u64..40_000), 1..120)
     ) {
         let mut world = World {
             rig: Rig::new(2), workers: Vec::new(), jobs: Vec::new(), cloud: Vec::new(),

@@ -265,6 +265,7 @@ pub fn topology(local: u32) -> Topology {
             name: format!("nominal {index}"),
             memory_bytes: 0,
             watts: None,
+            uuid: None,
         })
         .collect();
     let command = PoolSpec {
@@ -318,5 +319,6 @@ pub fn topology(local: u32) -> Topology {
         guard: GuardSpec::default(),
         electricity: None,
         alert: None,
+        card_returns_after: overspill_core::quarantine::RETURNS_AFTER,
     }
 }

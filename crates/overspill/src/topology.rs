@@ -100,6 +100,7 @@ pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
             .alert
             .as_ref()
             .map(|url| url.as_str().to_owned()),
+        card_returns_after: config.devices.returns_after,
     };
     installation
 }
@@ -305,6 +306,7 @@ fn device_spec(id: DeviceId, device: &SelectedDevice, watts: Option<u32>) -> Dev
         name: device.name.clone(),
         memory_bytes: device.memory_bytes.unwrap_or(0),
         watts,
+        uuid: device.uuid.clone(),
     }
 }
 
@@ -391,6 +393,7 @@ mod tests {
             uuid: uuid.to_owned(),
             name: "NVIDIA GeForce RTX 3090".to_owned(),
             mig_of: None,
+            fault: None,
             readings: GpuReadings {
                 memory_bytes: Some(24 << 30),
                 ..GpuReadings::default()

@@ -80,6 +80,8 @@ pub(crate) enum Local {
         worker: WorkerId,
         code: Option<i32>,
     },
+    /// Somebody looks at the cards.
+    Cards,
     Misfortune,
 }
 

@@ -69,6 +69,19 @@ impl Store {
         self.live.attempts.contains_key(&attempt) || self.attempts.contains_key(&attempt)
     }
 
+    /// Whether a live attempt that counts is on a card that must not be used.
+    pub(crate) fn is_on_quarantined_card(&self, attempt: AttemptId) -> bool {
+        let attempt = self.live.attempts.get(&attempt);
+        let counting = attempt.filter(|attempt| attempt.fenced.is_none());
+        let worker = counting.and_then(|attempt| self.live.workers.get(&attempt.local_worker()?));
+        // The cards of a storm have no driver's ids: they are known by their index.
+        worker.is_some_and(|worker| {
+            self.live
+                .quarantines
+                .contains_key(&worker.device.to_string())
+        })
+    }
+
     fn check(&mut self, change: &Change) {
         let wrong = match change {
             Change::JobPut { job, .. } => {

@@ -344,6 +344,7 @@ impl Storm {
                 self.host
                     .act(scene, Local::Misfortune, &self.load, &mut self.oracle);
             }
+            Action::Local(Local::Cards) => self.host.look(scene, &self.driver.core),
             Action::Local(what) => self.host.act(scene, what, &self.load, &mut self.oracle),
             Action::Cloud(Cloud::Misfortune) => {
                 scene.after(DurationMs::from_secs(60), Action::Cloud(Cloud::Misfortune));
@@ -486,6 +487,11 @@ impl Storm {
             }
             Effect::Deliver { poll, worker, jobs } => {
                 for delivery in &jobs {
+                    if self.driver.store.is_on_quarantined_card(delivery.attempt) {
+                        let text =
+                            format!("{} is delivered to a quarantined card", delivery.attempt);
+                        self.oracle.violations.push(text);
+                    }
                     // It may be over already, by a later event of its own batch.
                     if !self.driver.store.knows(delivery.attempt) {
                         let text = format!(

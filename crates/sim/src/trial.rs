@@ -194,6 +194,7 @@ fn topology(settings: &Settings, scaler: ScalerSpec) -> Topology {
             name: format!("nominal {index}"),
             memory_bytes: 24 << 30,
             watts: None,
+            uuid: None,
         })
         .collect();
     let local = PoolSpec {
@@ -257,5 +258,6 @@ fn topology(settings: &Settings, scaler: ScalerSpec) -> Topology {
         },
         electricity: None,
         alert: None,
+        card_returns_after: overspill_core::quarantine::RETURNS_AFTER,
     }
 }

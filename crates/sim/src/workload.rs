@@ -492,6 +492,7 @@ impl Workload {
                 name: format!("nominal {index}"),
                 memory_bytes: 24 << 30,
                 watts: None,
+                uuid: None,
             })
             .collect();
         let vram_bytes = scene.chance(0.3).then_some(10 << 30);
@@ -566,6 +567,7 @@ impl Workload {
             },
             electricity: None,
             alert: None,
+            card_returns_after: overspill_core::quarantine::RETURNS_AFTER,
         }
     }
 

@@ -6,6 +6,8 @@
     reason = "a case says by a panic that it failed"
 )]
 
+use std::collections::BTreeMap;
+
 use overspill_core::alert::{Alerted, BudgetAlert};
 use overspill_core::attempt::{CloudPhase, Fence, Place};
 use overspill_core::budget::{BudgetRecord, CapScope, Caps, CapsOverride, KeyCaps};
@@ -20,6 +22,7 @@ use overspill_core::meter::Billed;
 use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::placement::pool_order::Because;
 use overspill_core::pool::{KeptOn, PoolRecord};
+use overspill_core::quarantine::{CardFault, Quarantine};
 use overspill_core::region::Region;
 use overspill_core::scaler::history::Learned;
 use overspill_core::scaler::slots::Slots;
@@ -259,6 +262,14 @@ fn changes_of_all_kinds() -> Vec<Change> {
         Change::AttemptEnded(attempt_ended(1, 1, "taken_back")),
         Change::JobEnded(ended(11)),
         Change::LedgerAdded(entry(11, 4)),
+        Change::QuarantinesPut(BTreeMap::from([(
+            "GPU-5ce1".to_owned(),
+            Quarantine {
+                fault: CardFault::MemoryErrors { count: 2, total: 5 },
+                since: at(3),
+                well_since: Some(at(4)),
+            },
+        )])),
         Change::BudgetPut(BudgetRecord {
             caps_override: Some(CapsOverride {
                 caps: Caps::default(),

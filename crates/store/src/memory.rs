@@ -412,6 +412,7 @@ impl State {
             }
             Change::EndpointPut(_)
             | Change::BudgetPut(_)
+            | Change::QuarantinesPut(_)
             | Change::PoolPut(_)
             | Change::AttemptPut(_)
             | Change::WorkerPut(_)

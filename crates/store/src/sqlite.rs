@@ -283,6 +283,9 @@ impl Store for SqliteStore {
             if row.text(0)? == write::META_BUDGET {
                 snapshot.budget =
                     serde_json::from_slice(row.blob(1)?).map_err(|_| row.damaged())?;
+            } else if row.text(0)? == write::META_QUARANTINES {
+                snapshot.quarantines =
+                    serde_json::from_slice(row.blob(1)?).map_err(|_| row.damaged())?;
             }
             Ok(())
         })?;

@@ -99,6 +99,15 @@ export interface Device {
   busy_percent: number | null;
   temperature_c: number | null;
   power_mw: number | null;
+  quarantine: Quarantine | null;
+}
+
+/** Why a card must not be used. */
+export interface Quarantine {
+  fault: string;
+  detail: string;
+  since_ms: number;
+  well_since_ms: number | null;
 }
 
 export interface Money {

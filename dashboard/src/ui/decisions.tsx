@@ -24,6 +24,8 @@ const TONES: Record<string, string> = {
   price_unknown: "failed",
   cloud_unavailable: "failed",
   worker_back_off: "failed",
+  card_quarantined: "failed",
+  card_returned: "running",
   taken_back: "running",
   reserved: "cloud",
   input_too_large_for_cloud: "late",

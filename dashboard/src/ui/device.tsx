@@ -1,6 +1,7 @@
 // A card of this machine: how busy, how full, how warm.
 
-import { count, memory } from "../data/format";
+import { ago, count, inert, memory } from "../data/format";
+import { now } from "../data/live";
 import type { Device } from "../data/types";
 import { Meter } from "./parts";
 
@@ -12,10 +13,24 @@ export function DeviceCard({ device }: { device: Device }) {
     <li class="device">
       <div class="device-head">
         <strong>{device.name}</strong>
-        <span class={device.jobs > 0 ? "badge running" : "badge idle"}>
-          {device.jobs > 0 ? count(device.jobs, "job") : device.workers > 0 ? "idle" : "no worker"}
-        </span>
+        {device.quarantine ? (
+          <span class="badge failed">quarantined</span>
+        ) : (
+          <span class={device.jobs > 0 ? "badge running" : "badge idle"}>
+            {device.jobs > 0 ? count(device.jobs, "job") : device.workers > 0 ? "idle" : "no worker"}
+          </span>
+        )}
       </div>
+      {device.quarantine && (
+        <p>
+          No job goes there since {ago(device.quarantine.since_ms, now())}: {inert(device.quarantine.detail)}.{" "}
+          {device.quarantine.well_since_ms === null ? (
+            <>It returns by itself once that is over; <code>overspill gpus --return {device.id}</code> does it now.</>
+          ) : (
+            "It looks well again, and returns soon."
+          )}
+        </p>
+      )}
       {device.is_nominal ? (
         <p class="quiet">A card in name only: there is no driver to ask how busy it is.</p>
       ) : (

@@ -29,6 +29,8 @@ const TONES: Record<string, string> = {
   local_crashing: "failed",
   local_silent: "failed",
   card_taken: "late",
+  card_quarantined: "failed",
+  card_held: "late",
 };
 
 export function WhyLines({ why, at }: { why: Why; at: number }) {

@@ -24,18 +24,18 @@ impl Core {
         self.account_workers_max = topology.account_workers_max;
         self.configure_caps(topology.caps, topology.calendar, out);
         self.electricity = topology.electricity;
+        self.card_returns_after = topology.card_returns_after;
         self.alert_url = topology.alert;
         for spec in topology.devices {
-            let before = self.devices.remove(&spec.id);
-            let (users, measured_mw) = before
-                .map(|device| (device.users, device.measured_mw))
-                .unwrap_or_default();
-            let device = Device {
-                users,
-                measured_mw,
-                ..Device::new(spec)
+            let id = spec.id;
+            let before = self.devices.remove(&id);
+            let before = before.filter(|device| device.spec.key() == spec.key());
+            let device = match before {
+                Some(before) => Device { spec, ..before },
+                None => Device::new(spec),
             };
-            self.devices.insert(device.spec.id, device);
+            self.devices.insert(id, device);
+            self.recall_quarantine(id, out);
         }
         let named: BTreeSet<String> = topology.endpoints.iter().map(|e| e.name.clone()).collect();
         for endpoint in self.endpoints.values_mut() {

@@ -2,6 +2,7 @@
 
 mod billed;
 mod cancel;
+mod card;
 pub(crate) mod cloud;
 mod configure;
 pub(crate) mod finish;

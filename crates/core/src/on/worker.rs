@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::change::Change;
+use crate::device::Device;
 use crate::effect::{Effect, Out};
 use crate::explain::Reason;
 use crate::id::{AttemptId, DeviceId, JobId, PoolId, WorkerId};
@@ -37,7 +38,8 @@ impl Core {
         };
         for device in devices {
             let seat = pool.seats.entry(*device).or_default();
-            if seat.worker.is_none() && !seat.is_minting && seat.not_before <= now {
+            let takes_work = self.devices.get(device).is_none_or(Device::takes_work);
+            if takes_work && seat.worker.is_none() && !seat.is_minting && seat.not_before <= now {
                 seat.is_minting = true;
                 out.effect(Effect::MintWorker {
                     pool: id,
@@ -61,7 +63,8 @@ impl Core {
             return;
         };
         seat.is_minting = false;
-        if seat.worker.is_some() || pool.spec.is_none() {
+        let takes_work = self.devices.get(&device).is_none_or(Device::takes_work);
+        if seat.worker.is_some() || pool.spec.is_none() || !takes_work {
             return;
         }
         seat.worker = Some(worker);
@@ -107,10 +110,12 @@ impl Core {
         let lived = self.now.since(worker.record.minted_at);
         let is_bad = !was_told && (code != Some(0) || lived < DurationMs::from_secs(1));
         let (pool_id, device) = (worker.record.pool, worker.record.device);
+        let pid = worker.record.pid();
         if !was_told {
             self.keep_evidence(id, code, reason, out);
         }
         self.bury(id, out);
+        self.await_memory(device, pid);
         let Some(pool) = self.pools.get_mut(&pool_id) else {
             return;
         };
@@ -217,17 +222,25 @@ impl Core {
             return;
         };
         let was_told = !worker.record.takes_jobs();
+        let device = worker.record.device;
         let held: Vec<AttemptId> = worker.held.keys().copied().collect();
         if let Some(poll) = worker.poll {
             self.forget_poll(poll);
             out.effect(Effect::TakeEmpty { poll });
         }
         for attempt in held {
-            if was_told && self.counts(attempt) {
+            if self.is_fenced_by_card(attempt) {
+                self.end_attempt(attempt, "card_quarantined", out);
+            } else if was_told && self.counts(attempt) {
                 // We stopped it ourselves: that is not the job's fault.
                 self.end_attempt(attempt, "worker_stopped", out);
                 self.requeue(attempt, out);
+            } else if self.is_doubted(device) && self.counts(attempt) {
+                // It is the card's, as it seems.
+                self.end_attempt(attempt, "worker_lost", out);
+                self.requeue(attempt, out);
             } else {
+                self.note_loss(device, attempt);
                 self.lose(attempt, "worker_lost", out);
             }
         }
@@ -325,6 +338,14 @@ impl Core {
             out.effect(Effect::StopWorker { worker: id });
         } else {
             self.on_worker_due(id, out);
+        }
+    }
+
+    /// A worker is killed, whatever it runs.
+    pub(crate) fn kill_worker(&mut self, id: WorkerId, out: &mut Out) {
+        // The kill itself is the timer's, which is due.
+        if !self.begin_stop(id, DurationMs::ZERO, out) {
+            self.hurry_stop(id, DurationMs::ZERO, out);
         }
     }
 

@@ -163,8 +163,8 @@ impl Core {
         };
         let mut local = Vec::new();
         for pool in endpoint.pools.iter().filter_map(|id| self.pools.get(id)) {
-            for seat in pool.seats.values() {
-                if seat.failures >= FAILURES_MAX {
+            for (device, seat) in &pool.seats {
+                if seat.failures >= FAILURES_MAX || self.is_quarantined(*device) {
                     continue;
                 }
                 let worker = seat.worker.and_then(|worker| self.workers.get(&worker));

@@ -52,7 +52,7 @@ impl Core {
         let worker = self.workers.get(&poll.worker)?;
         let pool = self.pools.get(&worker.record.pool)?;
         let device = self.devices.get(&worker.record.device)?;
-        if !device.has_room(poll.worker, self.vram_of(worker.record.id)) {
+        if !device.takes_work() || !device.has_room(poll.worker, self.vram_of(worker.record.id)) {
             return None;
         }
         let held = u32::try_from(worker.held.len()).unwrap_or(u32::MAX);

@@ -61,6 +61,16 @@ pub enum Cause {
     LocalSilent { pool: String, silent: DurationMs },
     /// A worker of another endpoint has the card.
     CardTaken { device: u32 },
+    /// The card must not be used: the fault by its code, and in words.
+    CardQuarantined {
+        device: u32,
+        fault: String,
+        detail: String,
+        since: DurationMs,
+        returns_in: Option<DurationMs>,
+    },
+    /// The card takes no work for the moment.
+    CardHeld { device: u32, since: DurationMs },
     /// A worker that was rid of this job is not given it again so soon.
     SameWorkerPause { over_in: DurationMs },
     /// A worker ended under this job, so that it runs alone from then on.
@@ -181,6 +191,8 @@ impl Cause {
             Self::LocalCrashing { .. } => "local_crashing",
             Self::LocalSilent { .. } => "local_silent",
             Self::CardTaken { .. } => "card_taken",
+            Self::CardQuarantined { .. } => "card_quarantined",
+            Self::CardHeld { .. } => "card_held",
             Self::SameWorkerPause { .. } => "same_worker_pause",
             Self::RunsAlone => "runs_alone",
             Self::LocalFree { .. } => "local_free",
@@ -279,6 +291,25 @@ impl fmt::Display for Cause {
             Self::CardTaken { device } => {
                 write!(f, "another endpoint's worker has card {device}")
             }
+            Self::CardQuarantined {
+                device,
+                detail,
+                since,
+                returns_in,
+                ..
+            } => {
+                write!(
+                    f,
+                    "card {device} is quarantined since {since} ago: {detail}"
+                )?;
+                returns_in.map_or(Ok(()), |length| {
+                    write!(f, "; it looks well and returns in {length}")
+                })
+            }
+            Self::CardHeld { device, since } => write!(
+                f,
+                "nothing starts on card {device} since {since} ago: the memory of its last worker is                  not free yet, or its driver says that something is wrong"
+            ),
             Self::SameWorkerPause { over_in } => write!(
                 f,
                 "the worker that was rid of it is not given it again for {over_in}"

@@ -188,6 +188,20 @@ impl Situation {
                     pool: seat.pool.clone(),
                     silent: now.since(since),
                 }),
+                SeatState::Quarantined => {
+                    let quarantine = seat.quarantine.as_ref();
+                    chain.extend(quarantine.map(|(is, returns_at)| Cause::CardQuarantined {
+                        device: seat.device,
+                        fault: is.fault.name().to_owned(),
+                        detail: is.fault.to_string(),
+                        since: now.since(is.since),
+                        returns_in: returns_at.map(|at| at.since(now)),
+                    }));
+                }
+                SeatState::Held(since) => chain.push(Cause::CardHeld {
+                    device: seat.device,
+                    since: now.since(since),
+                }),
                 SeatState::Crashing(failures, next) => chain.push(Cause::LocalCrashing {
                     pool: seat.pool.clone(),
                     failures,

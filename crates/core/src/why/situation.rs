@@ -4,6 +4,7 @@ use crate::allowance::Allowances;
 use crate::attempt::{CloudPhase, Place};
 use crate::budget::CapHit;
 use crate::crash_loop::CrashPause;
+use crate::device::Device;
 use crate::event::{CloudRefusal, CloudWorkerCounts};
 use crate::id::{EndpointId, JobId, KeyId};
 use crate::job::JobState;
@@ -12,6 +13,7 @@ use crate::money::RatePerHour;
 use crate::placement::pool_order::Because;
 use crate::placement::projection::{Picture, WAITING_MAX};
 use crate::pool::{LearnedQuota, LimitsChanged, Pool};
+use crate::quarantine::Quarantine;
 use crate::region::Region;
 use crate::scaler::history::History;
 use crate::scaler::{Cloud, CloudPicture};
@@ -82,6 +84,8 @@ pub struct SeatFacts {
     pub is_taken: bool,
     /// How its worker is.
     pub state: SeatState,
+    /// Why its card must not be used, and until when at the soonest, where that is known.
+    pub quarantine: Option<(Quarantine, Option<Timestamp>)>,
 }
 
 /// How the worker of a seat is.
@@ -95,6 +99,11 @@ pub enum SeatState {
     Silent(Timestamp),
     /// It ended so often in a row; the next start is not before then.
     Crashing(u32, Timestamp),
+    /// Its card must not be used: [`SeatFacts::quarantine`].
+    Quarantined,
+    /// Its card does not take work since then: the last worker's memory is not free there yet, or
+    /// its driver says that something is wrong.
+    Held(Timestamp),
 }
 
 /// A cloud pool.
@@ -312,7 +321,12 @@ impl Core {
         for pool in pools.iter().filter_map(|id| self.pools.get(id)) {
             for (device, seat) in &pool.seats {
                 let worker = seat.worker.and_then(|worker| self.workers.get(&worker));
+                let card = self.devices.get(device);
+                let quarantine = card.and_then(|card| card.quarantine.clone());
+                let held_since = card.and_then(Device::held_since);
                 let state = match worker {
+                    _ if quarantine.is_some() => SeatState::Quarantined,
+                    _ if let Some(since) = held_since => SeatState::Held(since),
                     Some(worker) if worker.ready_at.is_some() => {
                         let is_silent = worker.silent_until().is_some()
                             && self.now.since(worker.heard_at) > SILENT;
@@ -326,8 +340,7 @@ impl Core {
                     _ => SeatState::Starting,
                 };
                 let is_taken = worker.is_some_and(|worker| {
-                    let device = self.devices.get(device);
-                    device.is_some_and(|device| {
+                    card.is_some_and(|device| {
                         !device.has_room(worker.record.id, self.vram_of(worker.record.id))
                     })
                 });
@@ -338,6 +351,10 @@ impl Core {
                     busy: worker.map_or(0, |w| u32::try_from(w.held.len()).unwrap_or(u32::MAX)),
                     is_taken,
                     state,
+                    quarantine: quarantine.map(|is| {
+                        let returns_at = is.well_since.map(|at| at + self.card_returns_after);
+                        (is, returns_at)
+                    }),
                 });
             }
         }

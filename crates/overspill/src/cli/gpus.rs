@@ -30,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// own, kept in the data folder for six hours; else those of the dated built-in table. An endpoint's
 /// `price` goes before both. `--for` compares the types by what a job of an endpoint really cost on
 /// each, cold starts and idle workers included, and names the cheapest.
+///
+/// A card that falls off, at which its driver fails or hangs, whose memory makes errors that cannot be
+/// corrected, or that does not give a dead worker's memory back, is quarantined by the running server:
+/// its jobs go elsewhere. It returns by itself once it is well; `--return` does it now.
 #[derive(Debug, Args)]
 pub struct GpusArgs {
     /// Only the cards of this machine
@@ -44,6 +48,9 @@ pub struct GpusArgs {
     /// How far back its history counts
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration, requires = "endpoint")]
     since: DurationMs,
+    /// Let the running server use this quarantined card again: its index there, or its UUID
+    #[arg(long = "return", value_name = "CARD", conflicts_with_all = ["local", "cloud", "endpoint"])]
+    returned: Option<String>,
     /// Do not ask RunPod: what is kept, else the built-in table
     #[arg(long)]
     offline: bool,
@@ -58,6 +65,14 @@ pub async fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError>
     if let Some(endpoint) = &args.endpoint {
         return compare(endpoint, args.since, context).await;
     }
+    if let Some(card) = &args.returned {
+        return give_back(card, context).await;
+    }
+    let quarantined = if args.cloud {
+        Vec::new()
+    } else {
+        quarantined(context).await
+    };
     let (local, fault) = match detect() {
         _ if args.cloud => (Vec::new(), None),
         Ok(gpus) => (gpus, None),
@@ -73,6 +88,7 @@ pub async fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError>
         return context.output.json(&json!({
             "local": local,
             "driver_fault": fault,
+            "quarantined": quarantined.iter().map(Card::shape).collect::<Vec<_>>(),
             "cloud": cloud,
             "prices_from": catalog.source,
             "prices_as_of": catalog.as_of,
@@ -89,6 +105,13 @@ pub async fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError>
                 .output
                 .table(LOCAL_HEADINGS, local.iter().map(local_row).collect())?;
         }
+        for card in &quarantined {
+            note(&format!(
+                "card {} ({}) is quarantined, no job goes there: {}; `overspill gpus --return {}` puts it \
+                 back now",
+                card.id, card.name, card.quarantine.detail, card.id
+            ));
+        }
     }
     if !args.local {
         if !local.is_empty() {
@@ -103,6 +126,59 @@ pub async fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError>
         });
     }
     Ok(())
+}
+
+/// A card that the running server must not use; unknown fields are passed over.
+#[derive(Debug, Deserialize)]
+struct Card {
+    id: u32,
+    name: String,
+    quarantine: QuarantineView,
+}
+
+#[derive(Debug, Deserialize)]
+struct QuarantineView {
+    fault: String,
+    detail: String,
+    since_ms: i64,
+}
+
+impl Card {
+    fn shape(&self) -> serde_json::Value {
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "fault": self.quarantine.fault,
+            "detail": self.quarantine.detail,
+            "since_ms": self.quarantine.since_ms,
+        })
+    }
+}
+
+/// The quarantined cards of the running server; none where there is no server, or it may not be asked.
+async fn quarantined(context: &Context) -> Vec<Card> {
+    let Ok(client) = context.client() else {
+        return Vec::new();
+    };
+    let Ok(answer) = client.get("/api/v1/overview").await else {
+        return Vec::new();
+    };
+    let devices = answer["devices"].as_array().into_iter().flatten();
+    devices
+        .filter(|device| !device["quarantine"].is_null())
+        .filter_map(|device| Card::deserialize(device).ok())
+        .collect()
+}
+
+async fn give_back(card: &str, context: &Context) -> Result<(), CommandError> {
+    let path = format!("/api/v1/devices/{}/return", segment(card));
+    let answer = context.client()?.post(&path, &json!({})).await?;
+    if context.output.is_json() {
+        return context.output.json(&answer);
+    }
+    context
+        .output
+        .text(&format!("card {} takes jobs again", answer["device"]))
 }
 
 /// RunPod's list where a key is there and it answers, else what is kept, else the built-in table.
@@ -276,10 +352,10 @@ fn local_row(gpu: &Gpu) -> Vec<String> {
     let readings = &gpu.readings;
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let gib = |bytes: Option<u64>| or_dash(bytes.map(tenths_of_gib));
-    let name = if gpu.mig_of.is_some() {
-        format!("{} (MIG)", gpu.name)
-    } else {
-        gpu.name.clone()
+    let name = match (&gpu.fault, &gpu.mig_of) {
+        (Some(fault), _) => format!("{} ({fault})", gpu.name),
+        (None, Some(_)) => format!("{} (MIG)", gpu.name),
+        (None, None) => gpu.name.clone(),
     };
     vec![
         gpu.index.to_string(),
@@ -373,6 +449,7 @@ mod tests {
             uuid: "GPU-1".to_owned(),
             name: "NVIDIA GeForce RTX 3090".to_owned(),
             mig_of: None,
+            fault: None,
             readings: GpuReadings::default(),
         };
         assert_eq!(local_row(&gpu)[2..8], ["-"; 6]);

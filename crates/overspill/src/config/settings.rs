@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use overspill_core::calendar::Calendar;
 use overspill_core::guard::{AFTER_MAX, AFTER_MIN};
 use overspill_core::money::NanoUsd;
+use overspill_core::quarantine::RETURNS_AFTER;
 use overspill_core::time::{DurationMs, Timestamp};
 use secrecy::SecretString;
 
@@ -55,6 +56,8 @@ section! {
         pub regions: Option<Regions> = None,
         /// Where results may be sent.
         pub webhooks: Webhooks = defaults(),
+        /// What holds for the cards of this machine.
+        pub devices: DeviceRules = defaults(),
         /// Where facts and decisions are written down, to be replayed.
         pub journal: Journal = defaults(),
         /// The endpoints, each a named place that jobs are sent to.
@@ -128,6 +131,15 @@ section! {
         pub alert: Option<Url> = None,
         /// Price of electricity for the cards here, for what they save beyond it.
         pub electricity: Option<EnergyPrice> = None,
+    }
+}
+
+section! {
+    /// What holds for the cards of this machine, all of them.
+    pub struct DeviceRules in "[devices]" {
+        /// How long a quarantined card must be seen well before it takes jobs again, 1 s to 1 d. One
+        /// with memory errors that could not be corrected is well when it was reset.
+        pub returns_after: DurationMs = RETURNS_AFTER,
     }
 }
 
@@ -288,6 +300,18 @@ impl Budget {
 impl Check for Budget {
     fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
         super::check::caps(node, self.per_hour, self.per_day, self.per_month, cx);
+    }
+}
+
+impl Check for DeviceRules {
+    fn check(&mut self, node: &Node, cx: &mut Decoder<'_, '_>) {
+        super::endpoint::within(
+            cx,
+            node.place_of("returns_after"),
+            self.returns_after,
+            DurationMs::from_secs(1),
+            DurationMs::from_secs(86_400),
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! Local workers idle, or are not there, while jobs wait.
 
-use overspill_core::why::SeatState;
+use overspill_core::quarantine::CardFault;
+use overspill_core::why::{SeatFacts, SeatState};
 use serde_json::json;
 
 use super::{EndpointFacts, Finding};
@@ -34,6 +35,7 @@ pub(super) fn examine(facts: &EndpointFacts, found: &mut Vec<Finding>) {
                     Some("overspill check".to_owned()),
                 ));
             }
+            SeatState::Quarantined => found.extend(quarantined(facts, seat)),
             _ => {}
         }
     }
@@ -78,6 +80,49 @@ pub(super) fn examine(facts: &EndpointFacts, found: &mut Vec<Finding>) {
     }
 }
 
+/// The card of a pool must not be used.
+fn quarantined(facts: &EndpointFacts, seat: &SeatFacts) -> Option<Finding> {
+    let now = facts.situation.picture.now;
+    let (quarantine, returns_at) = seat.quarantine.as_ref()?;
+    let (device, since) = (seat.device, now.since(quarantine.since));
+    let returns_in = returns_at.map(|at| at.since(now));
+    let fix = match &quarantine.fault {
+        CardFault::Missing | CardFault::Failing { .. } => {
+            "look for NVRM and Xid in the kernel's log (`dmesg`), and at power, heat and seat of the \
+             card; it takes jobs again by itself once its readings were good for a while"
+        }
+        CardFault::Hanging => {
+            "the driver hangs at it (`nvidia-smi` will too): restart the machine when it can be \
+             spared; it takes jobs again by itself once it answers"
+        }
+        CardFault::MemoryErrors { .. } => {
+            "reset it (`nvidia-smi --gpu-reset`) or restart the machine, and it returns by itself; \
+             a card that makes such errors again belongs replaced"
+        }
+        CardFault::MemoryHeld { .. } => {
+            "a process of that group hangs in the driver: look for it with `nvidia-smi`; the card \
+             takes jobs again by itself once its memory is free"
+        }
+    };
+    Some(Finding::new(
+        "card_quarantined",
+        facts,
+        Some(&seat.pool),
+        format!(
+            "card {device} is quarantined since {since} ago: {}",
+            quarantine.fault
+        ),
+        json!({
+            "device": device,
+            "fault": quarantine.fault.name(),
+            "since": since,
+            "returns_in": returns_in,
+        }),
+        fix,
+        Some(format!("overspill gpus --return {device}")),
+    ))
+}
+
 /// Several workers with a version that keeps its job list in a file of its folder. Whether it is so.
 fn sdk(facts: &EndpointFacts, found: &mut Vec<Finding>) -> bool {
     let is_bad = |text: &&String| {
@@ -87,7 +132,10 @@ fn sdk(facts: &EndpointFacts, found: &mut Vec<Finding>) -> bool {
     let is_idle = facts.situation.seats.iter().any(|seat| match seat.state {
         SeatState::Silent(_) => true,
         SeatState::Ready => seat.busy < seat.slots,
-        SeatState::Starting | SeatState::Crashing(..) => false,
+        SeatState::Starting
+        | SeatState::Crashing(..)
+        | SeatState::Quarantined
+        | SeatState::Held(_) => false,
     });
     let Some(version) = versions.first().filter(|_| versions.len() > 1 && is_idle) else {
         return false;

@@ -65,6 +65,7 @@ pub const CODES: &[(&str, &[&str])] = &[
             "local_crash_loop",
             "worker_silent",
             "card_taken",
+            "card_quarantined",
             "sdk_job_file",
         ],
     ),

@@ -425,6 +425,7 @@ impl Engine {
                     | Event::ScalerSet { .. }
                     | Event::MaxWaitSet { .. }
                     | Event::CapsSet { .. }
+                    | Event::CardReturnAsked { .. }
             );
             if is_submission {
                 self.answer(fed.request, &Answer::Unavailable);
@@ -635,7 +636,10 @@ impl Engine {
                 Effect::Decided { endpoint, reason } => {
                     if matches!(reason, Reason::WorkerBackOff { .. }) {
                         warn!(%endpoint, %reason, "a worker ends again and again");
-                    } else if matches!(reason, Reason::MinHeld { .. }) {
+                    } else if matches!(
+                        reason,
+                        Reason::MinHeld { .. } | Reason::CardQuarantined { .. }
+                    ) {
                         warn!(%endpoint, "{reason}");
                     } else {
                         debug!(%endpoint, code = reason.code(), %reason, "decided");

@@ -284,6 +284,7 @@ impl Gateway {
             Operation::Series => of!(management::board::series(self, call)),
             Operation::Pools => of!(management::board::pools(self, call)),
             Operation::Gpus => of!(management::board::gpus(self, call)),
+            Operation::DeviceReturn => of!(management::devices::give_back(self, call)),
             Operation::WhyJob => of!(management::why::job(self, call)),
             Operation::WhyScale => of!(management::why::scale(self, call)),
             Operation::Doctor => of!(management::board::doctor(self, call)),

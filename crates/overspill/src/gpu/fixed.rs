@@ -21,6 +21,7 @@ impl FixedGpus {
             uuid: format!("nominal-{index}"),
             name: "nominal device".to_owned(),
             mig_of: None,
+            fault: None,
             readings: GpuReadings::default(),
         };
         Self((0..count).map(gpu).collect())

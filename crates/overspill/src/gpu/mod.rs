@@ -10,8 +10,10 @@
 
 mod fake;
 mod fixed;
+pub mod health;
 mod monitor;
 mod nvml;
+mod place;
 mod select;
 
 use serde::Serialize;
@@ -20,6 +22,7 @@ pub use fake::FakeGpus;
 pub use fixed::FixedGpus;
 pub use monitor::{GpuMonitor, GpuSnapshot};
 pub use nvml::NvmlGpus;
+pub use place::Place;
 pub use select::{Selected, SelectedDevice, select};
 
 use crate::config::MemorySize;
@@ -36,6 +39,9 @@ pub struct Gpu {
     /// The card that this is an instance of, by its uuid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mig_of: Option<String>,
+    /// Why its driver fails at it, where it does; then nothing else was read of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// What was read of it.
     pub readings: GpuReadings,
 }
@@ -85,8 +91,13 @@ pub trait GpuProvider: Send {
     ///
     /// # Errors
     /// When the driver cannot list them. A single card in trouble is no error: it is listed with
-    /// what could be read, or left out when not even its uuid could.
+    /// its fault, or left out when not even its uuid could be read.
     fn read(&mut self) -> Result<Vec<Gpu>, GpuError>;
+
+    /// Where it is while it reads, for whoever waits for it.
+    fn place(&self) -> Place {
+        Place::default()
+    }
 }
 
 /// Why GPUs could not be read.

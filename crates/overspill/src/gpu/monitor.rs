@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Gpu, GpuProvider};
+use super::health::Stall;
+use super::{Gpu, GpuProvider, Place};
 
 /// What was seen at the last reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct GpuSnapshot {
     pub gpus: Vec<Gpu>,
     /// Why the last reading failed, if it did.
     pub fault: Option<String>,
+    /// When the last reading began.
+    pub begun_at: Option<Instant>,
 }
 
 /// A running thread that reads GPUs; it ends when this is dropped.
@@ -27,6 +30,9 @@ pub struct GpuMonitor {
     snapshots: watch::Receiver<GpuSnapshot>,
     orders: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    place: Place,
+    started_at: Instant,
+    period: Duration,
 }
 
 impl GpuMonitor {
@@ -38,13 +44,16 @@ impl GpuMonitor {
         let (publish, snapshots) = watch::channel(GpuSnapshot::default());
         let (orders, ordered) = mpsc::channel();
         let mut provider = provider;
+        let place = provider.place();
         let thread = std::thread::Builder::new()
             .name("gpu-monitor".to_owned())
             .spawn(move || {
                 loop {
+                    let begun_at = Instant::now();
                     let reading = provider.read();
                     publish.send_modify(|snapshot| {
                         snapshot.sequence += 1;
+                        snapshot.begun_at = Some(begun_at);
                         match reading {
                             Ok(gpus) => {
                                 snapshot.gpus = gpus;
@@ -63,7 +72,20 @@ impl GpuMonitor {
             snapshots,
             orders: Some(orders),
             thread: Some(thread),
+            place,
+            started_at: Instant::now(),
+            period,
         })
+    }
+
+    /// For how long no reading has come back beyond its period, and at which card that is.
+    #[must_use]
+    pub fn stall(&self) -> Stall {
+        let last = self.snapshots.borrow().begun_at.map(|at| at + self.period);
+        Stall {
+            lasts: last.unwrap_or(self.started_at).elapsed(),
+            at: self.place.now(),
+        }
     }
 
     /// A receiver of snapshots, the last one first.

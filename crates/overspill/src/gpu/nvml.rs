@@ -1,5 +1,6 @@
 //! NVIDIA's management library, loaded at run time.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, TemperatureSensor};
@@ -7,7 +8,7 @@ use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 
-use super::{Gpu, GpuError, GpuProcess, GpuProvider, GpuReadings};
+use super::{Gpu, GpuError, GpuProcess, GpuProvider, GpuReadings, Place};
 
 /// Where the library is: by the loader's rules, and where WSL2 keeps it.
 const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1"];
@@ -16,6 +17,9 @@ const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-m
 #[derive(Debug)]
 pub struct NvmlGpus {
     nvml: Nvml,
+    /// Uuid and name of each card that was read, by its index: one that falls off is known by them.
+    known: BTreeMap<u32, (String, String)>,
+    place: Place,
 }
 
 impl NvmlGpus {
@@ -41,7 +45,11 @@ impl NvmlGpus {
     /// As [`Self::open`].
     pub fn open_library(path: &Path) -> Result<Self, GpuError> {
         match Nvml::builder().lib_path(path.as_os_str()).init() {
-            Ok(nvml) => Ok(Self { nvml }),
+            Ok(nvml) => Ok(Self {
+                nvml,
+                known: BTreeMap::new(),
+                place: Place::default(),
+            }),
             Err(
                 error @ (NvmlError::LibloadingError(_)
                 | NvmlError::DriverNotLoaded
@@ -64,24 +72,42 @@ impl GpuProvider for NvmlGpus {
     }
 
     fn read(&mut self) -> Result<Vec<Gpu>, GpuError> {
+        self.place.is_at(None);
         let count = self
             .nvml
             .device_count()
             .map_err(|error| GpuError::Driver(error.to_string()))?;
         let mut gpus = Vec::new();
         for index in 0..count {
-            // A card that fell off the bus has no handle; the others are still of use.
-            let Ok(device) = self.nvml.device_by_index(index) else {
-                continue;
+            let known = self.known.get(&index);
+            self.place.is_at(known.map(|(uuid, _)| uuid.as_str()));
+            let device = match self.nvml.device_by_index(index) {
+                Ok(device) => device,
+                Err(error) => {
+                    // A card that fell off the bus has no handle; the others are still of use.
+                    gpus.extend(known.map(|known| lost(index, known, &error)));
+                    continue;
+                }
             };
-            let Some(card) = read_gpu(&device, index, None) else {
-                continue;
+            let card = match read_gpu(&device, index, None) {
+                Ok(card) => card,
+                Err(error) => {
+                    gpus.extend(known.map(|known| lost(index, known, &error)));
+                    continue;
+                }
             };
+            let names = (card.uuid.clone(), card.name.clone());
             let instances = mig_instances(&device, index, &card.uuid);
+            self.known.insert(index, names);
             gpus.push(card);
             gpus.extend(instances);
         }
+        self.place.is_at(None);
         Ok(gpus)
+    }
+
+    fn place(&self) -> Place {
+        self.place.clone()
     }
 }
 
@@ -94,14 +120,51 @@ fn mig_instances(device: &Device<'_>, index: u32, card: &str) -> Vec<Gpu> {
     let count = device.mig_device_count().unwrap_or(0);
     (0..count)
         .filter_map(|instance| device.mig_device_by_index(instance).ok())
-        .filter_map(|instance| read_gpu(&instance, index, Some(card.to_owned())))
+        .filter_map(|instance| read_gpu(&instance, index, Some(card.to_owned())).ok())
         .collect()
 }
 
-fn read_gpu(device: &Device<'_>, index: u32, mig_of: Option<String>) -> Option<Gpu> {
-    let uuid = device.uuid().ok()?;
+/// A card that was there, and at which the driver fails.
+fn lost(index: u32, (uuid, name): &(String, String), error: &NvmlError) -> Gpu {
+    Gpu {
+        index,
+        uuid: uuid.clone(),
+        name: name.clone(),
+        mig_of: None,
+        fault: Some(match error {
+            NvmlError::GpuLost => {
+                "GPU is lost: it fell off the bus, or cannot be reached".to_owned()
+            }
+            other => other.to_string(),
+        }),
+        readings: GpuReadings::default(),
+    }
+}
+
+/// Whether a call fails for the card's sake, not because it is not supported or not allowed.
+const fn is_fatal(error: &NvmlError) -> bool {
+    matches!(
+        error,
+        NvmlError::GpuLost
+            | NvmlError::ResetRequired
+            | NvmlError::IrqIssue
+            | NvmlError::Timeout
+            | NvmlError::Unknown
+    )
+}
+
+fn read_gpu(device: &Device<'_>, index: u32, mig_of: Option<String>) -> Result<Gpu, NvmlError> {
+    let uuid = device.uuid()?;
     let name = device.name().unwrap_or_else(|_| "unknown GPU".to_owned());
-    let memory = device.memory_info().ok();
+    let memory = match device.memory_info() {
+        Ok(memory) => Some(memory),
+        // Uuid and name come from the driver's own memory: they say nothing of the card.
+        Err(error) if is_fatal(&error) => {
+            let card = lost(index, &(uuid, name), &error);
+            return Ok(Gpu { mig_of, ..card });
+        }
+        Err(_) => None,
+    };
     let readings = GpuReadings {
         memory_bytes: memory.as_ref().map(|memory| memory.total),
         memory_used_bytes: memory.as_ref().map(|memory| memory.used),
@@ -113,11 +176,12 @@ fn read_gpu(device: &Device<'_>, index: u32, mig_of: Option<String>) -> Option<G
             .ok(),
         processes: processes(device),
     };
-    Some(Gpu {
+    Ok(Gpu {
         index,
         uuid,
         name,
         mig_of,
+        fault: None,
         readings,
     })
 }
@@ -184,6 +248,7 @@ mod tests {
                 uuid: "GPU-00000000-1111-2222-3333-444444444444".to_owned(),
                 name: "NVIDIA GeForce RTX 3090".to_owned(),
                 mig_of: None,
+                fault: None,
                 readings,
             }]
         );

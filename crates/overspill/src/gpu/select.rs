@@ -148,6 +148,7 @@ mod tests {
             uuid: uuid.to_owned(),
             name: "NVIDIA GeForce RTX 3090".to_owned(),
             mig_of: mig_of.map(str::to_owned),
+            fault: None,
             readings: GpuReadings {
                 memory_bytes: Some(24 << 30),
                 ..GpuReadings::default()

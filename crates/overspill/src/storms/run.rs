@@ -159,6 +159,7 @@ impl Drawn {
             name: "nominal".into(),
             memory_bytes: 0,
             watts: None,
+            uuid: None,
         };
         Topology {
             endpoints,
@@ -173,6 +174,7 @@ impl Drawn {
             },
             electricity: None,
             alert: None,
+            card_returns_after: overspill_core::quarantine::RETURNS_AFTER,
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::engine::api::{Engine as _, Unavailable};
 use crate::engine::handle::Handle;
 use crate::gpu::{GpuMonitor, GpuSnapshot, NvmlGpus};
 use crate::kept::desired::{is_kept, pool_key};
+use crate::pool::local::cards;
 use crate::topology::Installation;
 
 /// How often the core is looked at.
@@ -55,7 +56,7 @@ pub struct Board {
     settings: RwLock<Arc<Settings>>,
     series: Mutex<Series>,
     latest: watch::Sender<Arc<Overview>>,
-    gpus: Option<GpuMonitor>,
+    gpus: Option<Arc<GpuMonitor>>,
     catalog: RwLock<Arc<Catalog>>,
 }
 
@@ -145,7 +146,7 @@ impl Board {
             NvmlGpus::open()
                 .ok()
                 .and_then(|driver| match GpuMonitor::start(driver, GPU_PERIOD) {
-                    Ok(monitor) => Some(monitor),
+                    Ok(monitor) => Some(Arc::new(monitor)),
                     Err(error) => {
                         info!(%error, "cards are not read");
                         None
@@ -159,6 +160,10 @@ impl Board {
             gpus,
             catalog: RwLock::default(),
         });
+        if let Some(monitor) = board.gpus.clone() {
+            let (handle, stop) = (board.handle.clone(), stop.clone());
+            tokio::spawn(stop.run_until_cancelled_owned(cards::watch(handle, monitor)));
+        }
         let looking = Arc::clone(&board);
         tokio::spawn(async move {
             tokio::select! {
@@ -313,6 +318,18 @@ impl Board {
     pub fn cards(&self) -> Vec<crate::gpu::Gpu> {
         let monitored = self.gpus.as_ref();
         monitored.map_or_else(Vec::new, |monitor| monitor.watch().borrow().gpus.clone())
+    }
+
+    /// The cards that pools use, each with its driver's id where it has one.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn devices(&self) -> Result<Vec<(DeviceId, Option<String>)>, Unavailable> {
+        let read = |core: &Core| {
+            let cards = core.devices();
+            cards.map(|spec| (spec.id, spec.uuid.clone())).collect()
+        };
+        self.handle.query(read).await
     }
 
     /// Which type of GPU serves an endpoint's jobs for the least money, by what was spent from `since` on;

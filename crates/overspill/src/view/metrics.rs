@@ -431,7 +431,7 @@ fn about_caps(page: &mut Page, sources: &Sources<'_>) {
 
 fn about_devices(page: &mut Page, overview: &Overview) {
     type Reading = fn(&super::overview::DeviceLine) -> Option<f64>;
-    let readings: [(&'static str, &str, Reading); 6] = [
+    let readings: [(&'static str, &str, Reading); 7] = [
         ("device_jobs", "Jobs that run on a card.", |device| {
             Some(f64::from(device.jobs))
         }),
@@ -452,6 +452,11 @@ fn about_devices(page: &mut Page, overview: &Overview) {
             "device_temperature_celsius",
             "Temperature of a card's die.",
             |device| Some(f64::from(device.temperature_c?)),
+        ),
+        (
+            "device_quarantined",
+            "1 while a card must not be used, else 0.",
+            |device| Some(f64::from(u8::from(device.quarantine.is_some()))),
         ),
         ("device_power_watts", "Power that a card draws.", |device| {
             Some(f64::from(device.power_mw?) / 1_000.0)

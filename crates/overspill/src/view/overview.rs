@@ -7,6 +7,7 @@ use overspill_core::budget::CapScope;
 use overspill_core::endpoint::LimitsOverride;
 use overspill_core::id::{DeviceId, EndpointId};
 use overspill_core::machine::Core;
+use overspill_core::quarantine::Quarantine;
 use overspill_core::schedule::Scheduled;
 use overspill_core::time::Timestamp;
 use overspill_core::topology::{Limits, ScalerSpec};
@@ -43,6 +44,7 @@ pub(super) struct DeviceFacts {
     id: DeviceId,
     name: String,
     memory_bytes: u64,
+    quarantine: Option<QuarantineLine>,
 }
 
 /// One look at the core.
@@ -110,10 +112,11 @@ impl Look {
                 },
             })
         });
-        let devices = core.devices().map(|spec| DeviceFacts {
-            id: spec.id,
-            name: spec.name.clone(),
-            memory_bytes: spec.memory_bytes,
+        let devices = core.cards().map(|card| DeviceFacts {
+            id: card.spec.id,
+            name: card.spec.name.clone(),
+            memory_bytes: card.spec.memory_bytes,
+            quarantine: card.quarantine.as_ref().map(QuarantineLine::of),
         });
         Self {
             endpoints: endpoints.collect(),
@@ -266,6 +269,32 @@ pub struct DeviceLine {
     pub temperature_c: Option<u32>,
     /// Power drawn in milliwatts.
     pub power_mw: Option<u32>,
+    /// Why it must not be used; `None` for a card that may.
+    pub quarantine: Option<QuarantineLine>,
+}
+
+/// A card's quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuarantineLine {
+    /// `missing`, `failing`, `hanging`, `memory_errors` or `memory_held`.
+    pub fault: &'static str,
+    /// In words.
+    pub detail: String,
+    /// Since when.
+    pub since_ms: i64,
+    /// Since when it is seen well; it returns a while after.
+    pub well_since_ms: Option<i64>,
+}
+
+impl QuarantineLine {
+    fn of(quarantine: &Quarantine) -> Self {
+        Self {
+            fault: quarantine.fault.name(),
+            detail: quarantine.fault.to_string(),
+            since_ms: quarantine.since.as_millis(),
+            well_since_ms: quarantine.well_since.map(Timestamp::as_millis),
+        }
+    }
 }
 
 /// See the module.
@@ -475,5 +504,6 @@ fn device(facts: &DeviceFacts, look: &Look, beside: &Beside<'_>) -> DeviceLine {
         busy_percent: readings.busy_percent,
         temperature_c: readings.temperature_c,
         power_mw: readings.power_mw,
+        quarantine: facts.quarantine.clone(),
     }
 }

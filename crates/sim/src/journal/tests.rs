@@ -69,6 +69,7 @@ fn topology(max_wait: u64) -> Topology {
         guard: GuardSpec::default(),
         electricity: None,
         alert: None,
+        card_returns_after: overspill_core::quarantine::RETURNS_AFTER,
     }
 }
 

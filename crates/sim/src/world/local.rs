@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use overspill_core::effect::{Answer, Delivery, Effect};
 use overspill_core::event::{Event, Outcome, PayloadRef};
-use overspill_core::id::{JobId, PollId, RequestId, WorkerId};
+use overspill_core::id::{DeviceId, JobId, PollId, RequestId, WorkerId};
+use overspill_core::machine::Core;
 use overspill_core::time::{DurationMs, Timestamp};
 use rand::RngExt;
 
@@ -16,6 +17,7 @@ use crate::faults::Fault;
 use crate::oracle::Oracle;
 use crate::scene::{Action, Asker, Local, Scene};
 use crate::workload::Workload;
+use crate::world::cards::Cards;
 
 /// Time between two heartbeats.
 const PING: DurationMs = DurationMs::from_secs(10);
@@ -26,11 +28,14 @@ const ASK_TIMEOUT: DurationMs = DurationMs::from_secs(90);
 #[derive(Default)]
 pub(crate) struct Host {
     processes: BTreeMap<WorkerId, Process>,
-    /// Ordered, and not yet started.
-    spawning: BTreeSet<WorkerId>,
+    /// Ordered, and not yet started: each with its card.
+    spawning: BTreeMap<WorkerId, DeviceId>,
+    cards: Cards,
 }
 
 struct Process {
+    pid: u32,
+    device: DeviceId,
     slots: usize,
     jobs: BTreeMap<JobId, Run>,
     poll: Option<PollId>,
@@ -62,9 +67,10 @@ enum Fate {
 impl Host {
     /// Who lives. What is ordered is started first, or lost with the keeper's connection.
     pub(crate) fn alive(&mut self, scene: &mut Scene) -> Vec<WorkerId> {
-        for worker in self.spawning.clone() {
+        for worker in self.spawning.keys().copied().collect::<Vec<_>>() {
             self.spawn(scene, worker);
         }
+        self.cards.watch(scene);
         self.processes.keys().copied().collect()
     }
 
@@ -127,8 +133,8 @@ impl Host {
                     device,
                 });
             }
-            Effect::SpawnWorker { worker, .. } => {
-                self.spawning.insert(worker);
+            Effect::SpawnWorker { worker, device, .. } => {
+                self.spawning.insert(worker, device);
                 let wait = scene.ms(1, 60);
                 scene.after(wait, Action::Local(Local::Spawn { worker }));
             }
@@ -145,7 +151,10 @@ impl Host {
             }
             Effect::KillWorker { worker } => {
                 self.spawning.remove(&worker);
-                let wait = scene.ms(0, 50);
+                let process = self.processes.get(&worker);
+                let stuck = process.and_then(|p| self.cards.stuck_until(p.device, scene.now));
+                let wait =
+                    scene.ms(0, 50) + stuck.map_or(DurationMs::ZERO, |at| at.since(scene.now));
                 scene.after(wait, Action::Local(Local::Exit { worker, code: None }));
             }
             Effect::StopJob { worker, job } => self.stop_job(scene, worker, job),
@@ -154,9 +163,9 @@ impl Host {
     }
 
     fn spawn(&mut self, scene: &mut Scene, worker: WorkerId) {
-        if !self.spawning.remove(&worker) {
+        let Some(device) = self.spawning.remove(&worker) else {
             return;
-        }
+        };
         if scene.strikes(Fault::SpawnFails) {
             let reason = Some("no such file or directory".to_owned());
             scene.tell(Event::WorkerExited {
@@ -166,7 +175,10 @@ impl Host {
             });
             return;
         }
+        let pid = u32::try_from(scene.number()).unwrap_or(u32::MAX);
         let process = Process {
+            pid,
+            device,
             slots: 1,
             jobs: BTreeMap::new(),
             poll: None,
@@ -176,9 +188,9 @@ impl Host {
             frozen_until: Timestamp::ZERO,
         };
         self.processes.insert(worker, process);
-        let pid = u32::try_from(scene.number()).unwrap_or(u32::MAX);
         scene.tell(Event::WorkerSpawned { worker, pid });
-        if scene.strikes(Fault::StartCrashes) {
+        let is_lost = self.cards.lost_until(device, scene.now).is_some();
+        if is_lost || scene.strikes(Fault::StartCrashes) {
             let wait = scene.ms(50, 900);
             scene.after(
                 wait,
@@ -248,7 +260,14 @@ impl Host {
             }
             Local::Exit { worker, code } => self.exit(scene, worker, code),
             Local::Misfortune => self.misfortune(scene),
+            // Whoever looks has the core too: [`Self::look`].
+            Local::Cards => {}
         }
+    }
+
+    /// The driver reads the cards.
+    pub(crate) fn look(&mut self, scene: &mut Scene, core: &Core) {
+        self.cards.look(scene, core);
     }
 
     /// A job-take, if there is room.
@@ -350,7 +369,8 @@ impl Host {
         for delivery in jobs {
             let job = delivery.attempt.job;
             let handle = scene.number();
-            let fate = if scene.strikes(Fault::HandlerHangs) {
+            let is_lost = self.cards.lost_until(process.device, scene.now).is_some();
+            let fate = if is_lost || scene.strikes(Fault::HandlerHangs) {
                 Fate::Hangs
             } else if scene.strikes(Fault::WorkerExits) {
                 Fate::Exits
@@ -580,6 +600,7 @@ impl Host {
     fn exit(&mut self, scene: &mut Scene, worker: WorkerId, code: Option<i32>) {
         let process = self.processes.remove(&worker);
         if let Some(process) = process {
+            self.cards.left(scene, process.pid);
             if let Some(poll) = process.poll {
                 let wait = scene.ms(0, 20);
                 scene.after(wait, Action::Arrive(Event::TakeGone { poll }, None));
@@ -619,6 +640,29 @@ impl Host {
                     process.frozen_until = until;
                 }
             }
+        }
+        let used = self.processes.values().map(|process| process.device);
+        for device in used.collect::<BTreeSet<_>>() {
+            if let Some(until) = self.cards.misfortune(scene, device) {
+                self.card_falls_off(scene, device, until);
+            }
+        }
+    }
+
+    /// What runs on a card that falls off dies soon, or hangs.
+    fn card_falls_off(&mut self, scene: &mut Scene, device: DeviceId, until: Timestamp) {
+        for (&worker, process) in &mut self.processes {
+            if process.device != device {
+                continue;
+            }
+            let wait = if scene.chance(0.5) {
+                scene.ms(0, 8_000)
+            } else {
+                process.frozen_until = process.frozen_until.max(until);
+                until.since(scene.now)
+            };
+            let code = Some(1);
+            scene.after(wait, Action::Local(Local::Exit { worker, code }));
         }
     }
 }

@@ -32,6 +32,8 @@ use crate::record::SPENT_BUCKET_MS;
 
 /// The name in `meta` of what is kept of the caps on everything.
 pub(super) const META_BUDGET: &str = "budget";
+/// Under which cards that must not be used are.
+pub(super) const META_QUARANTINES: &str = "quarantines";
 
 /// Where a batch leaves one job.
 #[derive(Default)]
@@ -196,6 +198,9 @@ pub(super) fn write(
             }
             Change::BudgetPut(record) => {
                 put_meta(conn, tail, META_BUDGET, json(record)?.as_bytes())?;
+            }
+            Change::QuarantinesPut(all) => {
+                put_meta(conn, tail, META_QUARANTINES, json(all)?.as_bytes())?;
             }
             Change::WebhookPut(webhook) => webhooks.of(webhook.id).0.last = Some(webhook),
             Change::Audited {

@@ -46,6 +46,7 @@ pub(in crate::engine) fn topology(max: u32) -> Topology {
         guard: overspill_core::guard::GuardSpec::default(),
         electricity: None,
         alert: None,
+        card_returns_after: overspill_core::quarantine::RETURNS_AFTER,
     }
 }
 
@@ -194,6 +195,7 @@ impl Carded {
             name: "nominal".into(),
             memory_bytes: 0,
             watts: None,
+            uuid: None,
         });
         topology.endpoints[0].pools.push(PoolSpec {
             key: "local".into(),

@@ -278,7 +278,7 @@ pub(crate) async fn settings(gateway: &Arc<Gateway>, call: Call) -> Result<Reply
     Ok(body::json_of(board.settings().as_ref()))
 }
 
-fn board<'a>(gateway: &'a Gateway, call: &Call) -> Result<&'a Arc<Board>, ApiError> {
+pub(super) fn board<'a>(gateway: &'a Gateway, call: &Call) -> Result<&'a Arc<Board>, ApiError> {
     let is_limited = call.caller.as_ref().is_some_and(|c| c.endpoints.is_some());
     if is_limited {
         return Err(ApiError::new(

@@ -4,6 +4,7 @@
 pub(super) mod board;
 pub(super) mod budget;
 pub(super) mod cost;
+pub(super) mod devices;
 pub(super) mod endpoints;
 pub(super) mod events;
 pub(super) mod guard;

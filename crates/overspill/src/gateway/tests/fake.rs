@@ -112,6 +112,7 @@ impl Fake {
                     name: format!("nominal {i}"),
                     memory_bytes: 1_000,
                     watts: None,
+                    uuid: None,
                 })
                 .collect(),
             account_workers_max: None,
@@ -121,6 +122,7 @@ impl Fake {
             guard: overspill_core::guard::GuardSpec::default(),
             electricity: None,
             alert: None,
+            card_returns_after: overspill_core::quarantine::RETURNS_AFTER,
         };
         let mut state = State::default();
         let event = Event::Configured {
