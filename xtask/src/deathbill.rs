@@ -77,7 +77,7 @@ fn modelled(range: Range<u64>) -> Result<String> {
     let in_flight = found.iter().filter(|died| died.in_flight > 0).count();
     let kept_on = found
         .iter()
-        .filter(|died| died.then.workers_kept_on == death::MIN)
+        .filter(|died| died.then.workers_kept_on >= death::MIN)
         .count();
     Ok(format!(
         "{} deaths in virtual time, {in_flight} with work in flight, {kept_on} with {} workers kept on: {with} with a \

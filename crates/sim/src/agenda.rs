@@ -30,6 +30,11 @@ impl<T> Agenda<T> {
         self.next += 1;
     }
 
+    /// The moment of the next thing.
+    pub(crate) fn next_at(&self) -> Option<Timestamp> {
+        self.planned.first_key_value().map(|((at, _), _)| *at)
+    }
+
     /// The next thing with its moment, taken out.
     pub(crate) fn pop(&mut self) -> Option<(Timestamp, T)> {
         let ((at, _), what) = self.planned.pop_first()?;
@@ -47,9 +52,11 @@ mod tests {
         for (at, what) in [(5, 'c'), (1, 'a'), (5, 'd'), (1, 'b')] {
             agenda.at(Timestamp::from_millis(at), what);
         }
+        assert_eq!(agenda.next_at(), Some(Timestamp::from_millis(1)));
         let order: String = std::iter::from_fn(|| agenda.pop())
             .map(|(_, what)| what)
             .collect();
         assert_eq!(order, "abcd");
+        assert_eq!(agenda.next_at(), None);
     }
 }
