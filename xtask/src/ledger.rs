@@ -32,7 +32,8 @@ pub(crate) struct LedgerArgs {
     /// Seeds of the capped runs
     #[arg(long, value_name = "N", default_value_t = 200)]
     seeds: u64,
-    /// Jobs whose bill is compared with the ledger, a thousand for each seed
+    /// Accepted jobs whose bill is compared with the ledger, at least; each seed submits a thousand, and those that come
+    /// while no server is there to take them do not count
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     jobs: u64,
     /// The first seed of these
@@ -47,8 +48,7 @@ pub(crate) fn run(args: &LedgerArgs) -> Result<()> {
     if args.seeds > 0 {
         println!("{}", capped(0..args.seeds)?);
     }
-    let seeds = args.jobs.div_ceil(u64::from(JOBS));
-    let found = seeds::in_parallel(args.from..args.from + seeds, |seed| reckon::run(seed, JOBS));
+    let found = with_jobs(args.from, args.jobs);
     if args.hours {
         for run in &found {
             print_hours(run);
@@ -56,6 +56,23 @@ pub(crate) fn run(args: &LedgerArgs) -> Result<()> {
     }
     println!("{}", reckoned(&found)?);
     Ok(())
+}
+
+/// As many seeds from one on as it takes until so many jobs were accepted.
+fn with_jobs(from: u64, jobs: u64) -> Vec<Reckoned> {
+    let (mut found, mut accepted, mut next) = (Vec::new(), 0, from);
+    while accepted < jobs {
+        let seeds = (jobs - accepted).div_ceil(u64::from(JOBS));
+        let more = seeds::in_parallel(next..next + seeds, |seed| reckon::run(seed, JOBS));
+        let came: u64 = more.iter().map(|run| run.jobs as u64).sum();
+        found.extend(more);
+        if came == 0 {
+            break;
+        }
+        accepted += came;
+        next += seeds;
+    }
+    found
 }
 
 /// The short form, for the gate: its closing line.
@@ -122,8 +139,9 @@ fn reckoned(found: &[Reckoned]) -> Result<String> {
     let causes = causes
         .iter()
         .map(|(cause, amount)| format!("{} {amount}", cause.code()));
+    let seeds = found.len();
     Ok(format!(
-        "{jobs} jobs, {runs} runs, {crashes} crashes, {twins} lost answers, {faults} faults in all: {} \
+        "{seeds} seeds: {jobs} jobs, {runs} runs, {crashes} crashes, {twins} lost answers, {faults} faults in all: {} \
          endpoint-hours with {billed} billed, the worst count {}.{} % off; after the records equal, with {}",
         lines().count(),
         worst / 10,
