@@ -9,6 +9,8 @@
 //! **Words.** *Billed*: workers that cost money now, by what they do. *Blind*: time without a count. *Blind*: a
 //! blind stretch that is not understood yet.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::Stretch;
@@ -71,6 +73,9 @@ pub struct Meter {
     /// Nothing is written before it is understood.
     #[serde(default)]
     blind: Option<Blind>,
+    /// Hours that were not wholly counted, and that a record has settled: nothing more is added for them.
+    #[serde(default)]
+    settled: BTreeSet<i64>,
 }
 
 /// What is to be written to the ledger.
@@ -156,6 +161,10 @@ impl Meter {
             self.booked_at = now;
         }
         if from < now && (self.is_resumed || now.since(from) > BLIND_MIN) {
+            let last = hour_of(from);
+            if last < hour_of(now) {
+                self.end_hour(last);
+            }
             // While no process of ours ran, nothing was submitted that could cause a worker.
             let most = if self.is_resumed { 0 } else { count.allowed };
             self.blind = Some(Blind {
@@ -204,16 +213,21 @@ impl Meter {
                 *rest -= before;
                 *sum += before;
             }
-            let unsettled = std::mem::take(&mut self.unsettled_ms);
-            let sums = std::mem::take(&mut self.halves);
-            let counted = KINDS.into_iter().zip(sums.map(|halves| halves / 2));
-            let at = Some(hour - DurationMs::from_millis(1));
-            for (kind, ms) in counted.chain([(EntryKind::Unsettled, unsettled)]) {
-                self.add_earlier(at, kind, ms);
-            }
+            self.end_hour(hour_of(to) - 1);
         }
         for (sum, part) in self.halves.iter_mut().zip(rest) {
             *sum += part;
+        }
+    }
+
+    /// What was counted so far was in an hour that is over.
+    fn end_hour(&mut self, hour: i64) {
+        let unsettled = std::mem::take(&mut self.unsettled_ms);
+        let sums = std::mem::take(&mut self.halves);
+        let counted = KINDS.into_iter().zip(sums.map(|halves| halves / 2));
+        let at = Some(last_of(hour));
+        for (kind, ms) in counted.chain([(EntryKind::Unsettled, unsettled)]) {
+            self.add_earlier(at, kind, ms);
         }
     }
 
@@ -240,6 +254,9 @@ impl Meter {
         let current = hour_of(self.counted_at.unwrap_or(blind.to));
         let mut sums = [0_u64; 4];
         for hour in hour_of(blind.from)..=hour_of(blind.to) {
+            if self.settled.contains(&hour) {
+                continue;
+            }
             let (begin, end) = (start_of(hour), start_of(hour + 1));
             let within =
                 |from: Timestamp, to: Timestamp| to.min(end).since(from.max(begin)).as_millis();
@@ -253,7 +270,7 @@ impl Meter {
             if hour == hour_of(blind.to) {
                 ms[0] += ROUNDED_UP_MS * u64::from(starts);
             }
-            let at = Some(end - DurationMs::from_millis(1));
+            let at = Some(last_of(hour));
             for (place, ms) in ms.into_iter().chain([unsettled]).enumerate() {
                 sums[place] += 2 * ms;
                 match (hour == current, place) {
@@ -264,11 +281,63 @@ impl Meter {
                 }
             }
         }
+        self.settled.retain(|&hour| hour >= current);
         Some(Stretch {
             from: blind.from,
             to: blind.to,
             halves: sums,
         })
+    }
+
+    /// From when on something may have cost that is in no count yet, as far as no record has settled it.
+    #[must_use]
+    pub fn known_until(&self) -> Option<Timestamp> {
+        let from = self.blind.map(|blind| blind.from).or(self.counted_at)?;
+        let mut hour = hour_of(from);
+        while self.settled.contains(&hour) {
+            hour += 1;
+        }
+        Some(from.max(start_of(hour)))
+    }
+
+    /// A record settles an hour that is over: nothing is added for it any more. What is to be written for it
+    /// before that, with the most that may have been while nobody counted.
+    pub fn close(&mut self, hour: i64, allowed: u32) -> Vec<Reading> {
+        let most = self.lacking(hour, allowed).as_millis();
+        if self.counted_at.is_some_and(|at| hour_of(at) == hour) {
+            self.end_hour(hour);
+        }
+        self.add_earlier(Some(last_of(hour)), EntryKind::Unsettled, most);
+        self.settled.insert(hour);
+        std::mem::take(&mut self.earlier)
+    }
+
+    /// The most worker time that there may have been in an hour that is over while nobody counted, and that no
+    /// record has settled.
+    #[must_use]
+    pub fn lacking(&self, hour: i64, allowed: u32) -> DurationMs {
+        if self.settled.contains(&hour) {
+            return DurationMs::ZERO;
+        }
+        let (begin, end) = (start_of(hour), start_of(hour + 1));
+        let within = |from: Timestamp, to: Timestamp, workers: u32| {
+            to.min(end).since(from.max(begin)).as_millis() * u64::from(workers)
+        };
+        let blind = self.blind.map_or(0, |b| within(b.from, b.to, b.most));
+        let since = self
+            .counted_at
+            .map_or(0, |at| within(at, end, allowed.max(self.billed.total())));
+        DurationMs::from_millis(blind + since)
+    }
+
+    /// How long it is between two moments, hours that a record has settled left out, in milliseconds.
+    fn unsettled_between(&self, from: Timestamp, to: Timestamp) -> u64 {
+        let settled = self.settled.iter().map(|&hour| {
+            let (begin, end) = (start_of(hour), start_of(hour + 1));
+            to.min(end).since(from.max(begin)).as_millis()
+        });
+        let settled: u64 = settled.sum();
+        to.since(from).as_millis().saturating_sub(settled)
     }
 
     /// What is to be written, when it is time to.
@@ -313,13 +382,13 @@ impl Meter {
         let earlier = self.earlier.iter();
         ms += earlier.map(|r| r.worker_time.as_millis()).sum::<u64>();
         if let Some(blind) = &self.blind {
-            ms += blind.length().as_millis() * u64::from(blind.most);
+            ms += self.unsettled_between(blind.from, blind.to) * u64::from(blind.most);
         }
         if let Some(at) = self.counted_at {
             let since = now.since(at);
             let is_blind = since > BLIND_MIN;
             let workers = if is_blind { allowed } else { 0 }.max(self.billed.total());
-            ms += since.as_millis() * u64::from(workers);
+            ms += self.unsettled_between(at, now) * u64::from(workers);
         }
         price.over(DurationMs::from_millis(ms))
     }
@@ -344,6 +413,11 @@ impl Meter {
             idle: workers.running - run + workers.idle.min(warm.max(count.min).max(count.standby)),
         }
     }
+}
+
+/// The last moment of an hour.
+fn last_of(hour: i64) -> Timestamp {
+    start_of(hour + 1) - DurationMs::from_millis(1)
 }
 
 #[cfg(test)]
@@ -561,5 +635,57 @@ mod tests {
         assert!(found.contains(&run(Some(1), 3_599)), "{found:?}");
         assert!(found.contains(&run(None, 95)), "{found:?}");
         assert!(found.contains(&(None, EntryKind::Idle, 5_000)), "{found:?}");
+    }
+
+    #[test]
+    fn an_hour_that_a_record_settled_is_left_out_of_a_stretch_without_a_count() {
+        let hour = 3_600;
+        let price = RatePerHour::new(NanoUsd::from_nanos(3_600_000));
+        let at = |secs: i64| Timestamp::from_millis(secs * 1_000);
+        let mut meter = Meter::default();
+        count(&mut meter, hour - 100, counts(0, 0, 0));
+        count(&mut meter, hour - 90, counts(0, 1, 0));
+        let _first = taken(&mut meter, hour - 90);
+        count(&mut meter, hour - 80, counts(0, 1, 0));
+        // Eighty seconds in which nobody counted, and ten that were counted and are not written.
+        assert_eq!(meter.lacking(0, 4), DurationMs::from_secs(4 * 80));
+        assert_eq!(meter.known_until(), Some(at(hour - 80)));
+        let before = meter.pending(at(2 * hour), price, 4).as_nanos();
+        let of_hour = |readings: &[Reading]| {
+            let pairs = readings.iter().map(|r| {
+                assert_eq!(r.at.map(hour_of), Some(0));
+                (r.kind, r.worker_time.as_millis())
+            });
+            pairs.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of_hour(&meter.close(0, 4)),
+            [(EntryKind::Run, 10_000), (EntryKind::Unsettled, 320_000)]
+        );
+        assert_eq!(meter.lacking(0, 4), DurationMs::ZERO);
+        assert_eq!(meter.known_until(), Some(at(hour)));
+        let after = meter.pending(at(2 * hour), price, 4).as_nanos();
+        assert_eq!(before - after, 330_000);
+        // Counted again: it worked until a minute after the turn of the hour.
+        count(&mut meter, hour + 500, counts(0, 0, 0));
+        let told = Told {
+            at: at(hour + 501),
+            leased_at: at(0),
+            worker: Some("a".to_owned()),
+            began: Some(at(hour - 90)),
+            ended: Some(at(hour + 60)),
+        };
+        let stretch = meter.settle(&[told]).unwrap();
+        let expected = [0, 2 * 60_000, 2 * 5_000, 2 * (4 * 500_000 - 65_000)];
+        assert_eq!(stretch.halves, expected);
+        assert_eq!(
+            taken(&mut meter, hour + 500),
+            [
+                (EntryKind::Run, 60_000),
+                (EntryKind::Idle, 5_000),
+                (EntryKind::Unsettled, 4 * 500_000 - 65_000)
+            ]
+        );
+        assert_eq!(meter.known_until(), Some(at(hour + 500)));
     }
 }

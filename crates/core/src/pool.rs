@@ -103,6 +103,9 @@ pub struct CloudSide {
     /// What RunPod said last of the jobs that are there, and of those that were until lately.
     #[serde(default, with = "crate::change::as_list")]
     pub told: BTreeMap<AttemptId, Told>,
+    /// When those were last looked through.
+    #[serde(default)]
+    pub told_looked_at: Timestamp,
     /// For whose jobs they do.
     pub bearing: Bearing,
     /// What RunPod's billing records say.
@@ -280,6 +283,15 @@ impl Pool {
         } else {
             self.cloud.meter.billed().total()
         }
+    }
+
+    /// The most of an hour that is over which nobody counted and no record has settled.
+    pub(crate) fn lacking(&self, hour: i64) -> NanoUsd {
+        let price = self.runpod().and_then(|spec| spec.price);
+        let meter = &self.cloud.meter;
+        price.map_or(NanoUsd::ZERO, |price| {
+            price.over(meter.lacking(hour, self.record.reserved_workers))
+        })
     }
 
     /// What its workers cost and the ledger does not say yet.

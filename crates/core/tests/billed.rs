@@ -54,12 +54,8 @@ fn begun() -> Rig {
         rig.event(Event::CloudSubmitted { attempt, cloud_job });
     }
     // Counted all the time: nothing is in doubt.
-    while rig.now < hour(1) {
-        count(&mut rig, 0);
-        let rest = hour(1).since(rig.now);
-        rig.pass(rest.min(DurationMs::from_secs(30)));
-    }
     count(&mut rig, 0);
+    rest_until(&mut rig, hour(1));
     rig
 }
 
@@ -81,6 +77,15 @@ fn work(rig: &mut Rig, running: u32, secs: u64) {
         count(rig, running);
     }
     count(rig, 0);
+}
+
+/// Nothing runs until then, and that is counted.
+fn rest_until(rig: &mut Rig, until: Timestamp) {
+    while rig.now < until {
+        let rest = until.since(rig.now);
+        rig.pass(rest.min(DurationMs::from_secs(30)));
+        count(rig, 0);
+    }
 }
 
 /// The lines of drift so far: the hour they are in, the cause, the amount.
@@ -119,10 +124,11 @@ fn an_hour_that_is_over_becomes_what_its_record_says_and_is_booked_once() {
         "{counted}"
     );
     let billed = counted + 5 * SECOND + 7;
-    rig.secs(1_800);
+    let half = rig.now + DurationMs::from_secs(1_800);
+    rest_until(&mut rig, half);
     read(&mut rig, &[record(1, billed)]);
     assert_eq!((drift(&rig), state(&rig, 1)), (vec![], HourState::Running));
-    rig.pass(hour(2).since(rig.now));
+    rest_until(&mut rig, hour(2));
     read(&mut rig, &[record(1, billed)]);
     assert_eq!(
         drift(&rig),
@@ -147,7 +153,7 @@ fn a_record_that_comes_late_and_grows_is_followed() {
     let mut rig = begun();
     work(&mut rig, 1, 1_000);
     let counted = booked(&rig, 1);
-    rig.pass(hour(2).since(rig.now));
+    rest_until(&mut rig, hour(2));
     rig.secs(HOUR_SECS);
     read(&mut rig, &[]);
     assert_eq!(state(&rig, 1), HourState::Awaited);
@@ -202,11 +208,11 @@ fn what_nobody_could_count_is_settled_by_the_record() {
     // A server that was away for long charges for the most that may have been.
     rig.secs(1_200);
     rig.restart(0, Vec::new());
+    rest_until(&mut rig, hour(2));
     let hour_of = rig.store.booked.of(1, cloud_pool());
     let unsettled = hour_of.amount(EntryKind::Unsettled);
     assert!(unsettled > NanoUsd::ZERO);
     let billed = hour_of.counted().as_nanos() + 3 * SECOND;
-    rig.pass(hour(2).since(rig.now));
     for minutes in [10, 46] {
         rig.secs(minutes * 60);
         read(&mut rig, &[record(1, billed)]);
@@ -224,7 +230,7 @@ fn what_a_cap_counts_is_what_runpod_bills() {
         .store
         .spent
         .between(CapScope::Everything, hour(0), hour(3));
-    rig.pass(hour(2).since(rig.now));
+    rest_until(&mut rig, hour(2));
     rig.secs(700);
     let twice = 2 * booked(&rig, 1);
     read(&mut rig, &[record(1, twice)]);
@@ -315,7 +321,7 @@ fn an_hour_without_a_record_in_which_next_to_nothing_was_counted_had_nothing() {
     let mut rig = begun();
     work(&mut rig, 1, 20);
     assert!(booked(&rig, 1) > 0);
-    rig.pass(hour(2).since(rig.now));
+    rest_until(&mut rig, hour(2));
     rig.secs(2 * HOUR_SECS);
     read(&mut rig, &[]);
     assert!(booked(&rig, 1) > 0, "its record may be late");
@@ -405,4 +411,90 @@ fn a_standstill_costs_what_the_jobs_tell_of_it() {
         (104..=107).contains(&seconds),
         "100 s and 5 s idle: {seconds}"
     );
+}
+
+/// Money that is not in the ledger yet.
+fn pending(rig: &Rig) -> i64 {
+    let pool = rig.core.pools().find(|pool| pool.record.id == cloud_pool());
+    pool.expect("the pool").pending(rig.now).as_nanos()
+}
+
+#[test]
+fn an_hour_that_its_record_has_settled_is_not_counted_again() {
+    let mut rig = begun();
+    work(&mut rig, 1, 1_200);
+    count(&mut rig, 1);
+    let counted = booked(&rig, 1);
+    let billed = counted + 900 * SECOND;
+    // From here on nobody counts, and the billing records go on.
+    rig.pass(hour(2).since(rig.now));
+    rig.secs(600);
+    let most = pending(&rig);
+    assert!(most > 2_000 * SECOND, "{most}");
+    read(&mut rig, &[record(1, billed)]);
+    let held = (booked(&rig, 1), pending(&rig));
+    assert_eq!(held, (counted, most), "it may only not be complete yet");
+    rig.secs(45 * 60);
+    let before = pending(&rig);
+    read(&mut rig, &[record(1, billed)]);
+    assert_eq!(booked(&rig, 1), billed);
+    assert_eq!(
+        drift(&rig).iter().map(|line| line.1).collect::<Vec<_>>(),
+        [Cause::UnsettledSettled]
+    );
+    let after = pending(&rig);
+    assert!(before - after > 2_000 * SECOND, "{before} {after}");
+    // A restart goes on from there.
+    let charged_until = rig.store.pools[&cloud_pool()].charged_until;
+    assert_eq!(charged_until, hour(2));
+    // Somebody counts again: of the hour that is settled nothing comes.
+    for secs in [HOUR_SECS, 30, 30] {
+        rig.secs(secs);
+        count(&mut rig, 0);
+    }
+    assert_eq!(pending(&rig), 0, "all of it is understood");
+    assert_eq!(booked(&rig, 1), billed);
+    let rest = rig.store.booked.of(2, cloud_pool());
+    assert!(rest.amount(EntryKind::Unsettled) > NanoUsd::ZERO);
+    // The hours after it are settled by their own records.
+    rig.secs(HOUR_SECS);
+    for _ in 0..2 {
+        read(&mut rig, &[record(1, billed), record(2, 70 * SECOND)]);
+        rig.secs(46 * 60);
+    }
+    assert_eq!((booked(&rig, 1), booked(&rig, 2)), (billed, 70 * SECOND));
+}
+
+#[test]
+fn what_jobs_told_is_forgotten_where_nobody_counts_for_hours() {
+    let mut rig = begun();
+    count(&mut rig, 1);
+    let told = |rig: &Rig| {
+        let pool = rig.core.pools().find(|pool| pool.record.id == cloud_pool());
+        pool.expect("the pool").cloud.told.len()
+    };
+    let mut most = 0;
+    // Eight hours of jobs that come and go, and no count.
+    for _ in 0..8 * 6 {
+        rig.submit();
+        while let Some(attempt) = rig.cloud_submission() {
+            let cloud_job = "c".to_owned();
+            rig.event(Event::CloudSubmitted { attempt, cloud_job });
+        }
+        let ids: Vec<_> = rig.store.attempts.keys().copied().collect();
+        for attempt in ids {
+            let state = CloudJobState::Ended {
+                outcome: Outcome::Completed {
+                    output: PayloadRef::default(),
+                },
+                worker: Some("w".to_owned()),
+                delay: Some(DurationMs::from_secs(1)),
+                execution: Some(DurationMs::from_secs(10)),
+            };
+            rig.event(Event::CloudStatus { attempt, state });
+        }
+        rig.secs(600);
+        most = most.max(told(&rig));
+    }
+    assert!((30..=6 + 6 * 6 + 1).contains(&most), "{most}");
 }

@@ -56,7 +56,7 @@ impl Core {
                 hour < latest
                     && booked.total() > NanoUsd::ZERO
                     && booked.counted() <= slack
-                    && (booked.total() <= slack || is_missed(hour, now))
+                    && (booked.total() + pool.lacking(hour) <= slack || is_missed(hour, now))
                     && !pool.cloud.bill.has_record(hour)
             })
             .map(|(hour, _)| hour)
@@ -75,23 +75,32 @@ impl Core {
         let Some(pool) = self.pools.get(&id) else {
             return;
         };
-        let booked = self.booked.of(hour, id);
-        let rest = record.total() - booked.total();
+        let since = pool.record.since;
+        if start_of(hour + 1) <= since {
+            return;
+        }
         let bill = &pool.cloud.bill;
-        let is_doubtful =
-            rest < NanoUsd::ZERO && bill.has_record(hour) && !bill.is_final(hour, self.now);
-        if rest == NanoUsd::ZERO || is_doubtful {
+        let is_final = !bill.has_record(hour) || bill.is_final(hour, self.now);
+        let lacking = pool.lacking(hour);
+        let rest = record.total() - self.booked.of(hour, id).total() - lacking;
+        if rest < NanoUsd::ZERO && !is_final {
+            return;
+        }
+        if lacking > NanoUsd::ZERO {
+            self.close_hour(id, hour, out);
+        }
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        let booked = self.booked.of(hour, id);
+        if record.total() == booked.total() {
             return;
         }
         let price = pool.runpod().and_then(|spec| spec.price);
         let causes = explain(&booked, record, &pool.cloud.bill.clues(hour, price));
         let endpoint = pool.record.endpoint;
-        let since = pool.record.since;
         let (gpu, region) = pool.labels();
         let is_first = record.start + YOUNG <= since;
-        if start_of(hour + 1) <= since {
-            return;
-        }
         if is_first && causes.iter().any(|(cause, _)| !cause.is_ordinary()) {
             // It had begun before the pool was ours: what others spent there by then is not.
             return;

@@ -24,6 +24,8 @@ const FRESH: DurationMs = DurationMs::from_secs(15);
 const TOLD_WITHIN: DurationMs = DurationMs::from_secs(20);
 /// What RunPod said of a job that is over is kept for so long before the last count.
 const TOLD_KEPT: DurationMs = DurationMs::from_secs(120);
+/// And for no longer than this, where nobody has counted since.
+const TOLD_LONGEST: DurationMs = DurationMs::from_secs(6 * 3_600);
 /// After a shorter absence the first count says what there was, and RunPod still tells of the jobs
 /// that ran meanwhile.
 const SHORT: DurationMs = DurationMs::from_secs(900);
@@ -88,13 +90,7 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
-        if pool.cloud.meter.blind().is_none() {
-            let outstanding = &pool.outstanding;
-            pool.cloud.told.retain(|id, told| {
-                let over = told.ended.unwrap_or(told.at);
-                outstanding.contains(id) || now.since(over) < TOLD_KEPT
-            });
-        }
+        pool.forget_told(now);
         let readings = pool.cloud.meter.take(now);
         let is_stale = pool.record.reserved_workers > 0
             && pool.cloud.meter.blind().is_none()
@@ -134,6 +130,10 @@ impl Core {
             ended,
         };
         pool.cloud.told.insert(id, told);
+        // Where nobody counts for hours, nothing else does it.
+        if now.since(pool.cloud.told_looked_at) >= TOLD_KEPT {
+            pool.forget_told(now);
+        }
     }
 
     /// After a blind stretch: once RunPod has said what became of the jobs that were there, or after a
@@ -186,6 +186,18 @@ impl Core {
         }
     }
 
+    /// An hour that is over and was not wholly counted is settled by its record: what may have been is written
+    /// down for it, and what its workers cost is not worked out any more.
+    pub(crate) fn close_hour(&mut self, id: PoolId, hour: i64, out: &mut Out) {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        let allowed = pool.record.reserved_workers;
+        let readings = pool.cloud.meter.close(hour, allowed);
+        pool.forget_told(self.now);
+        self.write_readings(id, &readings, out);
+    }
+
     fn write_readings(&mut self, id: PoolId, readings: &[Reading], out: &mut Out) {
         let now = self.now;
         let Some(pool) = self.pools.get_mut(&id) else {
@@ -197,7 +209,9 @@ impl Core {
         if readings.is_empty() {
             return;
         }
-        pool.record.charged_until = now;
+        // What is not counted yet is not paid either, wherever a record has not settled it.
+        let known = pool.cloud.meter.known_until().unwrap_or(now);
+        pool.record.charged_until = known.min(now).max(pool.record.charged_until);
         pool.record.billed = pool.cloud.meter.billed();
         out.change(Change::PoolPut(pool.record.clone()));
         let endpoint = pool.record.endpoint;
@@ -504,6 +518,20 @@ impl Core {
         let execution = execution.unwrap_or_else(|| now.since(started_at));
         let halves = 2 * (execution.as_millis() / u64::from(beside));
         self.book_part(attempt.pool, id, key, EntryKind::Share, halves, out);
+    }
+}
+
+impl Pool {
+    /// What RunPod said of jobs that are long over is needed no more: they were over before what is not
+    /// counted yet, or so long ago that the records of their hours are there, or missed.
+    fn forget_told(&mut self, now: Timestamp) {
+        let from = self.cloud.meter.known_until().unwrap_or(now).min(now);
+        let from = (from - TOLD_KEPT).max(now - TOLD_LONGEST);
+        let outstanding = &self.outstanding;
+        self.cloud
+            .told
+            .retain(|id, told| outstanding.contains(id) || told.ended.unwrap_or(told.at) > from);
+        self.cloud.told_looked_at = now;
     }
 }
 
