@@ -181,6 +181,33 @@ const first = {
     await context.close();
   },
 
+  async "the promise changes at once, and goes back to the file's"(world) {
+    const { origin } = world.demo;
+    const { context, page, faults, tolerated } = await signedIn(world);
+    tolerated.add("400");
+    const promise = async () => (await api(origin, "GET", "/api/v1/endpoints/demo")).max_wait;
+    const before = await promise();
+    await visit(page, "#/endpoints");
+    const form = page.getByRole("form", { name: "Promise of demo" });
+    const field = form.getByLabel("Starts within");
+    assertEqual(await field.inputValue(), before, "what the form shows");
+    await field.fill("soon");
+    await form.getByRole("button", { name: "Set the promise" }).click();
+    await form.getByRole("alert").getByText("soon", { exact: false }).waitFor();
+    assertEqual(await promise(), before, "the promise after what is no length");
+    await field.fill("75s");
+    await form.getByRole("button", { name: "Set the promise" }).click();
+    await form.getByText("Set by", { exact: false }).waitFor();
+    assertEqual(await promise(), "75s", "the promise in force");
+    assertEqual(await field.inputValue(), "75s", "what the form shows then");
+    await page.getByText("starts within 1 min 15 s").waitFor();
+    await form.getByRole("button", { name: "Back to the file's" }).click();
+    await form.getByText("Set by", { exact: false }).waitFor({ state: "detached" });
+    assertEqual(await promise(), before, "the promise after going back");
+    assertEqual(faults.join("\n"), "", "faults of the page");
+    await context.close();
+  },
+
   async "a job is followed, cancelled, and found by its state"(world) {
     const { context, page, faults } = await signedIn(world);
     const { id } = await api(world.demo.origin, "POST", "/v2/demo/run", { input: { seconds: 600 } });

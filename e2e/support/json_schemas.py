@@ -28,7 +28,7 @@ OPEN = {"facts", "reason", "output", "config", "progress"}
 # What may be unknown at another time, if not when these outputs were taken.
 MAY_BE_NULL = {
     "worker", "pool", "command", "next", "wait", "run", "failure", "failures", "sample", "status", "oldest_wait_ms",
-    "since_ms", "until_ms", "by", "at_ms", "per_hour", "per_day", "per_month", "delay_ms", "execution_ms", "error", "error_code", "trace_id", "webhook", "local_utilisation", "limits_changed", "scaler_changed", "first_start_elsewhere_s", "recovery_s", "used_again_s",
+    "since_ms", "until_ms", "by", "at_ms", "per_hour", "per_day", "per_month", "delay_ms", "execution_ms", "error", "error_code", "trace_id", "webhook", "local_utilisation", "limits_changed", "scaler_changed", "max_wait_changed", "first_start_elsewhere_s", "recovery_s", "used_again_s",
     "schedule", "quarantine",
     "cloud", "max", "price_nano_usd_per_hour", "starts_in_ms", "earlier_ms", "cost_more_nano_usd",
 }
@@ -147,6 +147,8 @@ WORDS = {
     "lines": "one line for each that money was spent on, the dearest first; days and hours in their order",
     "left_behind": "what could not be saved, in words",
     "scaler_changed": "who set the scaling rule while the server runs, and when; null: the file's is in force",
+    "max_wait_changed": "who set the promise while the server runs, and when; null: the file's is in force",
+    "min_held": "the min that is asked for and held at 0, for no guard watches; 0: none",
     "limits_changed": "who set the limits while the server runs, and when; null: the file's are in force",
     "local": "what concerns cards of one's own",
     "local_utilisation": "share of the time in which local slots worked",

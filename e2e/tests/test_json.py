@@ -99,15 +99,22 @@ def outputs(make, folder):
     yield ask("doctor")
     yield ask("top")
     yield ask("scale", "tts", "--max", "2")
-    rule = server.call("PATCH", "/api/v1/endpoints/tts", json={"scaler": {"lateness_price": 3}})
+    rule = server.call(
+        "PATCH", "/api/v1/endpoints/tts", json={"scaler": {"lateness_price": 3}, "max_wait": "80s"}
+    )
     assert rule.status_code == 200, rule.text
 
     def told_so():
         command, shown = ask("top")
         [line] = shown["endpoints"]
-        return (command, shown) if line["limits_changed"] and line["scaler_changed"] else None
+        changed = all(line[f"{what}_changed"] for what in ("limits", "scaler", "max_wait"))
+        return (command, shown) if changed else None
 
     yield until(told_so, "who changed what is told")
+    yield ask("scale", "tts", "--max", "2")
+    yield ask("status")
+    back = server.call("PATCH", "/api/v1/endpoints/tts", json={"max_wait": None})
+    assert back.status_code == 200, back.text
     yield ask("cancel", waiting[0])
     yield ask("purge", "tts", "--yes")
     yield ask("gpus", "--config", server.config)

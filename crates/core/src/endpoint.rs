@@ -172,6 +172,45 @@ pub struct EndpointRecord {
     pub learned: Learned,
 }
 
+/// Who set something while the server ran, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetBy {
+    /// Who set it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl SetBy {
+    fn new(by: &str, at: Timestamp) -> Self {
+        let by = by.to_owned();
+        Self { by, at }
+    }
+}
+
+impl EndpointRecord {
+    /// Who set the limits in force; `None` while the file's hold.
+    #[must_use]
+    pub fn limits_set(&self) -> Option<SetBy> {
+        let set = self.limits_override.as_ref();
+        set.map(|set| SetBy::new(&set.by, set.at))
+    }
+
+    /// Who set the scaling rule in force, likewise.
+    #[must_use]
+    pub fn scaler_set(&self) -> Option<SetBy> {
+        let set = self.scaler_override.as_ref();
+        set.map(|set| SetBy::new(&set.by, set.at))
+    }
+
+    /// Who set the promise in force, likewise.
+    #[must_use]
+    pub fn max_wait_set(&self) -> Option<SetBy> {
+        let set = self.max_wait_override.as_ref();
+        set.map(|set| SetBy::new(&set.by, set.at))
+    }
+}
+
 /// Limits set while the server ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitsOverride {

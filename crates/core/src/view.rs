@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, CloudPhase, Place};
 use crate::change::Site;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, SetBy};
 use crate::event::CloudWorkerCounts;
 use crate::id::{AttemptId, EndpointId, JobId, PoolId};
 use crate::job::{Job, JobState};
@@ -53,6 +53,17 @@ pub struct LiveJob {
     pub because: Option<Because>,
 }
 
+/// Who set what of an endpoint while the server ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveSettings {
+    /// Its limits.
+    pub limits: Option<SetBy>,
+    /// Its scaling rule.
+    pub scaler: Option<SetBy>,
+    /// Its promise.
+    pub max_wait: Option<SetBy>,
+}
+
 /// An endpoint's counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointCounts {
@@ -64,6 +75,10 @@ pub struct EndpointCounts {
     pub scaler: ScalerSpec,
     /// The promise in force: submit to start.
     pub max_wait: DurationMs,
+    /// Who set the limits, the rule and the promise while the server ran; `None` while the file's hold.
+    pub set: LiveSettings,
+    /// The min that is asked for and held at 0, for nobody could end its workers.
+    pub min_held: u32,
     /// Jobs that wait here, or at RunPod.
     pub queued: u64,
     /// Jobs that run.
@@ -165,6 +180,16 @@ impl Core {
             limits: Some(endpoint.limits()),
             scaler: endpoint.scaler().cloned().unwrap_or_default(),
             max_wait: spec.max_wait,
+            set: LiveSettings {
+                limits: endpoint.record.limits_set(),
+                scaler: endpoint.record.scaler_set(),
+                max_wait: endpoint.record.max_wait_set(),
+            },
+            min_held: if self.cloud_pools(id).is_empty() {
+                0
+            } else {
+                endpoint.held(self.now)
+            },
             queued: endpoint.queue.len() as u64,
             ..EndpointCounts::default()
         };

@@ -320,6 +320,13 @@ async fn changes_send_what_was_asked() {
         "PATCH /api/v1/endpoints/tts" => {
             ok(&json!({ "name": "tts", "workers": { "min": 0, "max": 1 } }))
         }
+        "PATCH /api/v1/endpoints/live" => ok(&json!({
+            "name": "live", "workers": { "min": 1, "max": 3 }, "min_held": 1, "max_wait": "20s",
+            "scaler": { "policy": "queue_delay", "queue_delay": "8s" },
+            "limits_changed": { "by": "ann", "at_ms": 0 },
+            "max_wait_changed": { "by": "ann", "at_ms": 0 },
+            "scaler_changed": null,
+        })),
         "GET /api/v1/jobs/j1" => ok(&json!({ "id": "j1", "endpoint": "tts", "status": "QUEUED" })),
         "POST /v2/tts/cancel/j1" => ok(&json!({ "id": "j1", "status": "CANCELLED" })),
         "POST /v2/tts/retry/j1" => ok(&json!({ "id": "j1", "status": "IN_QUEUE" })),
@@ -392,6 +399,18 @@ async fn changes_send_what_was_asked() {
     let of_file = ["scale", "tts", "--max-wait-of-file"];
     assert_eq!(machine.run_beside(&server, &of_file).await.code, 0);
     assert_eq!(asked(&server), "{\"max_wait\":null}");
+    // The answer says what is in force, and whose word it is.
+    let kept = ["scale", "live", "--min", "1"];
+    let ran = machine.run_beside(&server, &kept).await;
+    let (_, told) = ran.stdout.split_once("\nlimits: ").expect("the limits");
+    assert_eq!(
+        told,
+        "set by ann at 1970-01-01 00:00:00Z, until the file's change\n\
+         promise: starts within 20s, set by ann at 1970-01-01 00:00:00Z; back: overspill scale live --max-wait-of-file\n\
+         rule: queue_delay, queue_delay 8s, as the configuration file has it\n\
+         min 1 is held at 0: no guard watches this server. Run `overspill guard`, or set unguarded_min = true under \
+         [runpod]\n"
+    );
     let both = ["scale", "tts", "--min", "1", "--policy-of-file"];
     assert_eq!(machine.run_beside(&server, &both).await.code, 0);
     assert_eq!(asked(&server), "{\"scaler\":null,\"workers\":{\"min\":1}}");

@@ -28,6 +28,14 @@ export function span(ms: number | null | undefined): string {
   return `${Math.floor(hours / 24)} days`;
 }
 
+/** A length as the configuration writes it: 90s, 2m, 1500ms. */
+export function duration(ms: number): string {
+  const units: [number, string][] = [[3_600_000, "h"], [60_000, "m"], [1_000, "s"]];
+  const unit = units.find(([length]) => ms > 0 && ms % length === 0);
+  if (unit) return `${ms / unit[0]}${unit[1]}`;
+  return ms === 0 ? "0s" : `${ms}ms`;
+}
+
 /** How long ago, or how soon. */
 export function ago(at: number, now: number): string {
   const passed = now - at;

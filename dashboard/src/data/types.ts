@@ -69,6 +69,7 @@ export interface Endpoint {
   policy: string;
   scaler_changed: { by: string; at_ms: number } | null;
   max_wait_ms: number;
+  max_wait_changed: { by: string; at_ms: number } | null;
   queued: number;
   running: number;
   oldest_wait_ms: number | null;

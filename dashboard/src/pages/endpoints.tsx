@@ -9,6 +9,7 @@ import { Act } from "../ui/act";
 import { Awaited } from "../ui/awaited";
 import { Badge, Card, Page, Workers } from "../ui/parts";
 import { href } from "../ui/route";
+import { Promised } from "../ui/promised";
 import { Rule } from "../ui/rule";
 import { Empty } from "../ui/states";
 
@@ -111,6 +112,8 @@ function One({ endpoint }: { endpoint: Endpoint }) {
         <div class="stack">
           <h3>Limits of the cloud</h3>
           <Limits key={`${endpoint.min}-${endpoint.max}`} endpoint={endpoint} />
+          <h3>Promise</h3>
+          <Promised key={`${endpoint.max_wait_ms} ${endpoint.max_wait_changed?.at_ms ?? 0}`} endpoint={endpoint} />
           <h3>Scaling rule</h3>
           <Rule key={endpoint.scaler_changed?.at_ms ?? 0} endpoint={endpoint} />
           {endpoint.queued > 0 && (

@@ -13,8 +13,7 @@ export function SettingsPage() {
       title="Settings"
       lead={
         <>
-          Limits of workers and the scaling rule change at once on <a href={href(["endpoints"])}>Endpoints</a>, caps on <a href={href(["money"])}>Money</a>.
-          An endpoint's promise does by <code>overspill scale EP --max-wait 20s</code>.
+          Limits of workers, the promise and the scaling rule change at once on <a href={href(["endpoints"])}>Endpoints</a>, caps on <a href={href(["money"])}>Money</a>.
           Everything else stands in overspill.toml, which is read again when it is told to: <code>kill -HUP</code> the server.
         </>
       }

@@ -5,7 +5,7 @@ use clap::Args;
 use overspill_core::time::DurationMs;
 use overspill_sim::simulate::policies::SHIPPED;
 use reqwest::Method;
-use serde::Deserialize as _;
+use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::config::units::{format_duration, parse_duration};
@@ -14,13 +14,14 @@ use super::Context;
 use super::client::segment;
 use super::error::{CommandError, ErrorKind};
 use super::jobs::malformed;
+use super::output::{human_time, inert};
 use super::status::{EndpointView, HEADINGS, row};
 
 /// Change the limits of cloud workers, the promise, or the rule that scales, now
 ///
 /// The change is stored, with who made it and when, and wins until the configuration file's value
 /// changes. Nothing that runs is stopped; jobs above the limit wait. `overspill why scale` shows what
-/// comes of it.
+/// comes of it. The answer says what is in force, and who set it.
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
     /// Name of the endpoint
@@ -136,5 +137,77 @@ pub async fn run(args: &ScaleArgs, context: &Context) -> Result<(), CommandError
         return context.output.json(&answer);
     }
     let endpoint = EndpointView::deserialize(&answer).map_err(malformed)?;
-    context.output.table(HEADINGS, vec![row(&endpoint)])
+    let in_force = InForce::deserialize(&answer).map_err(malformed)?;
+    context.output.table(HEADINGS, vec![row(&endpoint)])?;
+    context.output.text(&in_force.lines(&args.endpoint))
+}
+
+/// What is in force beside the limits, and who set it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InForce {
+    max_wait: Option<String>,
+    scaler: Map<String, Json>,
+    min_held: u32,
+    limits_changed: Option<SetBy>,
+    max_wait_changed: Option<SetBy>,
+    scaler_changed: Option<SetBy>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SetBy {
+    by: String,
+    at_ms: i64,
+}
+
+/// Who set it, and how to go back.
+fn whose(set: Option<&SetBy>, back: &str) -> String {
+    set.map_or_else(
+        || "as the configuration file has it".to_owned(),
+        |set| {
+            let (by, at) = (inert(&set.by), human_time(Some(set.at_ms)));
+            format!("set by {by} at {at}{back}")
+        },
+    )
+}
+
+impl InForce {
+    fn lines(&self, endpoint: &str) -> String {
+        let endpoint = inert(endpoint);
+        let back = |flag: &str| format!("; back: overspill scale {endpoint} {flag}");
+        let mut lines = vec![format!(
+            "limits: {}",
+            whose(self.limits_changed.as_ref(), ", until the file's change")
+        )];
+        if let Some(max_wait) = &self.max_wait {
+            let whose = whose(self.max_wait_changed.as_ref(), &back("--max-wait-of-file"));
+            lines.push(format!(
+                "promise: starts within {}, {whose}",
+                inert(max_wait)
+            ));
+        }
+        if let Some(policy) = self.scaler.get("policy").and_then(Json::as_str) {
+            let constants = self.scaler.iter().filter(|(key, _)| *key != "policy");
+            let constants = constants.map(|(key, value)| {
+                let value = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                format!(", {key} {value}")
+            });
+            let rule: String = constants.collect();
+            let whose = whose(self.scaler_changed.as_ref(), &back("--policy-of-file"));
+            lines.push(format!(
+                "rule: {}, {whose}",
+                inert(&format!("{policy}{rule}"))
+            ));
+        }
+        if self.min_held > 0 {
+            lines.push(format!(
+                "min {} is held at 0: no guard watches this server. Run `overspill guard`, or set unguarded_min = true \
+                 under [runpod]",
+                self.min_held
+            ));
+        }
+        lines.join("\n")
+    }
 }

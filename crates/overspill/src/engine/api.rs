@@ -16,6 +16,7 @@ use overspill_core::id::{AttemptId, EndpointId, JobId, KeyId, PoolId, RequestId,
 use overspill_core::region::Region;
 use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::{Limits, ScalerSpec};
+use overspill_core::view::LiveSettings;
 use overspill_core::webhook::{Webhook, WebhookId};
 use overspill_store::WebhookFilter;
 
@@ -371,6 +372,10 @@ pub struct EndpointView {
     pub max_wait: DurationMs,
     /// The scaling rule in force.
     pub scaler: ScalerSpec,
+    /// Who set limits, rule and promise while the server ran.
+    pub set: LiveSettings,
+    /// The min that is asked for and held at 0, for no guard watches.
+    pub min_held: u32,
     /// Jobs that wait.
     pub queued: u64,
     /// Jobs that run.

@@ -160,6 +160,8 @@ pub(super) fn endpoint_view(id: EndpointId, counts: EndpointCounts) -> EndpointV
             .unwrap_or(overspill_core::topology::Limits { min: 0, max: 0 }),
         max_wait: counts.max_wait,
         scaler: counts.scaler,
+        set: counts.set,
+        min_held: counts.min_held,
         queued: counts.queued,
         running: counts.running,
         completed: 0,

@@ -582,6 +582,7 @@ mod tests {
             max: 3,
             limits_changed: None,
             scaler_changed: None,
+            max_wait_changed: None,
             schedule: None,
             policy: "ladder",
             max_wait_ms: 90_000,

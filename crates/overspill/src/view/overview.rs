@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use overspill_core::alert::Alerted;
 use overspill_core::budget::CapScope;
-use overspill_core::endpoint::LimitsOverride;
+use overspill_core::endpoint::{LimitsOverride, SetBy};
 use overspill_core::id::{DeviceId, EndpointId};
 use overspill_core::machine::Core;
 use overspill_core::quarantine::Quarantine;
@@ -30,7 +30,8 @@ pub(super) struct EndpointFacts {
     limits: Limits,
     scheduled: Option<Scheduled>,
     changed: Option<LimitsOverride>,
-    scaler_changed: Option<ScalerChanged>,
+    scaler_changed: Option<SetLive>,
+    max_wait_changed: Option<SetLive>,
     policy: &'static str,
     max_wait_ms: u64,
     queued: u64,
@@ -92,12 +93,8 @@ impl Look {
                 limits: endpoint.limits(),
                 scheduled: endpoint.scheduled(now),
                 changed: endpoint.record.limits_override.clone(),
-                scaler_changed: endpoint.record.scaler_override.as_ref().map(|change| {
-                    ScalerChanged {
-                        by: change.by.clone(),
-                        at_ms: change.at.as_millis(),
-                    }
-                }),
+                scaler_changed: endpoint.record.scaler_set().map(SetLive::from),
+                max_wait_changed: endpoint.record.max_wait_set().map(SetLive::from),
                 policy: endpoint.scaler().map_or("", ScalerSpec::policy),
                 max_wait_ms: spec.max_wait.as_millis(),
                 queued: endpoint.queue.len() as u64,
@@ -147,9 +144,11 @@ pub struct EndpointLine {
     /// The rule that scales it.
     pub policy: &'static str,
     /// Who set that rule while the server ran, and when; `None` while the file's holds.
-    pub scaler_changed: Option<ScalerChanged>,
+    pub scaler_changed: Option<SetLive>,
     /// The promise: submit to first start.
     pub max_wait_ms: u64,
+    /// Who set the promise while the server ran, and when; `None` while the file's holds.
+    pub max_wait_changed: Option<SetLive>,
     /// Jobs that wait, at RunPod too.
     pub queued: u64,
     /// Jobs that run.
@@ -189,13 +188,22 @@ fn per_1000_s(rate_per_s: f64) -> u64 {
     (rate_per_s * 1_000.0).round() as u64
 }
 
-/// A scaling rule that was set while the server ran.
+/// A scaling rule or a promise that was set while the server ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ScalerChanged {
+pub struct SetLive {
     /// Who set it.
     pub by: String,
     /// When.
     pub at_ms: i64,
+}
+
+impl From<SetBy> for SetLive {
+    fn from(set: SetBy) -> Self {
+        Self {
+            by: set.by,
+            at_ms: set.at.as_millis(),
+        }
+    }
 }
 
 /// What a schedule keeps on.
@@ -456,6 +464,7 @@ fn line(
         }),
         policy: facts.policy,
         scaler_changed: facts.scaler_changed.clone(),
+        max_wait_changed: facts.max_wait_changed.clone(),
         max_wait_ms: facts.max_wait_ms,
         queued: facts.queued
             + pools

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::time_line::{self, DecisionLine};
+use crate::config::units::format_duration;
 use crate::doctor::Finding;
 use crate::engine::api::{Engine as _, JobState, JobStory, Unavailable};
 use crate::engine::handle::Handle;
@@ -111,7 +112,10 @@ impl WhatIfLine {
                 "max_wait",
                 millis(from),
                 millis(to),
-                format!("max_wait = \"{}s\" in its [[endpoint]]", millis(to) / 1_000),
+                format!(
+                    "overspill scale {endpoint} --max-wait {}",
+                    format_duration(to)
+                ),
             ),
             Setting::LocalSlots { from, to } => (
                 "local_slots",

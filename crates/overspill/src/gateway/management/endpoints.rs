@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use overspill_core::effect::Answer;
+use overspill_core::endpoint::SetBy;
 use overspill_core::event::Event;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::{Limits, ScalerSpec, Tuning, check_max_wait};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::read;
+use super::{misshapen, read};
 use crate::config::units::{format_duration, parse_duration};
 use crate::config::{Scaler, milli};
 use crate::engine::api::EndpointView;
@@ -77,11 +78,13 @@ struct WorkersPatch {
 /// PATCH `{endpoint}`: its limits, its promise and its scaling rule, in force at once.
 pub(crate) async fn patch(gateway: &Arc<Gateway>, mut call: Call) -> Result<Reply, ApiError> {
     let before = view(gateway, &call).await?;
+    let body: Value = read(gateway, &mut call).await?;
+    refuse_nulls(&body)?;
     let Patch {
         workers,
         scaler,
         max_wait,
-    } = read(gateway, &mut call).await?;
+    } = serde_json::from_value(body).map_err(|error| misshapen(&error))?;
     let limits = workers.map(|workers| (workers.min, workers.max));
     let is_empty = limits.is_some() || (scaler.is_none() && max_wait.is_none());
     if matches!(limits, None | Some((None, None))) && is_empty {
@@ -117,6 +120,36 @@ pub(crate) async fn patch(gateway: &Arc<Gateway>, mut call: Call) -> Result<Repl
         after = set_scaler(gateway, &call, after, scaler).await?;
     }
     Ok(body::json_of(&shape(&after)))
+}
+
+/// `null` goes back to the file's rule or promise as a whole. Elsewhere it would change nothing, which is
+/// hardly what is meant.
+fn refuse_nulls(body: &Value) -> Result<(), ApiError> {
+    let within = |part: &'static str| {
+        let its = body.get(part).and_then(Value::as_object);
+        its.into_iter()
+            .flatten()
+            .map(move |(key, value)| (format!("{part}.{key}"), value))
+    };
+    let whole = body
+        .get("workers")
+        .map(|value| ("workers".to_owned(), value));
+    let mut all = whole
+        .into_iter()
+        .chain(within("workers"))
+        .chain(within("scaler"));
+    match all.find(|(_, value)| value.is_null()) {
+        None => Ok(()),
+        Some((field, _)) => Err(ApiError::bad_request(
+            "null_refused",
+            format!("`{field}` is null, which says nothing"),
+        )
+        .field(field)
+        .hint(
+            "leave it out to keep what is in force; {\"scaler\":null} and {\"max_wait\":null} go back to the \
+             configuration file's",
+        )),
+    }
 }
 
 impl ScalerPatch {
@@ -314,8 +347,12 @@ fn shape(view: &EndpointView) -> Value {
     json!({
         "name": view.name,
         "workers": { "min": view.limits.min, "max": view.limits.max },
+        "min_held": view.min_held,
         "max_wait": format_duration(view.max_wait),
         "scaler": scaler_shape(&view.scaler),
+        "limits_changed": changed(view.set.limits.as_ref()),
+        "max_wait_changed": changed(view.set.max_wait.as_ref()),
+        "scaler_changed": changed(view.set.scaler.as_ref()),
         "jobs": { "queued": view.queued, "running": view.running },
         "cloud": {
             "wanted": view.cloud.wanted,
@@ -329,6 +366,14 @@ fn shape(view: &EndpointView) -> Value {
             "busy": view.local.busy,
         },
     })
+}
+
+/// Who set something while the server runs, and when; `null` while the file's holds.
+fn changed(set: Option<&SetBy>) -> Value {
+    set.map_or(
+        Value::Null,
+        |set| json!({ "by": set.by, "at_ms": set.at.as_millis() }),
+    )
 }
 
 /// In the words of the configuration.

@@ -33,10 +33,12 @@ async fn read<T: DeserializeOwned>(gateway: &Gateway, call: &mut Call) -> Result
         .await?;
     overspill_wire::json::scan(&body, overspill_wire::json::Rules::CLIENT).map_err(refused_json)?;
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
-    serde_json::from_slice(body).map_err(|error| {
-        ApiError::bad_request("body_invalid", shown_error(&error))
-            .hint("see the shape in docs/reference/api.md")
-    })
+    serde_json::from_slice(body).map_err(|error| misshapen(&error))
+}
+
+fn misshapen(error: &serde_json::Error) -> ApiError {
+    ApiError::bad_request("body_invalid", shown_error(error))
+        .hint("see the shape in docs/reference/api.md")
 }
 
 fn shown_error(error: &serde_json::Error) -> String {

@@ -675,6 +675,8 @@ impl Engine for Fake {
             limits: counts.limits.unwrap_or(Limits { min: 0, max: 0 }),
             max_wait: counts.max_wait,
             scaler: counts.scaler,
+            set: counts.set,
+            min_held: counts.min_held,
             queued: counts.queued,
             running: counts.running,
             completed: ended(FinalState::Completed),

@@ -112,8 +112,30 @@ async fn a_scaling_rule_is_read_and_changed() {
         );
         assert!(refused.text().contains(named), "{}", refused.text());
     }
+    // Only as a whole does null go back to the file's.
+    for (body, field) in [
+        ("{\"scaler\":{\"min_idle\":null}}", "scaler.min_idle"),
+        ("{\"scaler\":{\"policy\":null}}", "scaler.policy"),
+        ("{\"workers\":{\"max\":null}}", "workers.max"),
+        ("{\"workers\":null,\"max_wait\":\"5s\"}", "workers"),
+    ] {
+        let refused = patch(body).await;
+        assert_eq!(
+            (refused.status, refused.field("code")),
+            (400, "null_refused".into())
+        );
+        assert!(
+            refused.text().contains(&format!("`{field}`")),
+            "{}",
+            refused.text()
+        );
+    }
+    let set = rig.get("/api/v1/endpoints/tts").await.json();
+    assert_eq!(set["scaler"]["policy"], "queue_delay");
+    assert!(set["scaler_changed"]["by"].is_string(), "{set}");
     let changed = patch("{\"scaler\":null}").await;
     assert_eq!(changed.json()["scaler"], file);
+    assert!(changed.json()["scaler_changed"].is_null());
 }
 
 #[tokio::test]
@@ -148,8 +170,10 @@ async fn the_promise_changes_live_and_goes_back() {
     }
     let shown = rig.get("/api/v1/endpoints/tts").await.json();
     assert_eq!(shown["max_wait"], "20s", "what is refused changes nothing");
+    assert!(shown["max_wait_changed"]["at_ms"].is_i64(), "{shown}");
     let changed = patch("{\"max_wait\":null}").await;
     assert_eq!(changed.json()["max_wait"], "90s");
+    assert!(changed.json()["max_wait_changed"].is_null());
 }
 
 #[tokio::test]
