@@ -15,7 +15,7 @@ use super::suite::Suite;
 use crate::workspace;
 
 /// The rooms, each with two bugs at least.
-const ROOMS: [&str; 8] = [
+const ROOMS: [&str; 9] = [
     "engine",
     "store",
     "placement",
@@ -24,6 +24,7 @@ const ROOMS: [&str; 8] = [
     "lease",
     "webhook",
     "cloud client",
+    "guard",
 ];
 /// Bugs of one room at least.
 const EACH_ROOM: usize = 2;
