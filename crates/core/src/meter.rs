@@ -6,8 +6,8 @@
 //! RunPod says of the jobs that there were tells what its workers did meanwhile ([`crate::blind`]). The most that
 //! may have been is put down beside that: caps count it, and RunPod's records settle it.
 //!
-//! **Words.** *Billed*: workers that cost money now, by what they do. *Blind*: time without a count. *Blind*: a
-//! blind stretch that is not understood yet.
+//! **Words.** *Billed*: workers that cost money now, by what they do. *Blind*: a
+//! stretch of time without a count.
 
 use std::collections::BTreeSet;
 

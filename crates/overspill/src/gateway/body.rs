@@ -136,8 +136,8 @@ pub fn no_content() -> Reply {
 /// What was read of a request's body.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// All of it.
-    Whole(Bytes),
+    /// All of it, and the memory that it has.
+    Whole(Bytes, Room),
     /// It is longer than allowed; so many bytes were seen.
     TooLong(u64),
 }
@@ -145,10 +145,9 @@ pub(super) enum Read {
 /// How a body is read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadRules<'a> {
-    /// Where the memory for a large one comes from.
-    pub memory: &'a Memory,
-    /// How long that may take.
-    pub patience: Duration,
+    /// Where the memory for a large one comes from, and how long that may take; `None` for a worker's: there
+    /// are no more of these than workers, and a result that is turned away is lost.
+    pub memory: Option<(&'a Memory, Duration)>,
     /// The most bytes it may have.
     pub bytes_max: u64,
     /// The longest pause between two pieces of it.
@@ -186,7 +185,7 @@ pub(super) async fn read(
     let mut seen = 0_u64;
     let mut first: Option<Bytes> = None;
     let mut joined = BytesMut::new();
-    let mut room: Option<Room> = None;
+    let mut room: Option<Room> = rules.memory.is_none().then(Room::default);
     loop {
         let Ok(frame) = tokio::time::timeout(rules.idle_max, body.frame()).await else {
             return Err(too_slow(rules.idle_max));
@@ -204,10 +203,10 @@ pub(super) async fn read(
             }
         };
         seen += data.len() as u64;
-        if room.is_none() && seen > SMALL_BYTES {
-            // Not before: a length is said in a moment, and its bytes may take for ever.
+        // Not before: a length is said in a moment, and its bytes may take for ever.
+        if let (None, Some((memory, patience)), true) = (&room, rules.memory, seen > SMALL_BYTES) {
             let length = announced.unwrap_or(rules.bytes_max).min(rules.bytes_max);
-            room = Some(rules.memory.for_request(length, rules.patience).await?);
+            room = Some(memory.for_request(length, patience).await?);
         }
         if seen > rules.bytes_max {
             if !rules.drains {
@@ -239,10 +238,9 @@ pub(super) async fn read(
         return Ok(Read::TooLong(seen));
     }
     let whole = first.unwrap_or_else(|| joined.freeze());
-    Ok(Read::Whole(match room {
-        Some(room) => room.holding(whole),
-        None => whole,
-    }))
+    let mut room = room.unwrap_or_default();
+    room.shrink(seen);
+    Ok(Read::Whole(whole, room))
 }
 
 fn too_slow(idle_max: Duration) -> ApiError {

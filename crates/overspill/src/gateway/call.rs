@@ -12,6 +12,7 @@ use overspill_wire::job::WAIT_MS;
 
 use super::body::{self, Read, ReadRules};
 use super::error::{ApiError, shown};
+use super::memory::Room;
 use super::query::Query;
 use super::server::Peer;
 use super::{Gateway, options};
@@ -201,7 +202,8 @@ impl Call {
         }
     }
 
-    /// Reads the body of a client.
+    /// Reads the body of a client. The memory that it has is for as long as the call works on it: what is kept of
+    /// it then has caps of its own.
     ///
     /// # Errors
     /// 413 when it is longer than allowed, without reading on.
@@ -210,19 +212,18 @@ impl Call {
         gateway: &Gateway,
         bytes_max: u64,
         route: &str,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<(Bytes, Room), ApiError> {
         let Some(incoming) = self.body.take() else {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), Room::default()));
         };
         let rules = ReadRules {
-            memory: &gateway.memory,
-            patience: gateway.options.holds.memory,
+            memory: Some((&gateway.memory, gateway.options.holds.memory)),
             bytes_max,
             idle_max: gateway.options.holds.body,
             drains: false,
         };
         match body::read(&self.headers, incoming, rules).await? {
-            Read::Whole(bytes) => Ok(bytes),
+            Read::Whole(bytes, room) => Ok((bytes, room)),
             Read::TooLong(seen) => Err(body::too_large(bytes_max, seen, route)),
         }
     }

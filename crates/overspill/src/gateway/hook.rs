@@ -42,8 +42,7 @@ pub(super) async fn from_runpod(gateway: &Arc<Gateway>, mut call: Call) -> Resul
         return Err(super::no_route());
     };
     let rules = ReadRules {
-        memory: &gateway.memory,
-        patience: gateway.options.holds.memory,
+        memory: Some((&gateway.memory, gateway.options.holds.memory)),
         bytes_max: BODY_BYTES_MAX,
         idle_max: gateway.options.holds.body,
         drains: true,
@@ -51,7 +50,7 @@ pub(super) async fn from_runpod(gateway: &Arc<Gateway>, mut call: Call) -> Resul
     let named = match call.body.take() {
         None => None,
         Some(incoming) => match body::read(&call.headers, incoming, rules).await? {
-            Read::Whole(bytes) => serde_json::from_slice::<Called>(&bytes).ok(),
+            Read::Whole(bytes, _room) => serde_json::from_slice::<Called>(&bytes).ok(),
             Read::TooLong(_) => None,
         },
     };

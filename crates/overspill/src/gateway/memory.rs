@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -24,9 +23,9 @@ pub(super) struct Memory {
 }
 
 /// Memory that a body has, until this is dropped; nothing for a small one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Room {
-    _kib: Option<OwnedSemaphorePermit>,
+    kib: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
@@ -53,10 +52,10 @@ impl Memory {
     /// 503 when it does not fit.
     pub(super) fn for_answer(&self, bytes: u64) -> Result<Room, ApiError> {
         if bytes <= SMALL_BYTES {
-            return Ok(Room { _kib: None });
+            return Ok(Room::default());
         }
         let kib = Arc::clone(&self.kib).try_acquire_many_owned(self.share(bytes));
-        kib.map(|kib| Room { _kib: Some(kib) }).map_err(|_| full())
+        kib.map(|kib| Room { kib: Some(kib) }).map_err(|_| full())
     }
 
     /// Memory for a body that is about to be read, waited for.
@@ -69,11 +68,11 @@ impl Memory {
         patience: Duration,
     ) -> Result<Room, ApiError> {
         if bytes <= SMALL_BYTES {
-            return Ok(Room { _kib: None });
+            return Ok(Room::default());
         }
         let kib = Arc::clone(&self.kib).acquire_many_owned(self.share(bytes));
         match tokio::time::timeout(patience, kib).await {
-            Ok(Ok(kib)) => Ok(Room { _kib: Some(kib) }),
+            Ok(Ok(kib)) => Ok(Room { kib: Some(kib) }),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(full()),
         }
@@ -81,23 +80,12 @@ impl Memory {
 }
 
 impl Room {
-    /// Bytes that give their memory back when the last of them is dropped, wherever that is.
-    pub(super) fn holding(self, bytes: Bytes) -> Bytes {
-        match self._kib {
-            None => bytes,
-            Some(kib) => Bytes::from_owner(Held { bytes, _kib: kib }),
+    /// The body is not as long as it might have been: the rest is given back.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        if let Some(kib) = &mut self.kib {
+            let needed = usize::try_from(bytes.div_ceil(KIB)).unwrap_or(usize::MAX);
+            drop(kib.split(kib.num_permits().saturating_sub(needed)));
         }
-    }
-}
-
-struct Held {
-    bytes: Bytes,
-    _kib: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 
@@ -130,13 +118,13 @@ mod tests {
         let wait = Duration::from_secs(5);
         assert!(memory.for_request(2 * MIB, wait).await.is_err());
         drop(answer);
-        let room = memory.for_request(2 * MIB, wait).await.unwrap();
-        let bytes = room.holding(Bytes::from_static(b"body"));
-        let part = bytes.slice(1..);
-        drop(bytes);
-        assert!(memory.for_answer(3 * MIB).is_err(), "a part holds it all");
-        drop(part);
+        let mut room = memory.for_request(2 * MIB, wait).await.unwrap();
+        assert!(memory.for_answer(3 * MIB).is_err());
+        // It was shorter than it might have been.
+        room.shrink(MIB);
         assert!(memory.for_answer(3 * MIB).is_ok());
+        drop(room);
+        assert!(memory.for_answer(4 * MIB).is_ok());
     }
 
     #[test]

@@ -43,7 +43,7 @@ use crate::view::board::Board;
 use body::{Body, Reply};
 use call::Call;
 use error::{ApiError, ErrorForm};
-use memory::Memory;
+use memory::{Memory, Room};
 pub use options::{GatewayOptions, Holds, ShownEndpoint};
 use route::{Access, Found, Operation, Route};
 use server::Peer;
@@ -121,12 +121,14 @@ impl Gateway {
         let mut marks = Marks::default();
         let result = self.routed(request, peer, &request_id, &mut marks).await;
         let fits = |reply: Reply| {
-            if marks.is_worker {
-                // There are no more of these than workers, and a job that was handed out must arrive.
-                return Ok(reply);
-            }
             let length = http_body::Body::size_hint(reply.body()).exact();
-            let room = self.memory.for_answer(length.unwrap_or(0))?;
+            let room = match self.memory.for_answer(length.unwrap_or(0)) {
+                Ok(room) => room,
+                Err(error) if marks.can_repeat => return Err(error),
+                // What it says is said once: a job that was handed out, chunks that were drained, the result of a
+                // job that would run again.
+                Err(_) => Room::default(),
+            };
             Ok(reply.map(|body| body.lasting(room)))
         };
         let result = result.and_then(fits);
@@ -186,8 +188,13 @@ impl Gateway {
             }
             Found::Nothing => return Err(no_route()),
         };
-        marks.is_worker = route.access == Access::Worker;
-        if marks.is_worker && workers::is_runpod_sdk(&parts.headers) {
+        let is_worker = route.access == Access::Worker;
+        marks.can_repeat = match route.operation {
+            Operation::Status | Operation::StatusSync => true,
+            Operation::Stream | Operation::OpenAi => false,
+            _ => parts.method == Method::GET && !is_worker,
+        };
+        if is_worker && workers::is_runpod_sdk(&parts.headers) {
             marks.closes_connection = true;
         }
         let mut call = Call {
@@ -340,8 +347,8 @@ impl Gateway {
 struct Marks {
     /// It closes its connection: its worker would lose a result on a stale one.
     closes_connection: bool,
-    /// A worker asks.
-    is_worker: bool,
+    /// Whoever asks can ask again, and is told the same.
+    can_repeat: bool,
     /// A page of this other origin may read the answer.
     origin: Option<HeaderValue>,
     /// What remains of the caller's calls of RunPod's management API.

@@ -38,7 +38,7 @@ pub(crate) async fn openai(gateway: &Arc<Gateway>, mut call: Call) -> Result<Rep
     let mut is_streamed = false;
     let input = if call.method == Method::POST {
         let bytes_max = gateway.options().run_bytes_max;
-        let body = call.read_body(gateway, bytes_max, "/openai").await?;
+        let (body, _room) = call.read_body(gateway, bytes_max, "/openai").await?;
         let outline = json::scan(&body, Rules::CLIENT).map_err(submit::refused_json)?;
         if outline.kind != Kind::Object {
             return Err(submit::refused(

@@ -1,5 +1,6 @@
 //! `/run` and `/runsync`.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use crate::gateway::error::ApiError;
 use crate::gateway::{Gateway, ids, webhook_url};
 use crate::otel::TraceContext;
 use crate::otel::span::{Kind, OPERATION, Span, Value};
+
+/// What a body may have beside its input before that is copied.
+const SLACK_BYTES: usize = 4 << 10;
 
 /// POST `/run`: queued, and on disk, when it is answered.
 pub(crate) async fn run(gateway: &Arc<Gateway>, mut call: Call) -> Result<Reply, ApiError> {
@@ -80,7 +84,7 @@ async fn submit(
 ) -> Result<Submitted, ApiError> {
     call::refuse_loop(gateway, &call.headers)?;
     let key = idempotency::key_of(call)?;
-    let body = call.read_body(gateway, bytes_max, route).await?;
+    let (body, _room) = call.read_body(gateway, bytes_max, route).await?;
     let request = SubmitRequest::read(&body).map_err(|fault| refused(&fault))?;
     if let Some(webhook) = &request.webhook {
         webhook_url::check(webhook, &gateway.options().webhooks_allowed)?;
@@ -94,7 +98,7 @@ async fn submit(
     };
     let named = key.map(|key| idempotency::named(key, &request.canonical(&body)));
     let new = NewSubmission {
-        input: body.slice(request.input.clone()),
+        input: input_of(&body, request.input.clone()),
         execution_timeout: request.execution_timeout_ms.map(DurationMs::from_millis),
         ttl: request.ttl_ms.map(DurationMs::from_millis),
         low_priority: request.low_priority,
@@ -118,6 +122,15 @@ async fn submit(
         is_replay,
         warning,
     })
+}
+
+/// The input of a body. What keeps a slice keeps the whole: where that is much more, the input is copied.
+fn input_of(body: &Bytes, range: Range<usize>) -> Bytes {
+    if body.len() > 2 * range.len() + SLACK_BYTES {
+        Bytes::copy_from_slice(&body[range])
+    } else {
+        body.slice(range)
+    }
 }
 
 /// A job as the engine is asked to take it.

@@ -28,7 +28,7 @@ const BODY_BYTES_MAX: u64 = 1_000_000;
 
 /// Reads a body of this type; fields that it does not have are refused.
 async fn read<T: DeserializeOwned>(gateway: &Gateway, call: &mut Call) -> Result<T, ApiError> {
-    let body = call
+    let (body, _room) = call
         .read_body(gateway, BODY_BYTES_MAX, "the management API")
         .await?;
     overspill_wire::json::scan(&body, overspill_wire::json::Rules::CLIENT).map_err(refused_json)?;

@@ -141,8 +141,7 @@ async fn f28_an_answer_that_nobody_reads_is_broken_off() {
 async fn f28_answers_that_nobody_reads_take_no_more_memory_than_there_is() {
     const OUTPUT_BYTES: usize = 12 << 20;
     let rig = Rig::with(|options| {
-        // The fake engine holds the result's body; beside it there is room for one answer.
-        options.memory_bytes_max = 32 << 20;
+        options.memory_bytes_max = 20 << 20;
         options.holds.memory = Duration::from_millis(100);
     })
     .await;
@@ -172,6 +171,14 @@ async fn f28_answers_that_nobody_reads_take_no_more_memory_than_there_is() {
         (refused.status, refused.field("code")),
         (503, "memory_full".into())
     );
+    // What is said once is said all the same: these chunks would be gone.
+    let second = rig.submit("{}").await;
+    worker.take().await;
+    let chunk = format!("{{\"output\":\"{}\"}}", "y".repeat(9 << 20));
+    worker.post("job-stream", &second, chunk.as_bytes()).await;
+    let told = rig.get(&format!("/v2/tts/stream/{second}")).await;
+    assert_eq!(told.status, 200);
+    assert!(!told.json()["stream"].as_array().unwrap().is_empty());
     drop(slow);
     loop {
         let answer = rig.get(&path).await;
@@ -182,5 +189,25 @@ async fn f28_answers_that_nobody_reads_take_no_more_memory_than_there_is() {
             );
             return;
         }
+    }
+}
+
+#[tokio::test]
+async fn f11_a_job_that_waits_holds_no_memory_for_bodies() {
+    let rig = Rig::with(|options| {
+        options.memory_bytes_max = 1 << 20;
+        options.holds.memory = Duration::from_millis(100);
+    })
+    .await;
+    // Of unknown length, so that each might be as long as any: it has all there is while it comes.
+    let head = format!(
+        "POST /v2/tts/run HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n",
+        rig.key
+    );
+    let body = format!("{{\"input\":\"{}\"}}", "x".repeat(200_000));
+    let request = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for _ in 0..3 {
+        assert_eq!(rig.raw(request.as_bytes()).await.status, 200);
     }
 }

@@ -57,7 +57,7 @@ pub(crate) async fn job_done(gateway: &Arc<Gateway>, mut call: Call) -> Result<R
             stops: false,
             body_sha256: sha256_hex(seen.to_string().as_bytes()),
         },
-        Read::Whole(bytes) => {
+        Read::Whole(bytes, _room) => {
             let nan_as_null = gateway.options().nan_as_null;
             off_thread(bytes, move |bytes| understand(bytes, nan_as_null)).await
         }
@@ -98,7 +98,7 @@ pub(crate) async fn job_stream(gateway: &Arc<Gateway>, mut call: Call) -> Result
     let worker = known(gateway, &call).await?.id;
     let job = call.job_id(2)?;
     let bytes = match read(gateway, &mut call).await? {
-        Read::Whole(bytes) => bytes,
+        Read::Whole(bytes, _room) => bytes,
         Read::TooLong(_) => Bytes::from(
             json::quote("output_too_large: a chunk was longer than is kept").into_bytes(),
         ),
@@ -202,12 +202,13 @@ fn chunk_pieces(bytes: &Bytes) -> Vec<Vec<u8>> {
 
 async fn read(gateway: &Gateway, call: &mut Call) -> Result<Read, ApiError> {
     let Some(incoming) = call.body.take() else {
-        return Ok(Read::Whole(Bytes::new()));
+        return Ok(Read::Whole(
+            Bytes::new(),
+            crate::gateway::memory::Room::default(),
+        ));
     };
     let rules = ReadRules {
-        memory: &gateway.memory,
-        // A worker would drop its result after a 503 or two.
-        patience: gateway.options().holds.result,
+        memory: None,
         bytes_max: gateway.options().output_bytes_max + ENVELOPE_BYTES,
         idle_max: gateway.options().holds.worker_body,
         drains: true,
