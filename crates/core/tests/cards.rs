@@ -144,12 +144,8 @@ fn however_often_cards_fall_off_under_a_job_it_is_not_set_aside() {
         let attempt = rig.delivered(worker).expect("a delivery");
         assert_eq!((attempt.job, attempt.number), (job, round));
         rig.read(FIRST, CardReading::Hanging);
-        assert!(
-            rig.kills(worker) || {
-                rig.secs(0);
-                rig.kills(worker)
-            }
-        );
+        rig.secs(5);
+        assert!(rig.kills(worker));
         rig.exits(worker, None);
         rig.read(FIRST, WELL);
         rig.event(Event::CardFreed {
@@ -205,7 +201,7 @@ fn jobs_of_the_only_card_go_to_the_cloud_at_once() {
     rig.delivered(workers[0]).expect("a delivery");
     assert_eq!(rig.cloud_submission(), None, "one card suffices");
     rig.read(FIRST, CardReading::Hanging);
-    rig.secs(1);
+    rig.secs(5);
     let attempt = rig.cloud_submission().expect("it spills");
     assert_eq!((attempt.job, attempt.number), (job, 2));
 }
@@ -222,11 +218,31 @@ fn a_slip_of_the_driver_is_forgotten() {
         since: DurationMs::ZERO,
     };
     assert!(rig.why(job).contains(&held), "{:?}", rig.why(job));
+    assert!(!held.to_string().contains("  "), "{held}");
     rig.secs(4);
     rig.read(FIRST, WELL);
     rig.delivered(workers[0]).expect("the same worker has it");
     rig.secs(20);
     assert_eq!(rig.fault(FIRST), None);
+}
+
+#[test]
+fn a_standstill_of_the_whole_process_is_not_the_cards_fault() {
+    let (mut rig, workers) = rig(2);
+    rig.without_cloud();
+    let job = rig.submit();
+    rig.delivered(workers[0]).expect("on the first card");
+    // The first look after it comes before the first reading.
+    for card in [FIRST, SECOND] {
+        rig.read(card, CardReading::Hanging);
+    }
+    rig.secs(1);
+    for card in [FIRST, SECOND] {
+        rig.read(card, WELL);
+    }
+    rig.secs(20);
+    assert_eq!((rig.fault(FIRST), rig.fault(SECOND)), (None, None));
+    assert_eq!(rig.finish(workers[0], job), Answer::Recorded);
 }
 
 #[test]
@@ -260,6 +276,29 @@ fn a_quarantined_card_takes_jobs_again_after_a_minute_of_good_readings() {
     let worker = rig.start_workers()[0];
     rig.poll(worker, true);
     assert_eq!(rig.delivered(worker).map(|attempt| attempt.job), Some(job));
+}
+
+#[test]
+fn a_card_returns_although_a_reload_made_its_wait_longer() {
+    let (mut rig, workers) = rig(1);
+    rig.read(FIRST, CardReading::Missing);
+    rig.secs(5);
+    rig.exits(workers[0], None);
+    rig.event(Event::CardFreed {
+        device: FIRST,
+        pid: 7,
+    });
+    rig.read(FIRST, WELL);
+    rig.secs(30);
+    let mut longer = topology(1);
+    longer.card_returns_after = DurationMs::from_secs(120);
+    rig.event(Event::Configured {
+        topology: Box::new(longer),
+    });
+    rig.secs(89);
+    assert_eq!(rig.fault(FIRST), Some(&CardFault::Missing));
+    rig.secs(1);
+    assert_eq!(rig.fault(FIRST), None);
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Core {
             }
             bad => {
                 let doubted = *device.doubted_since.get_or_insert(now);
-                let is_sure = bad == CardReading::Hanging || device.quarantine.is_some();
+                let is_sure = device.quarantine.is_some();
                 if let Some(fault) = bad.fault().filter(|_| is_sure) {
                     self.quarantine(id, fault, out);
                 } else {
@@ -175,10 +175,15 @@ impl Core {
         let well_until = quarantine
             .well_since
             .map(|since| since + self.card_returns_after);
-        if answers && well_until.is_some_and(|at| at <= now) {
-            self.end_quarantine(id, "it is well again", out);
-            self.after_card(id, took_work, out);
+        let Some(well_until) = well_until.filter(|_| answers) else {
+            return;
+        };
+        if now < well_until {
+            // A reload made the wait longer after the timer was set.
+            return self.timers.set(well_until, Timer::Card(id));
         }
+        self.end_quarantine(id, "it is well again", out);
+        self.after_card(id, took_work, out);
     }
 
     /// A card must not be used from now on; or for another reason than before.

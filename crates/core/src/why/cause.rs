@@ -300,7 +300,7 @@ impl fmt::Display for Cause {
             } => {
                 write!(
                     f,
-                    "card {device} is quarantined since {since} ago: {detail}"
+                    "card {device} has been quarantined for {since}: {detail}"
                 )?;
                 returns_in.map_or(Ok(()), |length| {
                     write!(f, "; it looks well and returns in {length}")
@@ -308,7 +308,8 @@ impl fmt::Display for Cause {
             }
             Self::CardHeld { device, since } => write!(
                 f,
-                "nothing starts on card {device} since {since} ago: the memory of its last worker is                  not free yet, or its driver says that something is wrong"
+                "nothing has started on card {device} for {since}: the memory of its last worker is \
+                 not free yet, or its driver says that something is wrong"
             ),
             Self::SameWorkerPause { over_in } => write!(
                 f,

@@ -109,7 +109,7 @@ fn quarantined(facts: &EndpointFacts, seat: &SeatFacts) -> Option<Finding> {
         facts,
         Some(&seat.pool),
         format!(
-            "card {device} is quarantined since {since} ago: {}",
+            "card {device} has been quarantined for {since}: {}",
             quarantine.fault
         ),
         json!({

@@ -37,8 +37,24 @@ pub fn of_card(uuid: &str, snapshot: &GpuSnapshot, stall: &Stall) -> Option<Card
             None => true,
             Some(at) => at == uuid || gpu.is_some_and(|gpu| gpu.mig_of.as_ref() == Some(at)),
         };
-        return is_here.then_some(CardReading::Hanging);
+        if is_here {
+            return Some(CardReading::Hanging);
+        }
+        // Who leaves another card meanwhile is not seen to: nothing may wait for that there.
+        return match of_reading(uuid, snapshot)? {
+            CardReading::Answers { memory_errors, .. } => Some(CardReading::Answers {
+                memory_errors,
+                lists_processes: false,
+            }),
+            _ => None,
+        };
     }
+    of_reading(uuid, snapshot)
+}
+
+/// What the last reading says of a card.
+fn of_reading(uuid: &str, snapshot: &GpuSnapshot) -> Option<CardReading> {
+    let gpu = snapshot.gpus.iter().find(|gpu| gpu.uuid == uuid);
     if snapshot.sequence == 0 {
         return None;
     }
@@ -218,14 +234,26 @@ mod tests {
 
     #[test]
     fn a_reading_that_does_not_come_back_is_the_fault_of_the_card_it_is_at() {
-        let both = seen(vec![gpu("a"), gpu("b")]);
+        let mut second = gpu("b");
+        second.readings.processes = Some(Vec::new());
+        let both = seen(vec![gpu("a"), second]);
+        // Nobody sees who leaves the other card until readings go on.
+        let answers = |lists_processes| {
+            Some(CardReading::Answers {
+                memory_errors: Some(3),
+                lists_processes,
+            })
+        };
+        let unlisted = answers(false);
+        assert_eq!(of_card("b", &both, &NOT_STALLED), answers(true));
         let at = |at: Option<&str>| Stall {
             lasts: HANGS_AFTER,
             at: at.map(str::to_owned),
         };
         let hangs = Some(CardReading::Hanging);
         assert_eq!(of_card("a", &both, &at(Some("a"))), hangs);
-        assert_eq!(of_card("b", &both, &at(Some("a"))), None);
+        assert_eq!(of_card("b", &both, &at(Some("a"))), unlisted);
+        assert_eq!(of_card("c", &both, &at(Some("a"))), None);
         assert_eq!(of_card("b", &both, &at(None)), hangs);
         assert_eq!(of_card("b", &GpuSnapshot::default(), &at(None)), hangs);
     }
