@@ -11,6 +11,7 @@ from pathlib import Path
 from crash.leg import serving_process
 from crowd.http import Connection, Gone
 from crowd.slow import KINDS, Slow
+from support.processes import memory_mib
 from support.server import Server, endpoint, scripted_pool
 
 # New connections a second, as one process in Python can open them beside its other work.
@@ -34,13 +35,6 @@ def arguments():
     parser.add_argument("--late", type=float, default=1.0, help="seconds that a client beside them may wait")
     parser.add_argument("--jobs", type=int, default=2_000, help="jobs that these clients wait for")
     return parser.parse_args()
-
-
-def memory_mib(pid):
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def percentile(values, share):

@@ -13,7 +13,7 @@ from crash.leg import serving_process
 from soak.user import chunks
 from support.emulator import Emulator
 from support.foreign import command
-from support.processes import environment
+from support.processes import environment, memory_mib
 from support.server import HANDLERS, SUITE, Server, cloud_pool, endpoint, local_pool
 from support.wait import until
 
@@ -32,14 +32,6 @@ def arguments():
     parser.add_argument("--jobs", type=int, default=200, help="jobs that are followed at once")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
-
-
-def memory_mib(pid):
-    """Resident memory of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 class Run:

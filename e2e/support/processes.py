@@ -54,6 +54,14 @@ def group_of(pid):
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[2])
 
 
+def memory_mib(pid):
+    """Resident memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
 def in_group(group):
     """Pids of all live processes in a process group."""
     found = []
@@ -144,7 +152,7 @@ class Child:
         self.process.kill()
         self.process.wait()
         try:
-            until(lambda: not self.descendants(), "all descendants are gone", within_s=10.0)
+            until(lambda: not self.descendants(), "all descendants are gone", within_s=5.0)
             return []
         except AssertionError:
             left = self.descendants()

@@ -19,7 +19,7 @@ use super::Context;
 use super::client::segment;
 use super::error::CommandError;
 use super::jobs::malformed;
-use super::output::note;
+use super::output::{inert, note};
 
 /// How long RunPod is waited for; what is kept, or the built-in table, serves as well.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,7 +109,10 @@ pub async fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError>
             note(&format!(
                 "card {} ({}) is quarantined, no job goes there: {}; `overspill gpus --return {}` puts it \
                  back now",
-                card.id, card.name, card.quarantine.detail, card.id
+                card.id,
+                inert(&card.name),
+                inert(&card.quarantine.detail),
+                card.id
             ));
         }
     }

@@ -30,9 +30,7 @@ pub(super) struct Room {
 
 impl Memory {
     pub(super) fn new(bytes_max: u64) -> Self {
-        let kib_max = u32::try_from(bytes_max / KIB)
-            .unwrap_or(u32::MAX >> 4)
-            .min(u32::MAX >> 4);
+        let kib_max = u32::try_from(bytes_max / KIB).unwrap_or(u32::MAX);
         Self {
             kib: Arc::new(Semaphore::new(kib_max as usize)),
             kib_max,

@@ -19,6 +19,7 @@ use crate::gateway::body::{self, Read, ReadRules, Reply};
 use crate::gateway::call::{Call, job_not_found};
 use crate::gateway::clients::idempotency::sha256_hex;
 use crate::gateway::error::ApiError;
+use crate::gateway::memory::Room;
 
 /// From this size on, a body is looked over off the threads that serve connections.
 const LARGE_BYTES: usize = 512 * 1024;
@@ -202,10 +203,7 @@ fn chunk_pieces(bytes: &Bytes) -> Vec<Vec<u8>> {
 
 async fn read(gateway: &Gateway, call: &mut Call) -> Result<Read, ApiError> {
     let Some(incoming) = call.body.take() else {
-        return Ok(Read::Whole(
-            Bytes::new(),
-            crate::gateway::memory::Room::default(),
-        ));
+        return Ok(Read::Whole(Bytes::new(), Room::default()));
     };
     let rules = ReadRules {
         memory: None,
