@@ -102,8 +102,8 @@ faults! {
     CloudMaxLowered "cloud_max_lowered" "F24" 0.2 "RunPod lowers an endpoint's maximum by itself.",
     CloudStandby "cloud_standby" "F37" 0.2 "RunPod keeps a worker warm that nobody asked for.",
     MessageSlow "message_slow" "F28" 0.01 "A request takes up to a minute to arrive.",
-    CardLost "card_lost" "F45" 0.04 "A card falls off, its driver fails or hangs there, or its memory makes errors, for up to three minutes.",
-    CardMemoryStays "card_memory_stays" "F13" 0.3 "The memory of a worker that is no more stays on its card for up to two minutes.",
+    CardLost "card_lost" "F45" 0.05 "A card falls off, its driver fails or hangs there, or its memory makes errors, for up to three minutes.",
+    CardMemoryStays "card_memory_stays" "F13" 0.6 "The memory of a worker that is no more stays on its card for up to two minutes.",
 }
 
 /// The faults of one run.
