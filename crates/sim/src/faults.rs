@@ -57,7 +57,7 @@ faults! {
     CommitFailed "commit_failed" "F05" 0.01 "A commit fails, and nothing of it is written.",
     CommitUnknown "commit_unknown" "F04" 0.01 "A commit is reported as failed, and all of it is written.",
     TakeLost "take_lost" "F17" 0.025 "A job-take never reaches the server.",
-    TakeDoubled "take_doubled" "F17" 0.02 "A job-take arrives twice.",
+    TakeDoubled "take_doubled" "F17" 0.025 "A job-take arrives twice.",
     TakeGone "take_gone" "F17" 0.03 "The connection of a held job-take closes, and the server sees it.",
     DeliverFailed "deliver_failed" "F17" 0.045 "A job cannot be written to the connection of its job-take.",
     DeliverLost "deliver_lost" "F17" 0.04 "A job is written to a connection whose other end is gone.",
@@ -76,7 +76,7 @@ faults! {
     ResultUnsendable "result_unsendable" "F18" 0.04 "A handler returns what is not JSON: nothing is posted.",
     HandlerFails "handler_fails" "-" 0.05 "A handler raises.",
     StopIgnored "stop_ignored" "F14" 0.5 "A synchronous handler does not hear that its job is cancelled.",
-    WorkerRefreshes "worker_refreshes" "-" 0.04 "A worker ends by itself after a job.",
+    WorkerRefreshes "worker_refreshes" "-" 0.05 "A worker ends by itself after a job.",
     SpawnFails "spawn_fails" "F19" 0.18 "A worker's process cannot be started.",
     StartCrashes "start_crashes" "F19" 0.18 "A worker's process ends within a second of its start.",
     ExitLate "exit_late" "F12" 0.4 "That a process ended is known only seconds later.",
@@ -102,8 +102,8 @@ faults! {
     CloudMaxLowered "cloud_max_lowered" "F24" 0.2 "RunPod lowers an endpoint's maximum by itself.",
     CloudStandby "cloud_standby" "F37" 0.2 "RunPod keeps a worker warm that nobody asked for.",
     MessageSlow "message_slow" "F28" 0.01 "A request takes up to a minute to arrive.",
-    CardLost "card_lost" "F45" 0.05 "A card falls off, its driver fails or hangs there, or its memory makes errors, for up to three minutes.",
-    CardMemoryStays "card_memory_stays" "F13" 0.6 "The memory of a worker that is no more stays on its card for up to two minutes.",
+    CardLost "card_lost" "F45" 0.03 "A card falls off, its driver fails or hangs there, or its memory makes errors, for up to three minutes.",
+    CardMemoryStays "card_memory_stays" "F13" 0.3 "The memory of a worker that is no more stays on its card for up to two minutes.",
 }
 
 /// The faults of one run.
