@@ -4,7 +4,7 @@ import os
 import signal
 
 from support.processes import children
-from support.server import endpoint, scripted_pool
+from support.server import cloud_pool, endpoint, scripted_pool
 from support.wait import until
 
 
@@ -56,3 +56,20 @@ def test_sigterm_ends_everything_in_order(make):
     server.child.process.terminate()
     assert server.child.process.wait(timeout=60) == 0
     until(lambda: not server.child.descendants(), "nothing is left")
+
+
+def test_a_pool_that_leaves_while_the_server_is_stopped_is_lowered_and_its_job_ends(make):
+    emulator = make.emulator("--cold-start", "500ms..1s", "--seed", "9")
+    cloud_id = emulator.create("tts", workers_max=0)
+    cloud = endpoint("tts", cloud_pool(cloud_id), max_wait='"1s"', workers='{ min = 0, max = 2, idle_timeout = "2s" }')
+    server = make.server(cloud, cloud=emulator)
+    job = server.submit("tts", {"seconds": 20})
+    server.wait_running("tts", job)
+    assert emulator.limits(cloud_id)["max"] > 0
+    server.child.kill()
+    server.configure(endpoint("tts", scripted_pool()))
+    server.start()
+    until(lambda: emulator.limits(cloud_id)["max"] == 0, "the limits are lowered", 30)
+    assert server.wait_final("tts", job, 90)["status"] == "COMPLETED"
+    assert len(emulator.executions()) == 1 and server.executions(job) == []
+    assert "left the configuration while the server was stopped" in server.child.text()

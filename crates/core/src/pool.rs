@@ -237,10 +237,32 @@ impl Pool {
         is_news
     }
 
+    /// Writes down, before it is asked for, that RunPod has limits of ours. Says whether that is news.
+    pub(crate) fn note_limits(&mut self) -> bool {
+        let leads_to = self.record.leads_to.as_mut();
+        leads_to.is_some_and(|to| !std::mem::replace(&mut to.has_limits, true))
+    }
+
     /// Whether workers were ever wanted here, so that RunPod may have limits of ours.
     #[must_use]
     pub fn was_scaled(&self) -> bool {
         self.record.reserved_each != NanoUsd::ZERO
+    }
+
+    /// Whether RunPod may have limits of ours where the pool leads.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        let leads_to = self.record.leads_to.as_ref();
+        leads_to.is_some_and(|leads_to| leads_to.has_limits)
+    }
+
+    /// Where a pool that is no longer configured leads, as long as jobs or limits of ours may be there.
+    #[must_use]
+    pub fn left_at(&self) -> Option<&LeadsTo> {
+        let leads_to = self.record.leads_to.as_ref();
+        leads_to.filter(|leads_to| {
+            self.spec.is_none() && (leads_to.has_limits || !self.outstanding.is_empty())
+        })
     }
 
     /// Workers that RunPod may start, as far as we know: while a change of its limit is not confirmed,
@@ -378,6 +400,15 @@ pub struct KeptOn {
     pub idle: DurationMs,
 }
 
+/// Where a pool leads at RunPod, for when it is no longer configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeadsTo {
+    /// RunPod's id of the endpoint.
+    pub endpoint: String,
+    /// RunPod may have limits of ours there. They are lowered once no pool that is configured sets them.
+    pub has_limits: bool,
+}
+
 /// What is durable of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRecord {
@@ -409,6 +440,9 @@ pub struct PoolRecord {
     /// How many jobs at once its workers carry, where that is learned; as of the last change of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned: Option<Box<Slots>>,
+    /// For a cloud pool: where it leads. `None` for one of an earlier version that was not configured since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads_to: Option<LeadsTo>,
 }
 
 impl PoolRecord {

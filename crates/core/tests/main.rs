@@ -12,6 +12,7 @@ mod fleet;
 mod guard;
 mod key_caps;
 mod leaks;
+mod left_pools;
 mod local;
 mod policies;
 mod property;

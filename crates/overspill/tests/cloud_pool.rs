@@ -85,6 +85,7 @@ impl Rig {
             price: Some(RatePerHour::new(NanoUsd::from_nanos(440_000_000))),
             limits_check_ms: 300_000,
             streams: false,
+            is_left: false,
         }]);
         Self {
             emulator,

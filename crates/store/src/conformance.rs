@@ -21,7 +21,7 @@ use overspill_core::ledger::{Cause, Entry, EntryKind};
 use overspill_core::meter::Billed;
 use overspill_core::money::{NanoUsd, RatePerHour};
 use overspill_core::placement::pool_order::Because;
-use overspill_core::pool::{KeptOn, PoolRecord};
+use overspill_core::pool::{KeptOn, LeadsTo, PoolRecord};
 use overspill_core::quarantine::{CardFault, Quarantine};
 use overspill_core::region::Region;
 use overspill_core::scaler::history::Learned;
@@ -213,6 +213,10 @@ fn changes_of_all_kinds() -> Vec<Change> {
         },
         since: at(2),
         learned: Some(Box::new(learned.clone())),
+        leads_to: Some(LeadsTo {
+            endpoint: "abc".into(),
+            has_limits: true,
+        }),
     };
     vec![
         Change::EndpointPut(endpoint("tts")),

@@ -234,6 +234,19 @@ impl SqliteStore {
         crate::reserve::free_bytes(&self.path)
     }
 
+    /// The pools alone, for who must know them before everything is restored.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn pools(&self) -> Result<Vec<PoolRecord>, StoreError> {
+        let mut pools = Vec::new();
+        each(&self.conn, Table::Pools, |row| {
+            pools.push(row.json(1)?);
+            Ok(())
+        })?;
+        Ok(pools)
+    }
+
     /// The length of the log file; it keeps its length when it is begun anew.
     fn log_length(&self) -> u64 {
         std::fs::metadata(open::beside(&self.path, "-wal")).map_or(0, |file| file.len())

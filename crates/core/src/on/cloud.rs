@@ -372,8 +372,7 @@ impl Core {
         if pool.cloud.asked.is_some_and(|(_, asked)| asked == max) {
             pool.cloud.confirmed_max = Some(max);
         }
-        let is_off = pool.cloud.is_closing && (min, max) == (0, 0);
-        if (pool.cloud.asked == Some((min, max)) || is_off) && pool.record.kept_on.workers != min {
+        if pool.cloud.asked == Some((min, max)) && pool.record.kept_on.workers != min {
             pool.record.kept_on.workers = min;
             out.change(Change::PoolPut(pool.record.clone()));
         }
@@ -394,10 +393,24 @@ impl Core {
             quota.max = max + (quota.refused - max) / 2;
         }
         self.dirty.insert(pool.record.endpoint);
-        if pool.cloud.is_closing && max == 0 {
-            pool.cloud.is_closing = false;
-            self.release(id, out);
+        if pool.cloud.is_closing && (min, max) == (0, 0) {
+            self.closed(id, "RunPod confirmed 0 workers", out);
         }
+    }
+
+    /// No limits of ours are left where a pool led that is no longer configured.
+    fn closed(&mut self, id: PoolId, why: &'static str, out: &mut Out) {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        pool.cloud.is_closing = false;
+        pool.record.kept_on.workers = 0;
+        if let Some(leads_to) = &mut pool.record.leads_to {
+            leads_to.has_limits = false;
+        }
+        out.change(Change::PoolPut(pool.record.clone()));
+        self.audit_limits(id, "pool_lowered", why, out);
+        self.release(id, out);
     }
 
     /// RunPod cannot be asked for a job by anything but its own id; but it counts them. Once it has
@@ -456,7 +469,7 @@ impl Core {
     }
 
     /// Gives back what is set aside for a pool that is out of the configuration and at zero.
-    fn release(&mut self, id: PoolId, out: &mut Out) {
+    pub(crate) fn release(&mut self, id: PoolId, out: &mut Out) {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
@@ -471,6 +484,10 @@ impl Core {
     /// A scaling call failed, or nothing works there.
     pub(crate) fn on_cloud_failed(&mut self, id: PoolId, refusal: CloudRefusal, out: &mut Out) {
         self.doubt_limits(id);
+        let is_closing = self.pools.get(&id).is_some_and(|p| p.cloud.is_closing);
+        if is_closing && refusal == CloudRefusal::EndpointGone {
+            return self.closed(id, "there is no such endpoint any more", out);
+        }
         if refusal == CloudRefusal::Quota && self.learn_quota(id, out) {
             return;
         }
@@ -631,7 +648,8 @@ impl Core {
         let wanted: Vec<_> = self
             .pools
             .values()
-            .filter(|pool| pool.was_scaled() && pool.runpod().is_some_and(|s| s.manage))
+            .filter(|pool| pool.was_scaled() || pool.has_limits())
+            .filter(|pool| pool.runpod().is_some_and(|spec| spec.manage))
             .map(|pool| (pool.record.id, pool.record.wanted))
             .collect();
         for (id, max) in wanted {

@@ -1,6 +1,6 @@
 //! The configuration, and live changes of limits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change::Change;
 use crate::device::Device;
@@ -10,7 +10,7 @@ use crate::id::{EndpointId, PoolId, RequestId};
 use crate::machine::Core;
 use crate::meter::Billed;
 use crate::money::NanoUsd;
-use crate::pool::{KeptOn, Pool, PoolRecord};
+use crate::pool::{KeptOn, LeadsTo, Pool, PoolRecord};
 use crate::scaler::history::Learned;
 use crate::time::DurationMs;
 use crate::topology::{
@@ -107,7 +107,7 @@ impl Core {
         let pools = spec
             .pools
             .iter()
-            .map(|pool| self.configure_pool(id, pool, out))
+            .map(|pool| self.configure_pool(id, pool, &spec.pools, out))
             .collect();
         let endpoint = self
             .endpoints
@@ -150,12 +150,15 @@ impl Core {
         endpoint.spec = Some(spec);
     }
 
-    fn configure_pool(&mut self, endpoint: EndpointId, spec: &PoolSpec, out: &mut Out) -> PoolId {
-        let known = self
-            .pools
-            .iter()
-            .find(|(_, pool)| pool.record.endpoint == endpoint && pool.record.key == spec.key);
-        let id = known.map(|(&id, _)| id).unwrap_or_else(|| {
+    fn configure_pool(
+        &mut self,
+        endpoint: EndpointId,
+        spec: &PoolSpec,
+        all: &[PoolSpec],
+        out: &mut Out,
+    ) -> PoolId {
+        let known = self.known_pool(endpoint, spec, all, out);
+        let id = known.unwrap_or_else(|| {
             let id = PoolId(self.pools.keys().last().map_or(0, |last| last.0 + 1));
             let record = PoolRecord {
                 id,
@@ -169,6 +172,7 @@ impl Core {
                 billed: Billed::default(),
                 since: self.now,
                 learned: None,
+                leads_to: None,
             };
             out.change(Change::PoolPut(record.clone()));
             self.pools.insert(id, Pool::new(record));
@@ -180,6 +184,15 @@ impl Core {
             .expect("it was there, or put there above");
         let before = pool.runpod().map(|runpod| runpod.endpoint.clone());
         pool.spec = Some(spec.clone());
+        let leads_to = pool.runpod().map(|runpod| LeadsTo {
+            endpoint: runpod.endpoint.clone(),
+            has_limits: runpod.manage && (pool.has_limits() || pool.was_scaled()),
+        });
+        if leads_to != pool.record.leads_to || pool.record.key != spec.key {
+            pool.record.leads_to = leads_to;
+            pool.record.key.clone_from(&spec.key);
+            out.change(Change::PoolPut(pool.record.clone()));
+        }
         let after = pool.runpod().map(|runpod| &runpod.endpoint);
         if before.as_ref() != after && before.is_some() {
             // Another endpoint at RunPod: nothing is known of it, and its refusals begin anew.
@@ -199,22 +212,107 @@ impl Core {
         id
     }
 
-    /// Pools that the configuration no longer names get no further workers; what runs, finishes.
+    /// The pool that is meant: of that name, or where it has another one now, the one that leads to the same
+    /// endpoint at RunPod. One of that name that led elsewhere before a restart, with jobs or limits of
+    /// ours there, is another one: it goes on as a pool that is no longer configured.
+    fn known_pool(
+        &mut self,
+        endpoint: EndpointId,
+        spec: &PoolSpec,
+        all: &[PoolSpec],
+        out: &mut Out,
+    ) -> Option<PoolId> {
+        let its = |pool: &&Pool| pool.record.endpoint == endpoint;
+        let to = leads_to(spec);
+        let of_name = self
+            .pools
+            .values()
+            .filter(its)
+            .find(|pool| pool.record.key == spec.key)
+            .map(|pool| pool.record.id);
+        let leads = |pool: &Pool| {
+            let leads_to = pool.record.leads_to.as_ref();
+            leads_to.map(|leads_to| leads_to.endpoint.clone())
+        };
+        let led = of_name.and_then(|id| self.pools.get(&id)).and_then(leads);
+        if to.is_none() || led.is_none() || led.as_deref() == to {
+            // A pool that is new may be one that has another name now.
+            if of_name.is_some() || to.is_none() {
+                return of_name;
+            }
+        }
+        let is_named = |pool: &Pool| {
+            let led = leads(pool);
+            let mut all = all.iter();
+            all.any(|spec| spec.key == pool.record.key && leads_to(spec) == led.as_deref())
+        };
+        let renamed = self
+            .pools
+            .values()
+            .filter(its)
+            .find(|pool| leads(pool).as_deref() == to && !is_named(pool))
+            .map(|pool| pool.record.id);
+        if renamed.is_some() {
+            return renamed;
+        }
+        let before = self.pools.get_mut(&of_name?)?;
+        if before.left_at().is_none() {
+            return of_name;
+        }
+        before.record.key = format!("{} ({})", spec.key, led.unwrap_or_default());
+        out.change(Change::PoolPut(before.record.clone()));
+        None
+    }
+
+    /// Pools that the configuration no longer names get no further workers; what runs, finishes. Limits
+    /// that RunPod has of us are lowered, whether the pool left while the server ran or while it was stopped.
     fn retire_pools(&mut self, out: &mut Out) {
         let mut stop = Vec::new();
+        let mut retired = Vec::new();
+        let mut audited = Vec::new();
+        let mut handed_on = Vec::new();
+        let mut set_by = BTreeMap::new();
+        for pool in self.pools.values() {
+            if self.names(pool)
+                && let Some(spec) = pool.runpod().filter(|spec| spec.manage)
+            {
+                set_by.insert(spec.endpoint.clone(), pool.record.id);
+            }
+        }
+        let named: BTreeSet<PoolId> = self
+            .pools
+            .values()
+            .filter(|pool| self.names(pool))
+            .map(|pool| pool.record.id)
+            .collect();
         for (id, pool) in &mut self.pools {
-            let is_named = self
-                .endpoints
-                .get(&pool.record.endpoint)
-                .is_some_and(|e| e.spec.is_some() && e.pools.contains(id));
-            let is_managed = pool.runpod().is_some_and(|spec| spec.manage);
-            if !is_named {
-                if is_managed && pool.was_scaled() {
+            if !named.contains(id) {
+                retired.push(*id);
+                let before = pool.record.clone();
+                let kept_on = &pool.record.kept_on;
+                if pool.record.leads_to.is_none() && kept_on.workers > 0 {
+                    // An earlier version wrote down no more than that.
+                    pool.record.leads_to = Some(LeadsTo {
+                        endpoint: kept_on.endpoint.clone(),
+                        has_limits: true,
+                    });
+                }
+                if let Some(leads_to) = &mut pool.record.leads_to
+                    && leads_to.has_limits
+                    && let Some(&to) = set_by.get(&leads_to.endpoint)
+                {
+                    // Another pool sets them from now on.
+                    leads_to.has_limits = false;
+                    handed_on.push((to, std::mem::take(&mut pool.record.kept_on)));
+                    pool.cloud.is_closing = false;
+                }
+                if pool.has_limits() && !pool.cloud.is_closing {
                     pool.cloud.is_closing = true;
                     pool.cloud.asked = None;
+                    audited.push(*id);
                 }
-                if pool.record.wanted > 0 {
-                    pool.record.wanted = 0;
+                pool.record.wanted = 0;
+                if pool.record != before {
                     out.change(Change::PoolPut(pool.record.clone()));
                 }
                 pool.spec = None;
@@ -233,9 +331,66 @@ impl Core {
                 .filter(|(device, _)| !devices.contains(device));
             stop.extend(unseated.filter_map(|(_, seat)| seat.worker));
         }
+        for (to, kept_on) in handed_on {
+            let Some(pool) = self.pools.get_mut(&to) else {
+                continue;
+            };
+            if let Some(leads_to) = &mut pool.record.leads_to {
+                leads_to.has_limits = true;
+            }
+            if kept_on.workers > pool.record.kept_on.workers {
+                pool.record.kept_on = kept_on;
+            }
+            pool.cloud.asked = None;
+            out.change(Change::PoolPut(pool.record.clone()));
+        }
+        for id in audited {
+            self.audit_limits(
+                id,
+                "pool_retired",
+                "no worker is to start there any more",
+                out,
+            );
+        }
+        for id in retired {
+            self.release(id, out);
+        }
         for worker in stop {
             self.drain_worker(worker, out);
         }
+    }
+
+    /// Whether the configuration names a pool.
+    fn names(&self, pool: &Pool) -> bool {
+        let endpoint = self.endpoints.get(&pool.record.endpoint);
+        endpoint.is_some_and(|endpoint| {
+            endpoint.spec.is_some() && endpoint.pools.contains(&pool.record.id)
+        })
+    }
+
+    /// What became of limits of ours at RunPod whose pool is no longer configured.
+    pub(crate) fn audit_limits(
+        &self,
+        id: PoolId,
+        what: &'static str,
+        why: &'static str,
+        out: &mut Out,
+    ) {
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        let endpoint = self.endpoints.get(&pool.record.endpoint);
+        let leads_to = pool.record.leads_to.as_ref();
+        out.change(Change::Audited {
+            at: self.now,
+            what: what.into(),
+            object: endpoint.map_or_else(String::new, |endpoint| endpoint.record.name.clone()),
+            detail: format!(
+                "pool {} is no longer configured; RunPod endpoint {}: {why}",
+                pool.record.key,
+                leads_to.map_or("unknown", |leads_to| leads_to.endpoint.as_str()),
+            ),
+        });
     }
 
     pub(crate) fn on_limits_set(
@@ -368,5 +523,13 @@ impl Core {
             detail,
         });
         self.dirty.insert(id);
+    }
+}
+
+/// RunPod's id of the endpoint that a pool leads to.
+fn leads_to(spec: &PoolSpec) -> Option<&str> {
+    match &spec.kind {
+        PoolKind::RunPod(runpod) => Some(&runpod.endpoint),
+        PoolKind::Command { .. } => None,
     }
 }

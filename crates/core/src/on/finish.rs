@@ -352,6 +352,7 @@ impl Core {
                         because,
                     });
                 }
+                self.release(attempt.pool, out);
             }
         }
         self.dirty.insert(attempt.endpoint);

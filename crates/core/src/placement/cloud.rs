@@ -502,10 +502,11 @@ impl Core {
             Some(asked) => asked != (min, max),
             // Nothing is known to hold: ask, but leave a pool that fails its pause.
             None if pool.cloud.not_before > self.now => false,
-            None => (min, max) != (0, 0) || pool.was_scaled(),
+            None => (min, max) != (0, 0) || pool.was_scaled() || pool.has_limits(),
         };
         if manage && is_news {
-            if pool.keep_on(min) {
+            let (keeps_more, is_first) = (pool.keep_on(min), pool.note_limits());
+            if keeps_more || is_first {
                 out.change(crate::change::Change::PoolPut(pool.record.clone()));
             }
             pool.cloud.asked = Some((min, max));

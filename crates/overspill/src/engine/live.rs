@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use overspill_core::explain::Reason;
 use overspill_core::id::{EndpointId, JobId, PoolId, WorkerId};
+use overspill_core::pool::LeadsTo;
 use overspill_core::time::Timestamp;
 use overspill_core::webhook::WebhookId;
 use tokio::sync::Notify;
@@ -39,6 +40,8 @@ pub struct Decision {
 pub struct Live {
     pub(super) directory: RwLock<Arc<EndpointDirectory>>,
     pub(super) pools: RwLock<HashMap<PoolId, (EndpointId, String)>>,
+    /// Pools that are no longer configured and have jobs or limits of ours at RunPod.
+    pub(super) left: RwLock<Vec<(PoolId, LeadsTo)>>,
     pub(super) workers: RwLock<HashMap<WorkerId, WorkerFacts>>,
     aliases: RwLock<HashMap<String, Vec<String>>>,
     classes: RwLock<HashMap<String, Vec<String>>>,
@@ -235,6 +238,17 @@ impl Live {
         drop(sdk);
         let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
         workers.remove(&id);
+    }
+
+    pub(super) fn set_left(&self, left: Vec<(PoolId, LeadsTo)>) {
+        *self.left.write().unwrap_or_else(PoisonError::into_inner) = left;
+    }
+
+    /// Pools that are no longer configured, as long as jobs or limits of ours may be where they lead.
+    #[must_use]
+    pub fn left_pools(&self) -> Vec<(PoolId, LeadsTo)> {
+        let left = self.left.read().unwrap_or_else(PoisonError::into_inner);
+        left.clone()
     }
 
     pub(super) fn set_pools(&self, pools: HashMap<PoolId, (EndpointId, String)>) {

@@ -534,6 +534,11 @@ impl Engine {
             (record.id, (record.endpoint, record.key.clone()))
         });
         self.live.set_pools(pools.collect());
+        let left = self.core.pools().filter_map(|pool| {
+            let leads_to = pool.left_at()?;
+            Some((pool.record.id, leads_to.clone()))
+        });
+        self.live.set_left(left.collect());
         self.live.set_endpoints(self.core.endpoint_names(), |id| {
             self.core
                 .pools()

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use bytes::Bytes;
 use overspill_core::event::{CloudJobState, Event, Outcome, PayloadRef};
 use overspill_core::id::PoolId;
+use overspill_core::pool::LeadsTo;
 use overspill_core::topology::RunPodSpec;
 use secrecy::SecretString;
 
@@ -74,8 +75,25 @@ impl Cloud {
         &self.connection.management
     }
 
-    /// Tells the driver of all cloud pools.
-    pub fn configure(&self, pools: Vec<(PoolId, RunPodSpec)>) {
+    /// Tells the driver of all cloud pools, and of those that are no longer configured and have jobs or limits
+    /// of ours where they lead.
+    pub fn configure(&self, pools: Vec<(PoolId, RunPodSpec)>, left: Vec<(PoolId, LeadsTo)>) {
+        let left = left.into_iter().map(|(id, leads_to)| CloudPool {
+            id,
+            endpoint_id: leads_to.endpoint,
+            data_plane: self.connection.data_plane.clone(),
+            management: Some(self.connection.management.clone()).filter(|_| leads_to.has_limits),
+            managed: if leads_to.has_limits {
+                Managed::Limits
+            } else {
+                Managed::Nothing
+            },
+            idle_timeout_s: 1,
+            price: None,
+            limits_check_ms: self.limits_check_ms,
+            streams: false,
+            is_left: true,
+        });
         let pools = pools.into_iter().map(|(id, spec)| CloudPool {
             id,
             endpoint_id: spec.endpoint,
@@ -91,8 +109,9 @@ impl Cloud {
             price: spec.price,
             limits_check_ms: self.limits_check_ms,
             streams: false,
+            is_left: false,
         });
-        self.driver.configure(pools.collect());
+        self.driver.configure(pools.chain(left).collect());
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::{Arc, RwLock, mpsc as std_mpsc};
 
 use overspill_core::event::Event;
 use overspill_core::id::WorkerId;
+use overspill_core::pool::PoolRecord;
 use overspill_store::sqlite::SqliteStore;
 use overspill_store::{Store as _, StoreError};
 use rand::Rng as _;
@@ -183,7 +184,6 @@ impl Server {
     pub async fn start(options: ServerOptions) -> Result<Self, StartError> {
         let config = &options.loaded.config;
         let address = options.listener.local_addr()?;
-        let access = cloud_access(config, &options.environment, address)?;
         let locator = SharedLocator::new(Locator::new(config)?);
         let data_dir = options.loaded.folder.join(&config.data_dir);
         let path = data_dir.join(DATABASE);
@@ -194,6 +194,8 @@ impl Server {
         let mut store = SqliteStore::open(&data_dir).map_err(store_error)?;
         let secret = server_secret(&mut store).map_err(store_error)?;
         let keys = store.keys().map_err(store_error)?;
+        let left = left_at(&store.pools().map_err(store_error)?);
+        let access = cloud_access(config, &options.environment, address, &left)?;
         let rotations = store.meta(sign::META).map_err(store_error)?;
         let own = options
             .environment
@@ -591,12 +593,13 @@ fn cloud_access(
     config: &Config,
     environment: &Environment,
     address: SocketAddr,
+    left: &BTreeSet<String>,
 ) -> Result<Option<(RunpodAccess, SecretString)>, StartError> {
     let uses_cloud = config
         .endpoint
         .iter()
         .any(|endpoint| !endpoint.cloud.is_empty());
-    if !uses_cloud {
+    if !uses_cloud && left.is_empty() {
         return Ok(None);
     }
     let runpod = config.runpod.clone().unwrap_or_default();
@@ -607,6 +610,20 @@ fn cloud_access(
         guard::refuses_self(url.as_str(), &[address])?;
     }
     let Some(key) = access.api_key.clone() else {
+        if !uses_cloud {
+            let endpoints = left
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ");
+            warn!(
+                endpoints,
+                "no cloud pool is configured any more, but jobs or worker limits of Overspill may still be at \
+                 these RunPod endpoints, and there is no RunPod API key to see to them: set RUNPOD_API_KEY and \
+                 start again, or set their workers to 0 at RunPod"
+            );
+            return Ok(None);
+        }
         return Err(StartError::Environment(
             "a cloud pool is configured, but no RunPod API key: set RUNPOD_API_KEY, or \
              `[runpod] api_key`"
@@ -614,6 +631,19 @@ fn cloud_access(
         ));
     };
     Ok(Some((access, key)))
+}
+
+/// RunPod endpoints that pools lead to and at which jobs or limits of ours may be.
+fn left_at(pools: &[PoolRecord]) -> BTreeSet<String> {
+    let there = pools.iter().filter_map(|record| {
+        let kept_on = &record.kept_on;
+        match &record.leads_to {
+            Some(to) if to.has_limits || record.reserved_workers > 0 => Some(to.endpoint.clone()),
+            None if kept_on.workers > 0 => Some(kept_on.endpoint.clone()),
+            _ => None,
+        }
+    });
+    there.collect()
 }
 
 /// By which fields of an input durations are learned, by the endpoint's name.

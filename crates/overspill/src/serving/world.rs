@@ -178,7 +178,7 @@ impl Drivers {
             });
             let planned: Vec<_> = planned.collect();
             self.cloud_known.extend(planned.iter().map(|(id, _)| *id));
-            cloud.configure(planned);
+            cloud.configure(planned, self.live.left_pools());
         }
         Some(cloud)
     }

@@ -73,6 +73,7 @@ pub fn step(k: u64) -> Work {
             billed: Billed::default(),
             since: Timestamp::ZERO,
             learned: None,
+            leads_to: None,
         }));
     }
     as_in_the_first_version(&mut work);

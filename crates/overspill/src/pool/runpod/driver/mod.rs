@@ -86,6 +86,8 @@ pub struct CloudPool {
     pub limits_check_ms: i64,
     /// Whether every job of the pool is read by `/stream` from its start.
     pub streams: bool,
+    /// No longer configured: its jobs are watched to their end, and its limits lowered.
+    pub is_left: bool,
 }
 
 /// Something to do.

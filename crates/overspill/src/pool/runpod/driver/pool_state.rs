@@ -68,6 +68,14 @@ impl PoolState {
         }
     }
 
+    /// The state of a pool that left the configuration while no process of ours ran.
+    pub(super) fn left(access: CloudPool, now_ms: i64) -> Self {
+        Self {
+            is_retired: true,
+            ..Self::new(access, now_ms)
+        }
+    }
+
     /// A fresh state for a pool that leads to another endpoint from now on.
     pub(super) fn in_place_of(before: &Self, access: CloudPool, now_ms: i64) -> Self {
         let mut former = before.former.clone();

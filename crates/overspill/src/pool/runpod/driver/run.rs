@@ -17,7 +17,7 @@ use super::{CloudEvents, CloudPool, Order};
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::{AttemptId, PoolId};
 use overspill_wire::management::worker::WorkerList;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -205,10 +205,21 @@ impl Runner {
 
     fn configure(&mut self, pools: Vec<CloudPool>, now_ms: i64) {
         let mut left = Vec::new();
+        let mut stays = BTreeSet::new();
         for state in self.pools.values_mut() {
             state.is_retired = true;
         }
         for access in pools {
+            if access.is_left {
+                stays.insert(access.id);
+                // One that was configured until now goes on with what it had.
+                self.pools.entry(access.id).or_insert_with(|| {
+                    let (pool, endpoint) = (access.id, &access.endpoint_id);
+                    tracing::warn!(%pool, endpoint, "a cloud pool left the configuration while the server was stopped: its jobs are watched to their end, and limits that were set there are lowered");
+                    PoolState::left(access, now_ms)
+                });
+                continue;
+            }
             match self.pools.get_mut(&access.id) {
                 Some(state) if state.access.endpoint_id == access.endpoint_id => {
                     state.access = access;
@@ -238,7 +249,7 @@ impl Runner {
         let schedule = &self.schedule;
         self.pools.retain(|id, state| {
             let is_closing = state.can_manage() && state.lane.next_ms().is_some();
-            !state.is_retired || is_closing || schedule.watched(*id) > 0
+            !state.is_retired || stays.contains(id) || is_closing || schedule.watched(*id) > 0
         });
     }
 

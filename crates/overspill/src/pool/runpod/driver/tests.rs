@@ -65,6 +65,7 @@ impl Rig {
             price: None,
             limits_check_ms: 300_000,
             streams: false,
+            is_left: false,
         }]);
         let mut rig = Self {
             cloud,
@@ -466,6 +467,7 @@ async fn an_endpoint_that_its_pool_leaves_is_set_to_zero() {
         price: None,
         limits_check_ms: 300_000,
         streams: false,
+        is_left: false,
     }]);
     rig.driver.scale(POOL, 0, 1);
     assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
@@ -474,6 +476,48 @@ async fn an_endpoint_that_its_pool_leaves_is_set_to_zero() {
     while !rig.cloud.seen().iter().any(is_left) {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_pool_that_left_while_nobody_ran_is_lowered_and_its_jobs_end() {
+    let mut rig = Rig::start(|seen| match seen.method.as_str() {
+        "PATCH" => r#"{"id":"ep2","workers":{"min":0,"max":0}}"#.into_response(),
+        _ => r#"{"id":"c1","status":"COMPLETED","output":"done"}"#.into_response(),
+    })
+    .await;
+    let left = PoolId(POOL.0 + 1);
+    let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
+    let management = Management::new(&rig.cloud.account(), timeouts(), limiter).unwrap();
+    let access = CloudPool {
+        id: left,
+        endpoint_id: "ep2".to_owned(),
+        data_plane: rig.cloud.data_plane_on(Arc::new(SystemClock::start())),
+        management: Some(management),
+        managed: Managed::Limits,
+        idle_timeout_s: 1,
+        price: None,
+        limits_check_ms: 300_000,
+        streams: false,
+        is_left: true,
+    };
+    rig.driver.configure(vec![access.clone()]);
+    rig.driver.scale(left, 0, 0);
+    let scaled = Event::CloudScaled {
+        pool: left,
+        min: 0,
+        max: 0,
+    };
+    assert_eq!(rig.fact().await.0, scaled);
+    // A reload before its job was asked about.
+    rig.driver.configure(vec![access]);
+    rig.driver.watch(attempt(1), left, "c1");
+    let (ended, output) = rig.fact().await;
+    assert!(matches!(ended, Event::CloudStatus { .. }), "{ended:?}");
+    assert_eq!(output.as_deref(), Some(b"\"done\"".as_slice()));
+    rig.driver.submit(attempt(2), left, submission());
+    let (refused, _) = rig.fact().await;
+    assert!(matches!(refused, Event::CloudRefused { .. }), "{refused:?}");
+    assert_eq!((rig.asked("/run"), rig.asked("/ep2/health")), (0, 0));
 }
 
 #[tokio::test]
@@ -638,6 +682,7 @@ async fn a_pool_that_gets_another_endpoint_still_hears_of_its_old_jobs() {
         price: None,
         limits_check_ms: 300_000,
         streams: false,
+        is_left: false,
     }]);
     assert!(matches!(
         rig.fact().await.0,
