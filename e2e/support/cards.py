@@ -27,6 +27,7 @@ class Cards:
     def __init__(self, library, state, *uuids):
         self.state = state
         self.variables = {"LD_LIBRARY_PATH": str(library), "FAKE_NVML": str(state)}
+        self.driver = {"state": "well", "loaded": 0}
         self.cards = {uuid: {"state": "well", "errors": 0, "pids": ()} for uuid in uuids}
         self.write()
 
@@ -34,9 +35,14 @@ class Cards:
         self.cards[uuid] |= changed
         self.write()
 
+    def driver_says(self, **changed):
+        """Of the driver as a whole: its state, and how often it was loaded."""
+        self.driver |= changed
+        self.write()
+
     def write(self):
         """As one step: the driver reads it at any moment."""
-        lines = [
+        lines = [f"driver {self.driver['state']} {self.driver['loaded']} -\n"] + [
             f"{uuid} {card['state']} {card['errors']} {','.join(map(str, card['pids'])) or '-'}\n"
             for uuid, card in self.cards.items()
             if card["state"] != "missing"

@@ -4,6 +4,8 @@
  *     UUID STATE ERRORS PID,PID,…
  * STATE is `well`, `lost` (NVML_ERROR_GPU_IS_LOST) or `hangs` (no call comes back while it says so);
  * a card whose line is gone is one that the driver no longer lists. PIDs hold memory there; `-` for none.
+ * A line of the driver itself, `driver STATE LOADED -`: while its STATE is `fails` every call fails, and a
+ * session that was begun under another LOADED is dead (NVML_ERROR_UNKNOWN) until nvmlInit begins a new one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,7 @@
 #define CARDS 8
 #define PIDS 16
 #define GIB (1ULL << 30)
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, IS_LOST = 15 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, IS_LOST = 15, UNKNOWN = 999 };
 
 typedef struct {
     char uuid[80], state[16];
@@ -35,16 +37,27 @@ typedef struct {
 /* A handle is the place of a card's line in the first reading: it outlives the line. */
 static char handles[CARDS][80];
 
+/* As the file says now, and how often the driver was loaded when this session began. */
+static int fails;
+static unsigned long long loaded, session;
+
 static int read_cards(card *cards) {
     const char *path = getenv("FAKE_NVML");
     FILE *file = path ? fopen(path, "r") : NULL;
     char pids[256];
     int count = 0;
     if (!file) return 0;
+    fails = 0;
+    loaded = 0;
     while (count < CARDS) {
         card *one = &cards[count];
         memset(one, 0, sizeof *one);
         if (fscanf(file, "%79s %15s %llu %255s", one->uuid, one->state, &one->errors, pids) != 4) break;
+        if (!strcmp(one->uuid, "driver")) {
+            fails = !strcmp(one->state, "fails");
+            loaded = one->errors;
+            continue;
+        }
         for (char *pid = strtok(pids, ","); pid && *pid != '-' && one->count < PIDS; pid = strtok(NULL, ","))
             one->pids[one->count++] = (unsigned int)atoi(pid);
         count++;
@@ -67,13 +80,19 @@ static int find(void *handle, card *found) {
     }
 }
 
-int nvmlInit_v2(void) { return SUCCESS; }
+int nvmlInit_v2(void) {
+    card cards[CARDS];
+    read_cards(cards);
+    session = loaded;
+    return fails ? UNKNOWN : SUCCESS;
+}
+
 int nvmlShutdown(void) { return SUCCESS; }
 
 int nvmlDeviceGetCount_v2(unsigned int *count) {
     card cards[CARDS];
     *count = (unsigned int)read_cards(cards);
-    return SUCCESS;
+    return fails || session != loaded ? UNKNOWN : SUCCESS;
 }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {

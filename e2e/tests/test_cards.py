@@ -160,3 +160,40 @@ def test_a_driver_that_hangs_at_one_card_leaves_the_other_at_work(make, two):
     assert [card_of(pid) for pid in server.workers()] == [FIRST]
     two.say(SECOND, state="well")
     until(lambda: quarantine(server, 1) is None, "it is used again")
+
+
+def test_a_reload_while_the_driver_fails_keeps_workers_and_jobs(make, two):
+    server = make.server(endpoint("tts", ALL, max_wait='"60s"'), variables=two.variables, top=SOON)
+    until(lambda: server.health("tts")["workers"]["idle"] == 2, "both cards have a worker", 60)
+    workers = set(server.workers())
+    gate = server.folder / "gate"
+    job = server.submit("tts", {"gate": str(gate), "nonce": 3})
+    ran(server, job)
+    two.driver_says(state="fails")
+    server.reload(endpoint("tts", ALL, max_wait='"50s"'))
+    two.driver_says(state="well")
+    assert "the cards are as before" in server.child.text()
+    during(lambda: set(server.workers()) == workers, "the workers stay", 4)
+    gate.touch()
+    assert server.wait_final("tts", job)["output"]["nonce"] == 3
+    assert len(server.executions(job)) == 1
+    assert server.cli_json("gpus", "--local")["quarantined"] == []
+
+
+def test_a_card_that_is_missing_at_a_reload_and_a_restart_keeps_its_place(make, two):
+    server = make.server(endpoint("tts", ALL, max_wait='"60s"'), variables=two.variables, top=SOON)
+    until(lambda: server.health("tts")["workers"]["idle"] == 2, "both cards have a worker", 60)
+    [other] = [pid for pid in server.workers() if card_of(pid) == SECOND]
+    two.say(FIRST, state="missing")
+    until(lambda: quarantine(server), "the card is quarantined", 60)
+    server.reload(endpoint("tts", ALL, max_wait='"50s"'))
+    during(lambda: server.workers() == [other], "the other card's worker stays", 3)
+    assert (quarantine(server)["fault"], quarantine(server, 1)) == ("missing", None)
+    server.stop()
+    server.start()
+    assert card_of(ran(server, server.submit("tts", {"seconds": 0.1}))) == SECOND
+    seen = until(lambda: quarantine(server), "the overview says so")
+    assert (seen["fault"], quarantine(server, 1)) == ("missing", None)
+    assert f"card 0 (NVIDIA Fake 24 GB, {FIRST}) is not listed by the driver" in server.child.text()
+    two.say(FIRST, state="well")
+    until(lambda: {card_of(pid) for pid in server.workers()} == {FIRST, SECOND}, "both have a worker", 60)

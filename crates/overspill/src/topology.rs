@@ -20,7 +20,7 @@ use crate::config::{
     CloudPool, Config, Endpoint, Loaded, LocalPool, Manage, Policy, Provider, RegionNames,
     Schedule, known,
 };
-use crate::gpu::{Gpu, SelectedDevice, select};
+use crate::gpu::{Card, CardList, SelectedDevice, select};
 use crate::kept::desired::{is_kept, pool_key};
 use crate::kept::name::purpose;
 use crate::kept::record::Record;
@@ -67,16 +67,17 @@ pub struct CommandPool {
     pub devices: Vec<DeviceId>,
 }
 
-/// Lays a configuration over the GPUs of this machine and the endpoints that are kept at RunPod. One
+/// Lays a configuration over the cards in force and the endpoints that are kept at RunPod. One
 /// that is not made yet is left out, with a warning.
 #[must_use]
-pub fn install(loaded: &Loaded, gpus: &[Gpu], kept: &Record) -> Installation {
+pub fn install(loaded: &Loaded, cards: &CardList, kept: &Record) -> Installation {
     let config = &loaded.config;
+    let cards = cards.cards();
     let mut installation = Installation::default();
     let endpoints = config
         .endpoint
         .iter()
-        .map(|e| installation.endpoint(e, loaded, gpus, kept))
+        .map(|e| installation.endpoint(e, loaded, cards, kept))
         .collect();
     installation.topology = Topology {
         endpoints,
@@ -110,12 +111,12 @@ impl Installation {
         &mut self,
         endpoint: &Endpoint,
         loaded: &Loaded,
-        gpus: &[Gpu],
+        cards: &[Card],
         kept: &Record,
     ) -> EndpointSpec {
         let mut pools = Vec::new();
         for pool in &endpoint.local {
-            pools.extend(self.local(endpoint, pool, loaded, gpus));
+            pools.extend(self.local(endpoint, pool, loaded, cards));
         }
         for (list, pool) in (0..).zip(&endpoint.cloud) {
             if is_kept(pool) {
@@ -167,10 +168,10 @@ impl Installation {
         endpoint: &Endpoint,
         pool: &LocalPool,
         loaded: &Loaded,
-        gpus: &[Gpu],
+        cards: &[Card],
     ) -> Option<PoolSpec> {
         let command = pool.command.clone()?;
-        let selected = select(&pool.devices()?, gpus);
+        let selected = select(&pool.devices()?, cards);
         if let Some(warning) = selected.warning {
             self.warn(endpoint, &pool.name, &warning);
         }
@@ -272,7 +273,7 @@ impl Installation {
 
     /// The id of a device; pools that share a card share it.
     fn device(&mut self, device: SelectedDevice) -> DeviceId {
-        let id = DeviceId(device.index);
+        let id = DeviceId(device.id);
         self.devices.insert(id, device);
         id
     }
@@ -372,7 +373,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Environment, Flags, Strictness, parse};
-    use crate::gpu::GpuReadings;
+    use crate::gpu::{Gpu, GpuReadings};
 
     fn loaded(text: &str) -> Loaded {
         let environment = Environment::default();
@@ -387,8 +388,8 @@ mod tests {
         .unwrap()
     }
 
-    fn card(index: u32, uuid: &str) -> Gpu {
-        Gpu {
+    fn list(uuids: &[&str]) -> CardList {
+        let cards = (0..).zip(uuids).map(|(index, &uuid)| Gpu {
             index,
             uuid: uuid.to_owned(),
             name: "NVIDIA GeForce RTX 3090".to_owned(),
@@ -398,13 +399,14 @@ mod tests {
                 memory_bytes: Some(24 << 30),
                 ..GpuReadings::default()
             },
-        }
+        });
+        CardList::of(&cards.collect::<Vec<_>>())
     }
 
     #[test]
     fn the_example_becomes_what_is_active_of_it() {
         let example = loaded(include_str!("../../../overspill.example.toml"));
-        let installation = install(&example, &[card(0, "a"), card(1, "b")], &Record::default());
+        let installation = install(&example, &list(&["a", "b"]), &Record::default());
         let topology = &installation.topology;
         let keys: Vec<Vec<&str>> = topology
             .endpoints
@@ -449,7 +451,7 @@ mod tests {
         for (gpu, id) in [("A40", "e40"), ("RTX 4090", "e4090")] {
             kept.found(&purpose("sdxl", "cloud-1", gpu), id);
         }
-        let installation = install(&example, &[], &kept);
+        let installation = install(&example, &list(&[]), &kept);
         let pools = installation.topology.endpoints[1].pools.iter();
         let pools: Vec<(&str, &str, String)> = pools
             .map(|pool| {
@@ -477,7 +479,7 @@ mod tests {
             provider = \"runpod\"\nimage = \"i\"\ngpu = \"A40\"\ngpu_count = 2\n";
         let mut kept = Record::default();
         kept.found(&purpose("a", "cloud-1", "A40"), "e");
-        let installation = install(&loaded(text), &[], &kept);
+        let installation = install(&loaded(text), &list(&[]), &kept);
         let PoolKind::RunPod(spec) = &installation.topology.endpoints[0].pools[0].kind else {
             panic!("a RunPod pool");
         };
@@ -488,12 +490,12 @@ mod tests {
     fn pools_share_devices_and_nominal_ones_have_no_memory() {
         let pool = "[[endpoint.local]]\ncommand = [\"w\"]\ndevices = 2\n";
         let text = format!("[[endpoint]]\nname = \"a\"\n{pool}[[endpoint]]\nname = \"b\"\n{pool}");
-        let installation = install(&loaded(&text), &[], &Record::default());
+        let installation = install(&loaded(&text), &list(&[]), &Record::default());
         let devices = &installation.topology.devices;
         assert_eq!(devices.len(), 2);
         assert_eq!((devices[1].id, devices[1].memory_bytes), (DeviceId(1), 0));
         assert_eq!(installation.commands.len(), 2);
-        let real = install(&loaded(&text), &[card(0, "a")], &Record::default());
+        let real = install(&loaded(&text), &list(&["a"]), &Record::default());
         assert_eq!(real.commands[0].devices, [DeviceId(0)]);
         assert_eq!(real.warnings.len(), 2);
         assert_eq!(
@@ -516,7 +518,7 @@ mod tests {
             ("gpu = [\"RTX 3090\", \"RTX 5090\"]", None),
             ("gpu = \"RTX 5090\"\nprice = \"$0.9/h\"", Some("0.900")),
         ] {
-            let installation = install(&loaded(&pool(gpu)), &[], &Record::default());
+            let installation = install(&loaded(&pool(gpu)), &list(&[]), &Record::default());
             let PoolKind::RunPod(spec) = &installation.topology.endpoints[0].pools[0].kind else {
                 panic!("a RunPod pool");
             };

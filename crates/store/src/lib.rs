@@ -37,6 +37,10 @@ pub use crate::record::{
     SpentFilter, SpentRow, WebhookFilter,
 };
 
+/// The name in [`Store::meta`] under which cards that must not be used are: a JSON object of
+/// quarantines, by what each card is known by.
+pub const QUARANTINES: &str = "quarantines";
+
 /// The writer; owned by the engine's thread alone.
 pub trait Store: Send {
     /// All durable state that a core is restored from.

@@ -41,7 +41,7 @@ use self::table::{Put, Table};
 use crate::error::{CommitError, StoreError};
 use crate::record::{FREE_BYTES_MIN, IdempotentJob, KeyRecord, Space};
 use crate::reserve::{self, RESERVE_BYTES, Reserve};
-use crate::{Batch, Reader, Store};
+use crate::{Batch, QUARANTINES, Reader, Store};
 
 pub use self::backup::backup;
 pub use self::check::{Report, Salvage, check, salvage};
@@ -296,7 +296,7 @@ impl Store for SqliteStore {
             if row.text(0)? == write::META_BUDGET {
                 snapshot.budget =
                     serde_json::from_slice(row.blob(1)?).map_err(|_| row.damaged())?;
-            } else if row.text(0)? == write::META_QUARANTINES {
+            } else if row.text(0)? == QUARANTINES {
                 snapshot.quarantines =
                     serde_json::from_slice(row.blob(1)?).map_err(|_| row.damaged())?;
             }

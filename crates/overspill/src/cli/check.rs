@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::config::{ConfigError, Environment, Flags, Problem, Severity, Strictness};
+use crate::gpu::CardList;
 use crate::keeper;
 use crate::kept::record::Record;
 use crate::topology::Installation;
@@ -48,11 +49,21 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<(), CommandError> {
             let warnings = of(&loaded.findings, Severity::Warning);
             let not_active = of(&loaded.findings, Severity::NotActiveYet);
             // What depends on this machine is no fault of the file: it may be meant for another.
-            let gpus = crate::gpu::detect().unwrap_or_default();
             let data_dir = loaded.folder.join(&loaded.config.data_dir);
+            let mut here = Vec::new();
+            // As the running server would at a reload.
+            let known = CardList::read(&data_dir).unwrap_or_else(|error| {
+                here.push(error.to_string());
+                CardList::default()
+            });
+            let cards = crate::gpu::detect().map(|found| known.laid_over(&found));
+            let cards = cards.unwrap_or_else(|error| {
+                here.push(error.to_string());
+                known
+            });
             let kept = Record::read(&data_dir).unwrap_or_default();
-            let installation = crate::topology::install(&loaded, &gpus, &kept);
-            let mut here = installation.warnings.clone();
+            let installation = crate::topology::install(&loaded, &cards, &kept);
+            here.extend(installation.warnings.iter().cloned());
             here.extend(missing_programs(&installation, &context.environment));
             let names: Vec<&str> = loaded
                 .config

@@ -94,11 +94,13 @@ pub async fn run(args: &GpusArgs, context: &Context) -> Result<(), CommandError>
             "prices_as_of": catalog.as_of,
         }));
     }
-    if let Some(fault) = fault {
+    if let Some(fault) = &fault {
         note(&format!("warning: {fault}"));
     }
     if !args.cloud {
-        if local.is_empty() {
+        if local.is_empty() && fault.is_some() {
+            note("which cards this machine has is not known");
+        } else if local.is_empty() {
             note("no GPU driver on this machine; devices = 1 in a pool makes one nominal device");
         } else {
             context

@@ -28,7 +28,8 @@ section! {
         /// Variables for the command, beside the user's own and the worker protocol's.
         pub env: BTreeMap<String, String> = BTreeMap::new(),
         /// Which devices: `"all"`, a list of indices, or a number of nominal devices on a machine
-        /// without a GPU driver. Left out: all of them for `command`, none for the others.
+        /// without a GPU driver. Left out: all of them for `command`, none for the others. A card that the driver
+        /// lacks keeps its place.
         pub devices: Option<Devices> = None,
         /// Jobs at once per worker.
         pub slots: u32 = 1,

@@ -59,7 +59,7 @@ fn of_reading(uuid: &str, snapshot: &GpuSnapshot) -> Option<CardReading> {
         return None;
     }
     if let Some(fault) = &snapshot.fault {
-        let error = fault.clone();
+        let error = fault.to_string();
         return Some(CardReading::Failing { error });
     }
     let Some(gpu) = gpu else {
@@ -157,7 +157,7 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::{Gpu, GpuProcess, GpuReadings};
+    use crate::gpu::{Gpu, GpuError, GpuProcess, GpuReadings};
 
     const NOT_STALLED: Stall = Stall {
         lasts: Duration::from_secs(2),
@@ -207,10 +207,10 @@ mod tests {
         lost.gpus[1].fault = Some("GPU is lost".to_owned());
         assert_eq!(of_card("b", &lost, &NOT_STALLED), failing("GPU is lost"));
         let mut no_driver = both;
-        no_driver.fault = Some("unknown error".to_owned());
+        no_driver.fault = Some(GpuError::Driver("unknown error".to_owned()));
         assert_eq!(
             of_card("a", &no_driver, &NOT_STALLED),
-            failing("unknown error")
+            failing("the NVIDIA driver failed: unknown error")
         );
     }
 

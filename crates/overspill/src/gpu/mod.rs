@@ -11,21 +11,30 @@
 mod fake;
 mod fixed;
 pub mod health;
+mod list;
 mod monitor;
 mod nvml;
 mod place;
 mod select;
 
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
 use serde::Serialize;
 
 pub use fake::FakeGpus;
 pub use fixed::FixedGpus;
+pub use list::{Card, CardList, FILE as CARDS_FILE};
 pub use monitor::{GpuMonitor, GpuSnapshot};
 pub use nvml::NvmlGpus;
 pub use place::Place;
 pub use select::{Selected, SelectedDevice, select};
 
 use crate::config::MemorySize;
+
+/// A driver that has not listed its cards by then hangs: one that wakes eight of them up takes some
+/// seconds.
+pub const LISTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// One physical GPU, or one MIG instance of one, as it was at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -101,24 +110,77 @@ pub trait GpuProvider: Send {
 }
 
 /// Why GPUs could not be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
-    /// No driver library on this machine.
+    /// No driver library on this machine, or no driver behind it.
     #[error("no NVIDIA driver on this machine: {0}")]
     NoDriver(String),
     /// The driver is there but does not answer as it should.
     #[error("the NVIDIA driver failed: {0}")]
     Driver(String),
+    /// The driver does not come back.
+    #[error("the NVIDIA driver hangs: it did not list its cards within {} s", .0.as_secs())]
+    Hangs(Duration),
 }
 
 /// The GPUs of this machine by its driver, once; an empty list where there is no driver.
 ///
 /// # Errors
-/// When there is a driver and it fails.
+/// When there is a driver and it fails, or does not come back within [`LISTED_WITHIN`].
 pub fn detect() -> Result<Vec<Gpu>, GpuError> {
-    match NvmlGpus::open() {
-        Ok(mut driver) => driver.read(),
+    match read_within(NvmlGpus::default(), LISTED_WITHIN) {
         Err(GpuError::NoDriver(_)) => Ok(Vec::new()),
-        Err(error) => Err(error),
+        read => read,
+    }
+}
+
+/// One reading, on a thread of its own: it is left behind where it hangs.
+fn read_within(
+    mut provider: impl GpuProvider + 'static,
+    length: Duration,
+) -> Result<Vec<Gpu>, GpuError> {
+    let (tell, told) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("gpu-detect".to_owned());
+    let started = thread.spawn(move || {
+        // Nobody listens any more where it took too long.
+        let _ = tell.send(provider.read());
+    });
+    started.map_err(|error| GpuError::Driver(format!("no thread for it: {error}")))?;
+    match told.recv_timeout(length) {
+        Ok(read) => read,
+        Err(RecvTimeoutError::Timeout) => Err(GpuError::Hangs(length)),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(GpuError::Driver("its reading broke off".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_hangs_is_waited_for_no_longer_than_that() {
+        struct Hanging(mpsc::Receiver<()>);
+        impl GpuProvider for Hanging {
+            fn name(&self) -> &'static str {
+                "hanging"
+            }
+            fn read(&mut self) -> Result<Vec<Gpu>, GpuError> {
+                let _ = self.0.recv();
+                Ok(Vec::new())
+            }
+        }
+        let (release, held) = mpsc::channel();
+        let length = Duration::from_millis(50);
+        let error = read_within(Hanging(held), length).unwrap_err();
+        assert_eq!(error, GpuError::Hangs(length));
+        drop(release);
+        let fake = FakeGpus::default();
+        fake.fail("unknown error");
+        let error = read_within(fake, LISTED_WITHIN).unwrap_err();
+        assert_eq!(error.to_string(), "the NVIDIA driver failed: unknown error");
+        let one = FixedGpus::nominal(1);
+        assert_eq!(read_within(one, LISTED_WITHIN).unwrap().len(), 1);
     }
 }

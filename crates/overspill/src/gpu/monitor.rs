@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::health::Stall;
-use super::{Gpu, GpuProvider, Place};
+use super::{Gpu, GpuError, GpuProvider, LISTED_WITHIN, Place};
 
 /// What was seen at the last reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct GpuSnapshot {
     /// The GPUs of the last reading that succeeded.
     pub gpus: Vec<Gpu>,
     /// Why the last reading failed, if it did.
-    pub fault: Option<String>,
+    pub fault: Option<GpuError>,
     /// When the last reading began.
     pub begun_at: Option<Instant>,
 }
@@ -59,7 +59,7 @@ impl GpuMonitor {
                                 snapshot.gpus = gpus;
                                 snapshot.fault = None;
                             }
-                            Err(error) => snapshot.fault = Some(error.to_string()),
+                            Err(error) => snapshot.fault = Some(error),
                         }
                     });
                     match ordered.recv_timeout(period) {
@@ -92,6 +92,49 @@ impl GpuMonitor {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<GpuSnapshot> {
         self.snapshots.clone()
+    }
+
+    /// What its first reading says, once that has come back.
+    ///
+    /// # Errors
+    /// When it failed, or does not come back within [`LISTED_WITHIN`].
+    pub async fn first_reading(&self) -> Result<Vec<Gpu>, GpuError> {
+        self.reading(|snapshot| snapshot.sequence > 0).await
+    }
+
+    /// What a reading says that begins from now on: nothing older is taken for how things are.
+    ///
+    /// # Errors
+    /// When it failed, or does not come back within [`LISTED_WITHIN`].
+    pub async fn new_reading(&self) -> Result<Vec<Gpu>, GpuError> {
+        let now = Instant::now();
+        self.read_now();
+        self.reading(|snapshot| snapshot.begun_at.is_some_and(|at| at >= now))
+            .await
+    }
+
+    /// Waits for a reading that begins from now on and succeeds.
+    pub async fn well_again(&self) {
+        let now = Instant::now();
+        let is_well = |snapshot: &GpuSnapshot| {
+            snapshot.begun_at.is_some_and(|at| at >= now) && snapshot.fault.is_none()
+        };
+        if self.watch().wait_for(is_well).await.is_err() {
+            // The thread has ended: nothing is read any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn reading(&self, is_it: impl FnMut(&GpuSnapshot) -> bool) -> Result<Vec<Gpu>, GpuError> {
+        let mut snapshots = self.watch();
+        match tokio::time::timeout(LISTED_WITHIN, snapshots.wait_for(is_it)).await {
+            Err(_) => Err(GpuError::Hangs(LISTED_WITHIN)),
+            Ok(Err(_)) => Err(GpuError::Driver("its reading broke off".to_owned())),
+            Ok(Ok(snapshot)) => match &snapshot.fault {
+                Some(error) => Err(error.clone()),
+                None => Ok(snapshot.gpus.clone()),
+            },
+        }
     }
 
     /// Asks for a reading now, ahead of the period.
@@ -139,7 +182,8 @@ mod tests {
             .unwrap()
             .clone();
         assert_eq!(second.gpus.len(), 1);
-        assert!(second.fault.unwrap().contains("GPU is lost"));
+        let fault = GpuError::Driver("GPU is lost".to_owned());
+        assert_eq!(second.fault, Some(fault));
         fake.set(Vec::new());
         monitor.read_now();
         let third = snapshots
@@ -148,6 +192,18 @@ mod tests {
             .unwrap()
             .clone();
         assert_eq!((third.gpus.len(), third.fault), (0, None));
+    }
+
+    #[tokio::test]
+    async fn a_new_reading_is_none_of_before() {
+        let fake = FakeGpus::new(one());
+        let monitor = GpuMonitor::start(fake.clone(), Duration::from_secs(3_600)).unwrap();
+        assert_eq!(monitor.first_reading().await, Ok(one()));
+        fake.fail("GPU is lost");
+        let fault = GpuError::Driver("GPU is lost".to_owned());
+        assert_eq!(monitor.new_reading().await, Err(fault));
+        fake.set(Vec::new());
+        assert_eq!(monitor.new_reading().await, Ok(Vec::new()));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! NVIDIA's management library, loaded at run time.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, TemperatureSensor};
 use nvml_wrapper::enums::device::UsedGpuMemory;
@@ -13,57 +13,51 @@ use super::{Gpu, GpuError, GpuProcess, GpuProvider, GpuReadings, Place};
 /// Where the library is: by the loader's rules, and where WSL2 keeps it.
 const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1"];
 
-/// Reads GPUs through NVML.
-#[derive(Debug)]
+/// Reads GPUs through NVML. The library is loaded and the driver connected to at the first reading.
+#[derive(Debug, Default)]
 pub struct NvmlGpus {
-    nvml: Nvml,
+    /// Where the library is; `None`: at one of the usual places.
+    library: Option<PathBuf>,
+    session: Option<Nvml>,
     /// Uuid and name of each card that was read, by its index: one that falls off is known by them.
     known: BTreeMap<u32, (String, String)>,
     place: Place,
 }
 
 impl NvmlGpus {
-    /// Loads the library and connects to the driver.
-    ///
-    /// # Errors
-    /// [`GpuError::NoDriver`] when there is no library or no driver behind it.
-    pub fn open() -> Result<Self, GpuError> {
+    /// Reads through the library at `path`.
+    #[must_use]
+    pub fn of_library(path: &Path) -> Self {
+        Self {
+            library: Some(path.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    fn open(&self) -> Result<Nvml, GpuError> {
+        if let Some(path) = &self.library {
+            return open(path);
+        }
         let mut first = None;
         for library in LIBRARIES {
-            match Self::open_library(Path::new(library)) {
-                Ok(driver) => return Ok(driver),
+            match open(Path::new(library)) {
+                Ok(session) => return Ok(session),
                 // The first failure is the telling one: the second path exists on WSL2 only.
                 Err(error) => drop(first.get_or_insert(error)),
             }
         }
         Err(first.unwrap_or_else(|| GpuError::NoDriver("no library was tried".to_owned())))
     }
+}
 
-    /// Loads the library at `path`.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_library(path: &Path) -> Result<Self, GpuError> {
-        match Nvml::builder().lib_path(path.as_os_str()).init() {
-            Ok(nvml) => Ok(Self {
-                nvml,
-                known: BTreeMap::new(),
-                place: Place::default(),
-            }),
-            Err(
-                error @ (NvmlError::LibloadingError(_)
-                | NvmlError::DriverNotLoaded
-                | NvmlError::LibraryNotFound),
-            ) => Err(GpuError::NoDriver(error.to_string())),
-            Err(error) => Err(GpuError::Driver(error.to_string())),
+fn open(path: &Path) -> Result<Nvml, GpuError> {
+    let opened = Nvml::builder().lib_path(path.as_os_str()).init();
+    opened.map_err(|error| match error {
+        NvmlError::LibloadingError(_) | NvmlError::DriverNotLoaded | NvmlError::LibraryNotFound => {
+            GpuError::NoDriver(error.to_string())
         }
-    }
-
-    /// The driver's version.
-    #[must_use]
-    pub fn driver_version(&self) -> Option<String> {
-        self.nvml.sys_driver_version().ok()
-    }
+        error => GpuError::Driver(error.to_string()),
+    })
 }
 
 impl GpuProvider for NvmlGpus {
@@ -73,15 +67,19 @@ impl GpuProvider for NvmlGpus {
 
     fn read(&mut self) -> Result<Vec<Gpu>, GpuError> {
         self.place.is_at(None);
-        let count = self
-            .nvml
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.open()?,
+        };
+        let session = self.session.insert(session);
+        let count = session
             .device_count()
             .map_err(|error| GpuError::Driver(error.to_string()))?;
         let mut gpus = Vec::new();
         for index in 0..count {
             let known = self.known.get(&index);
             self.place.is_at(known.map(|(uuid, _)| uuid.as_str()));
-            let device = match self.nvml.device_by_index(index) {
+            let device = match session.device_by_index(index) {
                 Ok(device) => device,
                 Err(error) => {
                     // A card that fell off the bus has no handle; the others are still of use.
@@ -218,8 +216,8 @@ mod tests {
 
     #[test]
     fn a_host_without_the_library_has_no_driver() {
-        let error =
-            NvmlGpus::open_library(Path::new("/nonexistent/libnvidia-ml.so.1")).unwrap_err();
+        let path = Path::new("/nonexistent/libnvidia-ml.so.1");
+        let error = NvmlGpus::of_library(path).read().unwrap_err();
         assert!(matches!(error, GpuError::NoDriver(_)), "{error}");
     }
 
@@ -235,7 +233,7 @@ mod tests {
             .arg(source);
         // SQLite's C code needs the same compiler, so it is there wherever this was built.
         assert!(compiler.status().unwrap().success());
-        let gpus = NvmlGpus::open_library(&library).unwrap().read().unwrap();
+        let gpus = NvmlGpus::of_library(&library).read().unwrap();
         let readings = GpuReadings {
             memory_bytes: Some(24 << 30),
             memory_used_bytes: Some(1 << 30),
@@ -257,11 +255,13 @@ mod tests {
     #[test]
     fn what_the_driver_lists_is_sound() {
         // Skips itself, visibly, where there is no GPU.
-        let Ok(mut driver) = NvmlGpus::open() else {
-            eprintln!("skipped: no NVIDIA driver on this machine");
-            return;
+        let gpus = match NvmlGpus::default().read() {
+            Err(GpuError::NoDriver(_)) => {
+                eprintln!("skipped: no NVIDIA driver on this machine");
+                return;
+            }
+            gpus => gpus.unwrap(),
         };
-        let gpus = driver.read().unwrap();
         for gpu in &gpus {
             assert!(!gpu.uuid.is_empty());
             assert!(gpu.readings.memory_used_bytes <= gpu.readings.memory_bytes);

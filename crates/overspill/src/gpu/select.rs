@@ -2,7 +2,7 @@
 
 use crate::config::Devices;
 
-use super::Gpu;
+use super::Card;
 
 /// The devices of a pool, and what was not as the configuration says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,9 +16,9 @@ pub struct Selected {
 /// One device of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SelectedDevice {
-    /// Place in the driver's list, where the instances of a split card have places of their own;
-    /// of a nominal device, its number. No two devices of a machine share one.
-    pub index: u32,
+    /// Its number in the list of cards in force; of a nominal device, the configuration's. No two
+    /// devices of a machine share one.
+    pub id: u32,
     /// The driver's id; a nominal device has none.
     pub uuid: Option<String>,
     /// Name for views.
@@ -35,50 +35,38 @@ impl SelectedDevice {
         self.uuid.as_deref()
     }
 
-    fn of(gpu: &Gpu, gpus: &[Gpu]) -> Self {
-        // Without split and lost cards this is the driver's index.
-        let place = gpus.iter().position(|other| other.uuid == gpu.uuid);
+    fn of(card: &Card) -> Self {
         Self {
-            index: place
-                .and_then(|place| u32::try_from(place).ok())
-                .unwrap_or(gpu.index),
-            uuid: Some(gpu.uuid.clone()),
-            name: gpu.name.clone(),
-            memory_bytes: gpu.readings.memory_bytes,
+            id: card.id,
+            uuid: Some(card.uuid.clone()),
+            name: card.name.clone(),
+            memory_bytes: card.memory_bytes,
         }
     }
 
-    fn nominal(index: u32) -> Self {
+    fn nominal(id: u32) -> Self {
         Self {
-            index,
+            id,
             uuid: None,
-            name: format!("nominal {index}"),
+            name: format!("nominal {id}"),
             memory_bytes: None,
         }
     }
 }
 
-/// Chooses the devices that `wanted` means among `gpus`.
+/// Chooses the devices that `wanted` means among `cards`, in their order.
 ///
-/// Without a driver (`gpus` is empty) a number and a list give nominal devices, so that a
-/// configuration can be tried anywhere, and `"all"` gives none. A card that is split into MIG
-/// instances is never used as a whole: its instances stand for it.
+/// Without cards a number and a list give nominal devices, so that a configuration can be tried
+/// anywhere, and `"all"` gives none. A card that is split into MIG instances is never used as a
+/// whole: its instances stand for it.
 #[must_use]
-pub fn select(wanted: &Devices, gpus: &[Gpu]) -> Selected {
-    let usable: Vec<&Gpu> = gpus
-        .iter()
-        .filter(|gpu| {
-            !gpus
-                .iter()
-                .any(|other| other.mig_of.as_deref() == Some(&gpu.uuid))
-        })
-        .collect();
-    let real = |chosen: &[&Gpu]| {
-        chosen
-            .iter()
-            .map(|gpu| SelectedDevice::of(gpu, gpus))
-            .collect::<Vec<_>>()
+pub fn select(wanted: &Devices, cards: &[Card]) -> Selected {
+    let is_split = |card: &Card| {
+        let mut instances = cards.iter().filter_map(|other| other.mig_of.as_ref());
+        instances.any(|of| *of == card.uuid)
     };
+    let usable: Vec<&Card> = cards.iter().filter(|card| !is_split(card)).collect();
+    let real = |chosen: &[&Card]| chosen.iter().map(|card| SelectedDevice::of(card)).collect();
     match wanted {
         Devices::All if usable.is_empty() => Selected {
             devices: Vec::new(),
@@ -113,7 +101,7 @@ pub fn select(wanted: &Devices, gpus: &[Gpu]) -> Selected {
             warning: None,
         },
         Devices::Indices(indices) => {
-            let has = |index: u32| usable.iter().any(|gpu| gpu.index == index);
+            let has = |index: u32| usable.iter().any(|card| card.index == index);
             let missing: Vec<String> = indices
                 .iter()
                 .filter(|index| !has(**index))
@@ -121,11 +109,11 @@ pub fn select(wanted: &Devices, gpus: &[Gpu]) -> Selected {
                 .collect();
             let devices = indices
                 .iter()
-                .flat_map(|index| usable.iter().filter(|gpu| gpu.index == *index))
-                .map(|gpu| SelectedDevice::of(gpu, gpus))
+                .flat_map(|index| usable.iter().filter(|card| card.index == *index))
+                .map(|card| SelectedDevice::of(card))
                 .collect();
             let warning = (!missing.is_empty()).then(|| {
-                let known: Vec<String> = usable.iter().map(|gpu| gpu.index.to_string()).collect();
+                let known: Vec<String> = usable.iter().map(|card| card.index.to_string()).collect();
                 format!(
                     "the driver lists no device {}; it lists {}",
                     missing.join(", "),
@@ -140,19 +128,15 @@ pub fn select(wanted: &Devices, gpus: &[Gpu]) -> Selected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::GpuReadings;
 
-    fn gpu(index: u32, uuid: &str, mig_of: Option<&str>) -> Gpu {
-        Gpu {
+    fn card(id: u32, index: u32, uuid: &str, mig_of: Option<&str>) -> Card {
+        Card {
+            id,
             index,
             uuid: uuid.to_owned(),
             name: "NVIDIA GeForce RTX 3090".to_owned(),
+            memory_bytes: Some(24 << 30),
             mig_of: mig_of.map(str::to_owned),
-            fault: None,
-            readings: GpuReadings {
-                memory_bytes: Some(24 << 30),
-                ..GpuReadings::default()
-            },
         }
     }
 
@@ -167,22 +151,22 @@ mod tests {
     #[test]
     fn without_a_driver_numbers_are_nominal_and_all_is_none() {
         assert_eq!(uuids(&select(&Devices::Count(2), &[])), ["-", "-"]);
-        assert_eq!(select(&Devices::Indices(vec![3]), &[]).devices[0].index, 3);
+        assert_eq!(select(&Devices::Indices(vec![3]), &[]).devices[0].id, 3);
         let all = select(&Devices::All, &[]);
         assert!(all.devices.is_empty() && all.warning.unwrap().contains("no GPU driver"));
     }
 
     #[test]
     fn with_a_driver_devices_are_real() {
-        let gpus = [gpu(0, "a", None), gpu(1, "b", None)];
-        assert_eq!(uuids(&select(&Devices::All, &gpus)), ["a", "b"]);
-        assert_eq!(uuids(&select(&Devices::Count(1), &gpus)), ["a"]);
-        let three = select(&Devices::Count(3), &gpus);
+        let cards = [card(0, 0, "a", None), card(1, 1, "b", None)];
+        assert_eq!(uuids(&select(&Devices::All, &cards)), ["a", "b"]);
+        assert_eq!(uuids(&select(&Devices::Count(1), &cards)), ["a"]);
+        let three = select(&Devices::Count(3), &cards);
         assert_eq!(
             (uuids(&three).len(), three.warning.as_deref()),
             (2, Some("devices = 3, but the driver lists 2"))
         );
-        let listed = select(&Devices::Indices(vec![1, 4]), &gpus);
+        let listed = select(&Devices::Indices(vec![1, 4]), &cards);
         assert_eq!(uuids(&listed), ["b"]);
         assert_eq!(
             listed.warning.unwrap(),
@@ -191,17 +175,24 @@ mod tests {
     }
 
     #[test]
+    fn indices_are_the_configurations_words_and_numbers_the_lists() {
+        let cards = [card(3, 0, "a", None), card(4, 1, "b", None)];
+        let second = select(&Devices::Indices(vec![1]), &cards);
+        assert_eq!((second.devices[0].id, uuids(&second)), (4, vec!["b"]));
+    }
+
+    #[test]
     fn instances_stand_for_a_split_card() {
-        let gpus = [
-            gpu(0, "a", None),
-            gpu(0, "m1", Some("a")),
-            gpu(0, "m2", Some("a")),
+        let cards = [
+            card(0, 0, "a", None),
+            card(1, 0, "m1", Some("a")),
+            card(2, 0, "m2", Some("a")),
         ];
-        let all = select(&Devices::All, &gpus);
+        let all = select(&Devices::All, &cards);
         assert_eq!(uuids(&all), ["m1", "m2"]);
-        assert_eq!((all.devices[0].index, all.devices[1].index), (1, 2));
+        assert_eq!((all.devices[0].id, all.devices[1].id), (1, 2));
         assert_eq!(
-            uuids(&select(&Devices::Indices(vec![0]), &gpus)),
+            uuids(&select(&Devices::Indices(vec![0]), &cards)),
             ["m1", "m2"]
         );
     }

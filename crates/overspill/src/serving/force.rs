@@ -1,16 +1,20 @@
-//! Puts a configuration in force: at a reload, and when endpoints at RunPod were made or have gone.
+//! Puts a configuration in force: at a reload, when endpoints at RunPod were made or have gone, and
+//! when a driver answers that did not.
+//!
+//! A task of its own: nothing else waits for a driver that hangs.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use overspill_core::event::Event;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::cards::Cards;
 use super::{aliases, classes};
 use crate::config::Loaded;
 use crate::engine::api::Engine as _;
 use crate::engine::handle::Handle;
-use crate::gpu;
 use crate::kept::record::Record;
 use crate::region::{Locator, SharedLocator};
 use crate::topology::{self, Installation};
@@ -24,6 +28,14 @@ pub(super) async fn bound_in_words(handle: &Handle) -> Option<String> {
     after_death::in_words(&bound.ok()??)
 }
 
+/// What is to be put in force.
+pub(super) enum Order {
+    /// A configuration that was read again.
+    Reload(Box<Loaded>),
+    /// That of before: what it is laid over has changed.
+    Again,
+}
+
 /// Everyone who must hear of a configuration.
 pub(super) struct Force {
     pub(super) handle: Handle,
@@ -31,12 +43,40 @@ pub(super) struct Force {
     pub(super) installation: Arc<RwLock<Installation>>,
     pub(super) data_dir: PathBuf,
     pub(super) locator: SharedLocator,
+    pub(super) cards: Cards,
+    /// Whether the driver has listed the cards since it was last asked.
+    pub(super) is_certain: bool,
+    pub(super) configured: watch::Sender<Arc<Loaded>>,
 }
 
 impl Force {
+    /// Carries out orders, one after the other, until nobody is left who gives any.
+    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let monitor = Arc::clone(self.cards.monitor());
+        loop {
+            let order = tokio::select! {
+                order = orders.recv() => order,
+                () = monitor.well_again(), if !self.is_certain => Some(Order::Again),
+            };
+            match order {
+                None => return,
+                Some(Order::Again) => {
+                    let loaded = Arc::clone(&self.configured.borrow());
+                    self.put_in(&loaded).await;
+                }
+                Some(Order::Reload(loaded)) => {
+                    self.put_in(&loaded).await;
+                    self.configured.send_replace(Arc::from(loaded));
+                    info!("the configuration was read again and is in force");
+                }
+            }
+        }
+    }
+
     /// Lays it over this machine and what is kept at RunPod, as they are now.
-    pub(super) fn put_in(&self, loaded: &Loaded) {
-        let gpus = gpu::detect().unwrap_or_default();
+    async fn put_in(&mut self, loaded: &Loaded) {
+        let looked = self.cards.look().await;
+        self.is_certain = looked.is_certain;
         let kept = match Record::read(&self.data_dir) {
             Ok(kept) => kept,
             Err(error) => {
@@ -45,7 +85,8 @@ impl Force {
                 return;
             }
         };
-        let mut installation = topology::install(loaded, &gpus, &kept);
+        let mut installation = topology::install(loaded, self.cards.list(), &kept);
+        installation.warnings.extend(looked.warnings);
         for warning in &installation.warnings {
             warn!("{warning}");
         }

@@ -3,6 +3,7 @@
 //! The keeper starts it with the socket and a control line; `overspill demo` and tests start the
 //! same server in their own process. It knows all rooms and decides nothing.
 
+mod cards;
 pub mod cloud;
 mod deadline;
 mod descriptors;
@@ -15,16 +16,18 @@ pub(crate) use private::folder as private_folder;
 pub mod process;
 pub mod world;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock, mpsc as std_mpsc};
+use std::time::Duration;
 
 use overspill_core::event::Event;
 use overspill_core::id::WorkerId;
 use overspill_core::pool::PoolRecord;
+use overspill_core::quarantine::Quarantine;
 use overspill_store::sqlite::SqliteStore;
-use overspill_store::{Store as _, StoreError};
+use overspill_store::{QUARANTINES, Store as _, StoreError};
 use rand::Rng as _;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -32,7 +35,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::cards::Cards;
 use self::deadline::Deadline;
+use self::force::{Force, Order};
 use crate::auth::bootstrap::{self, BootstrapError, FirstKey};
 use crate::auth::seal::{SealKeyError, Sealer};
 use crate::clock::ServerClock;
@@ -45,7 +50,7 @@ use crate::engine::message::Message;
 use crate::engine::run::{Activity, Engine, Parts};
 use crate::gateway::host::HostRules;
 use crate::gateway::{Gateway, GatewayOptions, ShownEndpoint, server};
-use crate::gpu;
+use crate::gpu::{GpuMonitor, NvmlGpus};
 use crate::keeper::ProcessHost;
 use crate::keeper::protocol::Notice;
 use crate::kept::keep;
@@ -63,6 +68,8 @@ use crate::webhook::{self, sign};
 pub const DATABASE: &str = "overspill.db";
 /// Connections at once, where the limit of open files allows so many.
 const CONNECTIONS_MAX: usize = 65_536;
+/// How often cards are read.
+const GPU_PERIOD: Duration = Duration::from_secs(2);
 /// The store's name for what worker keys and the pepper of API keys are made from.
 const SECRET: &str = "server_secret";
 
@@ -167,8 +174,7 @@ pub struct Server {
     first_key: FirstKey,
     notices: mpsc::Receiver<Notice>,
     host: Arc<ProcessHost>,
-    force: Arc<force::Force>,
-    configured: watch::Sender<Arc<Loaded>>,
+    force: mpsc::UnboundedSender<Order>,
     drain: CancellationToken,
     gateway: tokio::task::JoinHandle<std::io::Result<()>>,
     webhooks: webhook::Service,
@@ -203,17 +209,27 @@ impl Server {
             .map_err(StartError::Environment)?;
         let sealer = Sealer::load(own.as_ref(), &data_dir)?;
 
-        let gpus = gpu::detect().unwrap_or_else(|error| {
-            info!(%error, "no GPU driver");
-            Vec::new()
-        });
+        let clock = ServerClock::start();
+        let alive = options
+            .host
+            .alive()
+            .await
+            .map_err(|_| StartError::KeeperGone)?;
+        let monitor = Arc::new(GpuMonitor::start(NvmlGpus::default(), GPU_PERIOD)?);
+        let before = cards::Before {
+            quarantines: quarantines(&mut store).map_err(store_error)?,
+            is_idle: alive.is_empty(),
+            now: clock.now(),
+        };
+        let (cards, looked) =
+            Cards::at_start(Arc::clone(&monitor), data_dir.clone(), &before).await;
         let kept = Record::read(&data_dir).unwrap_or_else(|error| {
             warn!(error = &error as &dyn std::error::Error, "kept endpoints");
             Record::default()
         });
-        let installation = topology::install(&options.loaded, &gpus, &kept);
+        let mut installation = topology::install(&options.loaded, cards.list(), &kept);
+        installation.warnings.extend(looked.warnings);
         let warnings = installation.warnings.clone();
-        let clock = ServerClock::start();
         let (tracer, exporter) = traces(&options.environment, &options.installation);
         let live = Arc::new(Live::traced(tracer));
         live.set_keys(keys);
@@ -229,11 +245,6 @@ impl Server {
             }
             None => None,
         };
-        let alive = options
-            .host
-            .alive()
-            .await
-            .map_err(|_| StartError::KeeperGone)?;
         let alive = alive.iter().filter_map(|w| w.worker.parse().ok()).collect();
         let host = Arc::new(options.host);
         let topology = installation.topology.clone();
@@ -330,25 +341,33 @@ impl Server {
             handle.clone(),
             &options.loaded,
             &read(&installation),
+            monitor,
             drain.clone(),
         );
-        let force = Arc::new(force::Force {
+        let (configured, loaded) = watch::channel(Arc::new(options.loaded.clone()));
+        let (force, orders) = mpsc::unbounded_channel();
+        let forcing = Force {
             handle: handle.clone(),
             board: Arc::clone(&board),
             installation,
             data_dir: data_dir.clone(),
             locator,
-        });
-        let (configured, loaded) = watch::channel(Arc::new(options.loaded.clone()));
+            cards,
+            is_certain: looked.is_certain,
+            configured,
+        };
+        tokio::spawn(drain.clone().run_until_cancelled_owned(forcing.run(orders)));
         if let Some(account) = account {
-            let (force, configuration) = (Arc::clone(&force), loaded.clone());
+            // Not one that keeps the receiver there: the server alone does.
+            let force = force.downgrade();
             let _ends_with_the_sender = keep::start(keep::Options {
                 account,
                 folder: data_dir.clone(),
                 loaded,
                 on_ids: Box::new(move || {
-                    let loaded = Arc::clone(&configuration.borrow());
-                    force.put_in(&loaded);
+                    if let Some(force) = force.upgrade() {
+                        let _ends_with_the_server = force.send(Order::Again);
+                    }
                 }),
             });
         }
@@ -381,7 +400,6 @@ impl Server {
             notices: options.notices,
             host,
             force,
-            configured,
             drain,
             gateway,
             webhooks,
@@ -419,11 +437,9 @@ impl Server {
         &self.warnings
     }
 
-    /// Takes over a changed configuration; what cannot change while it runs is left.
+    /// Takes over a changed configuration, soon; what cannot change while it runs is left.
     pub fn reload(&self, loaded: Loaded) {
-        self.force.put_in(&loaded);
-        self.configured.send_replace(Arc::new(loaded));
-        info!("the configuration was read again and is in force");
+        let _ends_with_the_server = self.force.send(Order::Reload(Box::new(loaded)));
     }
 
     /// Passes on what the process host says, until it is time to end. `reload` reads the
@@ -660,6 +676,13 @@ pub(super) fn aliases(config: &Config) -> HashMap<String, Vec<String>> {
     endpoints
         .map(|endpoint| (endpoint.name.clone(), endpoint.aliases.clone()))
         .collect()
+}
+
+/// Cards that the run before left quarantined, by what they are known by; the engine refuses a damaged record.
+fn quarantines(store: &mut SqliteStore) -> Result<BTreeMap<String, Quarantine>, StoreError> {
+    let bytes = store.meta(QUARANTINES)?;
+    let known = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(known.unwrap_or_default())
 }
 
 /// The server's secret; made at the first start.

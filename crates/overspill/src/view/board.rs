@@ -18,7 +18,7 @@ use overspill_store::{Counts, SpentFilter};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::budget;
 use super::cost::{Ask, By, Costs, Names, Summing};
@@ -36,15 +36,13 @@ use crate::config::{Loaded, known};
 use crate::doctor::{self, Finding};
 use crate::engine::api::{Engine as _, Unavailable};
 use crate::engine::handle::Handle;
-use crate::gpu::{GpuMonitor, GpuSnapshot, NvmlGpus};
+use crate::gpu::GpuMonitor;
 use crate::kept::desired::{is_kept, pool_key};
 use crate::pool::local::cards;
 use crate::topology::Installation;
 
 /// How often the core is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How often cards are read.
-const GPU_PERIOD: Duration = Duration::from_secs(2);
 /// Sums of the store are read every so many looks: they grow with endpoints, and change slowly.
 const LOOKS_PER_SUM: u64 = 5;
 /// The core is told what cards at work take every so many looks.
@@ -56,7 +54,7 @@ pub struct Board {
     settings: RwLock<Arc<Settings>>,
     series: Mutex<Series>,
     latest: watch::Sender<Arc<Overview>>,
-    gpus: Option<Arc<GpuMonitor>>,
+    gpus: Arc<GpuMonitor>,
     catalog: RwLock<Arc<Catalog>>,
 }
 
@@ -140,18 +138,9 @@ impl Board {
         handle: Handle,
         loaded: &Loaded,
         installation: &Installation,
+        gpus: Arc<GpuMonitor>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let gpus =
-            NvmlGpus::open()
-                .ok()
-                .and_then(|driver| match GpuMonitor::start(driver, GPU_PERIOD) {
-                    Ok(monitor) => Some(Arc::new(monitor)),
-                    Err(error) => {
-                        info!(%error, "cards are not read");
-                        None
-                    }
-                });
         let board = Arc::new(Self {
             handle,
             settings: RwLock::new(Arc::new(Settings::new(loaded, installation))),
@@ -160,10 +149,8 @@ impl Board {
             gpus,
             catalog: RwLock::default(),
         });
-        if let Some(monitor) = board.gpus.clone() {
-            let (handle, stop) = (board.handle.clone(), stop.clone());
-            tokio::spawn(stop.run_until_cancelled_owned(cards::watch(handle, monitor)));
-        }
+        let seen = cards::watch(board.handle.clone(), Arc::clone(&board.gpus));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(seen));
         let looking = Arc::clone(&board);
         tokio::spawn(async move {
             tokio::select! {
@@ -316,8 +303,7 @@ impl Board {
     /// The cards of this machine, where a driver shows them.
     #[must_use]
     pub fn cards(&self) -> Vec<crate::gpu::Gpu> {
-        let monitored = self.gpus.as_ref();
-        monitored.map_or_else(Vec::new, |monitor| monitor.watch().borrow().gpus.clone())
+        self.gpus.watch().borrow().gpus.clone()
     }
 
     /// The cards that pools use, each with its driver's id where it has one.
@@ -488,11 +474,7 @@ impl Board {
         last.number += 1;
         let live = self.handle.live();
         let sums = live.tally.sums();
-        let no_gpus = GpuSnapshot::default();
-        let monitored = self
-            .gpus
-            .as_ref()
-            .map(|monitor| monitor.watch().borrow().clone());
+        let gpus = self.gpus.watch().borrow().clone();
         let mut overview = Overview::new(
             &look,
             &Beside {
@@ -501,7 +483,7 @@ impl Board {
                 recent: live.tally.recent(now),
                 ended: &last.ended,
                 money: last.money,
-                gpus: monitored.as_ref().unwrap_or(&no_gpus),
+                gpus: &gpus,
                 uuids: &settings.uuids,
                 last_decision: live.last_decision(),
                 troubles: live.troubles.list(),

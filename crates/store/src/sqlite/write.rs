@@ -25,15 +25,13 @@ use super::codec::{
 };
 use super::table::{Put, Table, is_conflict};
 use super::webhooks;
-use crate::Batch;
 use crate::error::StoreError;
 use crate::memory::{IDEMPOTENCY_KEPT, conflict_end, conflict_key};
 use crate::record::SPENT_BUCKET_MS;
+use crate::{Batch, QUARANTINES};
 
 /// The name in `meta` of what is kept of the caps on everything.
 pub(super) const META_BUDGET: &str = "budget";
-/// Under which cards that must not be used are.
-pub(super) const META_QUARANTINES: &str = "quarantines";
 
 /// Where a batch leaves one job.
 #[derive(Default)]
@@ -200,7 +198,7 @@ pub(super) fn write(
                 put_meta(conn, tail, META_BUDGET, json(record)?.as_bytes())?;
             }
             Change::QuarantinesPut(all) => {
-                put_meta(conn, tail, META_QUARANTINES, json(all)?.as_bytes())?;
+                put_meta(conn, tail, QUARANTINES, json(all)?.as_bytes())?;
             }
             Change::WebhookPut(webhook) => webhooks.of(webhook.id).0.last = Some(webhook),
             Change::Audited {
