@@ -197,3 +197,19 @@ def test_a_card_that_is_missing_at_a_reload_and_a_restart_keeps_its_place(make, 
     assert f"card 0 (NVIDIA Fake 24 GB, {FIRST}) is not listed by the driver" in server.child.text()
     two.say(FIRST, state="well")
     until(lambda: {card_of(pid) for pid in server.workers()} == {FIRST, SECOND}, "both have a worker", 60)
+
+
+def test_a_driver_that_was_loaded_again_is_opened_anew(make, two):
+    server = make.server(endpoint("tts", ALL, max_wait='"60s"'), variables=two.variables, top=SOON)
+    until(lambda: server.health("tts")["workers"]["idle"] == 2, "both cards have a worker", 60)
+    workers = set(server.workers())
+    # The old session is dead for good: nobody is quarantined for that.
+    two.driver_says(loaded=1)
+    during(lambda: set(server.workers()) == workers, "the workers stay", 8)
+    assert quarantine(server) is None and quarantine(server, 1) is None
+    # One that is away for longer is another matter, and comes back by itself.
+    two.driver_says(state="fails")
+    until(lambda: quarantine(server) and quarantine(server, 1), "the cards are quarantined", 60)
+    two.driver_says(state="well", loaded=2)
+    until(lambda: {card_of(pid) for pid in server.workers()} == {FIRST, SECOND}, "both have a worker", 60)
+    assert server.finish("tts", {"seconds": 0.1})["status"] == "COMPLETED"

@@ -1,6 +1,6 @@
 //! NVIDIA's management library, loaded at run time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, TemperatureSensor};
@@ -13,7 +13,14 @@ use super::{Gpu, GpuError, GpuProcess, GpuProvider, GpuReadings, Place};
 /// Where the library is: by the loader's rules, and where WSL2 keeps it.
 const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1"];
 
-/// Reads GPUs through NVML. The library is loaded and the driver connected to at the first reading.
+/// Readings with a card lost until the driver is connected to anew: once it was reset, or the driver
+/// loaded again, an old session may not see it.
+const OPENED_ANEW_AFTER: u32 = 15;
+/// While it stays lost the next attempts come ever later, up to so many readings.
+const OPENED_ANEW_AFTER_MAX: u32 = 300;
+
+/// Reads GPUs through NVML. The library is loaded and the driver connected to at the first reading,
+/// and anew once the session is dead, as it is after the driver was loaded again.
 #[derive(Debug, Default)]
 pub struct NvmlGpus {
     /// Where the library is; `None`: at one of the usual places.
@@ -21,6 +28,12 @@ pub struct NvmlGpus {
     session: Option<Nvml>,
     /// Uuid and name of each card that was read, by its index: one that falls off is known by them.
     known: BTreeMap<u32, (String, String)>,
+    /// Every whole card that was ever read, by its uuid.
+    seen: BTreeSet<String>,
+    /// Readings since the driver was connected to, or since a card is lost.
+    lost_for: u32,
+    /// So many of them until it is connected to anew.
+    patience: u32,
     place: Place,
 }
 
@@ -48,25 +61,8 @@ impl NvmlGpus {
         }
         Err(first.unwrap_or_else(|| GpuError::NoDriver("no library was tried".to_owned())))
     }
-}
 
-fn open(path: &Path) -> Result<Nvml, GpuError> {
-    let opened = Nvml::builder().lib_path(path.as_os_str()).init();
-    opened.map_err(|error| match error {
-        NvmlError::LibloadingError(_) | NvmlError::DriverNotLoaded | NvmlError::LibraryNotFound => {
-            GpuError::NoDriver(error.to_string())
-        }
-        error => GpuError::Driver(error.to_string()),
-    })
-}
-
-impl GpuProvider for NvmlGpus {
-    fn name(&self) -> &'static str {
-        "nvml"
-    }
-
-    fn read(&mut self) -> Result<Vec<Gpu>, GpuError> {
-        self.place.is_at(None);
+    fn read_session(&mut self) -> Result<Vec<Gpu>, GpuError> {
         let session = match self.session.take() {
             Some(session) => session,
             None => self.open()?,
@@ -96,12 +92,71 @@ impl GpuProvider for NvmlGpus {
             };
             let names = (card.uuid.clone(), card.name.clone());
             let instances = mig_instances(&device, index, &card.uuid);
+            // One that moved is known by its old place no more.
+            self.known.retain(|_, known| known.0 != names.0);
+            self.seen.insert(names.0.clone());
             self.known.insert(index, names);
             gpus.push(card);
             gpus.extend(instances);
         }
-        self.place.is_at(None);
         Ok(gpus)
+    }
+
+    /// Connects to the driver anew once a card has been lost for a while. The other cards answer as
+    /// before; where it hangs, that is the lost one's fault.
+    fn look_after_lost(&mut self, gpus: &[Gpu]) {
+        let is_well = |uuid: &str| {
+            let mut well = gpus.iter().filter(|gpu| gpu.fault.is_none());
+            well.any(|gpu| gpu.uuid == uuid)
+        };
+        let Some(lost) = self.seen.iter().find(|uuid| !is_well(uuid)) else {
+            self.lost_for = 0;
+            self.patience = OPENED_ANEW_AFTER;
+            return;
+        };
+        self.lost_for += 1;
+        if self.lost_for < self.patience.max(OPENED_ANEW_AFTER) {
+            return;
+        }
+        self.lost_for = 0;
+        self.patience = (self.patience * 2).clamp(OPENED_ANEW_AFTER, OPENED_ANEW_AFTER_MAX);
+        self.place.is_at(Some(lost));
+        // One end after the other: NVML counts its users, and begins anew only after the last.
+        self.session = None;
+        self.session = self.open().ok();
+    }
+}
+
+fn open(path: &Path) -> Result<Nvml, GpuError> {
+    let opened = Nvml::builder().lib_path(path.as_os_str()).init();
+    opened.map_err(|error| match error {
+        NvmlError::LibloadingError(_) | NvmlError::DriverNotLoaded | NvmlError::LibraryNotFound => {
+            GpuError::NoDriver(error.to_string())
+        }
+        error => GpuError::Driver(error.to_string()),
+    })
+}
+
+impl GpuProvider for NvmlGpus {
+    fn name(&self) -> &'static str {
+        "nvml"
+    }
+
+    fn read(&mut self) -> Result<Vec<Gpu>, GpuError> {
+        self.place.is_at(None);
+        let was_open = self.session.is_some();
+        let mut read = self.read_session();
+        if read.is_err() && was_open {
+            // What is left of a session may be the fault: a new one tells.
+            self.session = None;
+            read = self.read_session();
+        }
+        match &read {
+            Ok(gpus) => self.look_after_lost(gpus),
+            Err(_) => self.session = None,
+        }
+        self.place.is_at(None);
+        read
     }
 
     fn place(&self) -> Place {
@@ -221,18 +276,49 @@ mod tests {
         assert!(matches!(error, GpuError::NoDriver(_)), "{error}");
     }
 
-    #[test]
-    fn what_a_card_does_not_support_is_missing() {
-        let folder = tempfile::tempdir().unwrap();
+    /// The tests' library, with the fault of this name compiled in.
+    fn library(folder: &tempfile::TempDir, fault: &str) -> PathBuf {
         let library = folder.path().join("libnvidia-ml.so.1");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gpu/testdata/nvml.c");
         let mut compiler = std::process::Command::new("cc");
         compiler
-            .args(["-shared", "-fPIC", "-o"])
+            .args(["-shared", "-fPIC", &format!("-D{fault}"), "-o"])
             .arg(&library)
             .arg(source);
         // SQLite's C code needs the same compiler, so it is there wherever this was built.
         assert!(compiler.status().unwrap().success());
+        library
+    }
+
+    #[test]
+    fn a_session_that_is_dead_is_begun_anew_within_the_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut driver = NvmlGpus::of_library(&library(&folder, "DEAD_AFTER_ONE_READING"));
+        for reading in 0..3 {
+            assert_eq!(driver.read().unwrap().len(), 1, "reading {reading}");
+        }
+    }
+
+    #[test]
+    fn a_lost_card_is_looked_for_in_a_new_session_after_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut driver = NvmlGpus::of_library(&library(&folder, "LOST_AFTER_ONE_READING"));
+        let place = driver.place();
+        assert!(driver.read().unwrap().iter().all(|gpu| gpu.fault.is_none()));
+        for reading in 0..OPENED_ANEW_AFTER {
+            let gpus = driver.read().unwrap();
+            let faults: Vec<bool> = gpus.iter().map(|gpu| gpu.fault.is_some()).collect();
+            assert_eq!(faults, [true, false], "reading {reading}");
+            assert_eq!(place.now(), None);
+        }
+        let gpus = driver.read().unwrap();
+        assert!(gpus.len() == 2 && gpus.iter().all(|gpu| gpu.fault.is_none()));
+    }
+
+    #[test]
+    fn what_a_card_does_not_support_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = library(&folder, "FIRST_IS_LOST");
         let gpus = NvmlGpus::of_library(&library).read().unwrap();
         let readings = GpuReadings {
             memory_bytes: Some(24 << 30),
