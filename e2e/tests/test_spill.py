@@ -102,3 +102,16 @@ def test_the_stream_of_a_job_that_ended_unread_in_the_cloud_is_there_after_its_e
     assert [chunk["output"] for chunk in told["stream"]] == [{"number": n} for n in range(4)]
     # Given out once, as at RunPod.
     assert server.call("GET", f"/v2/gen/stream/{job}").json()["stream"] == []
+
+
+def test_an_endpoint_that_a_reload_leaves_gives_back_what_waits_there_and_is_lowered(make):
+    emulator = make.emulator("--cold-start", "100s..101s", "--seed", "7")
+    first, second = (emulator.create(name, workers_max=0) for name in ("tts", "tts-2"))
+    settings = {"max_wait": '"1s"', "workers": '{ min = 0, max = 1, idle_timeout = "2s" }'}
+    server = make.server(endpoint("tts", cloud_pool(first), **settings), cloud=emulator)
+    job = server.submit("tts", {"seconds": 0.1})
+    until(lambda: emulator.health(first)["jobs"]["inQueue"] == 1, "it waits in the cloud")
+    server.reload(endpoint("tts", scripted_pool(), cloud_pool(second), **settings))
+    assert server.wait_final("tts", job, 60)["status"] == "COMPLETED"
+    assert emulator.executions() == [] and len(server.executions(job)) == 1
+    until(lambda: emulator.limits(first)["max"] == 0, "the limits are lowered", 30)

@@ -450,7 +450,7 @@ impl Core {
         self.endpoints.get(&endpoint)?.cap_hit
     }
 
-    /// Takes back what still waits at a pool beyond the slots of `workers`: no money is left for it.
+    /// Takes back what still waits at a pool beyond the slots of `workers`.
     pub(crate) fn give_back(&mut self, id: PoolId, workers: u32, out: &mut Out) {
         let Some(pool) = self.pools.get(&id) else {
             return;

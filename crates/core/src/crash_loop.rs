@@ -121,6 +121,15 @@ mod tests {
             (crashes.most(at(79)), crashes.most(at(80))),
             (Some(0), Some(1))
         );
+        let paused = CrashPause {
+            times: 1,
+            until: at(80),
+        };
+        assert_eq!(
+            crashes.pause(),
+            Some(paused),
+            "until a worker is seen at work"
+        );
         // The three of meanwhile count: the next pause is longer.
         let pause = DurationMs::from_secs(120);
         assert_eq!(crashes.on_counts(at(81), seen(0, 0)), Some((3, pause)));

@@ -149,3 +149,33 @@ impl Device {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::DeviceId;
+
+    const ONE: WorkerId = WorkerId::new(1);
+    const TWO: WorkerId = WorkerId::new(2);
+
+    #[test]
+    fn a_worker_uses_its_card_until_the_last_of_its_attempts_is_over() {
+        let mut card = Device::new(DeviceSpec {
+            id: DeviceId(0),
+            name: "a card".into(),
+            uuid: None,
+            memory_bytes: 24,
+            watts: None,
+        });
+        card.enter(ONE, Some(10));
+        card.enter(ONE, Some(10));
+        assert!(card.has_room(ONE, Some(10)), "beside itself");
+        assert!(card.has_room(TWO, Some(14)));
+        assert!(!card.has_room(TWO, Some(15)));
+        assert!(!card.has_room(TWO, None), "nobody knows whether it fits");
+        card.leave(ONE);
+        assert!(!card.has_room(TWO, Some(15)));
+        card.leave(ONE);
+        assert!(card.has_room(TWO, None));
+    }
+}

@@ -256,13 +256,17 @@ impl Pool {
         leads_to.is_some_and(|leads_to| leads_to.has_limits)
     }
 
+    /// Whether jobs or limits of ours may be where it leads.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.has_limits() || !self.outstanding.is_empty()
+    }
+
     /// Where a pool that is no longer configured leads, as long as jobs or limits of ours may be there.
     #[must_use]
     pub fn left_at(&self) -> Option<&LeadsTo> {
         let leads_to = self.record.leads_to.as_ref();
-        leads_to.filter(|leads_to| {
-            self.spec.is_none() && (leads_to.has_limits || !self.outstanding.is_empty())
-        })
+        leads_to.filter(|_| self.spec.is_none() && self.is_used())
     }
 
     /// Workers that RunPod may start, as far as we know: while a change of its limit is not confirmed,
@@ -446,6 +450,13 @@ pub struct PoolRecord {
 }
 
 impl PoolRecord {
+    /// RunPod's id of the endpoint to which it leads, as far as that was written down.
+    #[must_use]
+    pub fn leads(&self) -> Option<&str> {
+        let leads_to = self.leads_to.as_ref()?;
+        Some(&leads_to.endpoint)
+    }
+
     /// All the money that is set aside for it.
     #[must_use]
     pub const fn reserved(&self) -> NanoUsd {

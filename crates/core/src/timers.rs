@@ -88,3 +88,25 @@ impl Timers {
         slots
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ttl_is_looked_at_after_its_end_and_within_a_second() {
+        for end_ms in [1_000, 1_001, 1_999] {
+            let mut timers = Timers::default();
+            let slot = Slot::default();
+            timers.set_ttl(Timestamp::from_millis(end_ms), slot);
+            let next = timers.next().expect("it is set").as_millis();
+            assert!(
+                (end_ms + 1..=end_ms + 1_000).contains(&next),
+                "{next} for {end_ms}"
+            );
+            assert!(timers.pop_ttl(Timestamp::from_millis(next - 1)).is_empty());
+            assert_eq!(timers.pop_ttl(Timestamp::from_millis(next)), [slot]);
+            assert_eq!(timers.next(), None);
+        }
+    }
+}

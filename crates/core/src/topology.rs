@@ -20,6 +20,9 @@ use crate::scaler::cost_aware::Constants;
 use crate::schedule::Schedule;
 use crate::time::DurationMs;
 
+/// How long a RunPod worker may take to become ready: RunPod's own limit (`RUNPOD_INIT_TIMEOUT`).
+pub const INIT_TIMEOUT: DurationMs = DurationMs::from_secs(7 * 60);
+
 /// Everything that is configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {

@@ -367,6 +367,13 @@ mod tests {
     }
 
     #[test]
+    fn pauses_are_as_documented() {
+        let minutes = PAUSES.map(|pause| pause.as_millis() / 60_000);
+        assert_eq!(minutes, [0, 5, 30, 120, 300, 600, 840, 1_200, 1_440]);
+        assert_eq!(PAUSES[0], DurationMs::from_secs(5));
+    }
+
+    #[test]
     fn pauses_differ_between_jobs_and_never_for_one() {
         let next = |n| webhook(n).after(failed(), Timestamp::ZERO).next_at;
         assert_eq!(next(7), next(7));

@@ -81,6 +81,8 @@ fn a_pool_that_leads_to_another_endpoint_has_its_limits_set_there() {
     };
     spec.endpoint = "other".into();
     rig.event(configured(&topology));
+    assert_eq!(scale(&mut rig), Some((0, 0)), "where it led before");
+    rig.submit();
     rig.secs(2);
     assert_eq!(scale(&mut rig), Some((0, 1)));
 }

@@ -4,7 +4,7 @@ use overspill_core::change::Change;
 use overspill_core::effect::Effect;
 use overspill_core::event::{CloudJobState, CloudRefusal, Event, Outcome, PayloadRef};
 use overspill_core::id::{AttemptId, PoolId};
-use overspill_core::pool::LeadsTo;
+use overspill_core::pool::{LeadsTo, PoolRecord};
 use overspill_core::topology::{PoolKind, Topology};
 
 use crate::rig::{Rig, TTS, cloud_pool, topology};
@@ -37,6 +37,28 @@ fn with_a_job() -> (Rig, AttemptId) {
         cloud_job: "c1".into(),
     });
     (rig, attempt)
+}
+
+impl Rig {
+    /// The cloud pool leads to another endpoint at RunPod, by a reload or by a restart.
+    fn leads_to(&mut self, endpoint: &str, is_reload: bool) {
+        let topology = with_cloud("abc", endpoint);
+        self.effects.clear();
+        if is_reload {
+            self.reload(topology);
+        } else {
+            self.restart_as(topology, Vec::new());
+        }
+    }
+
+    /// Where the pools of a name lead.
+    fn named(&self, key: &str) -> Vec<String> {
+        let pools = self.store.pools.values();
+        let named = pools.filter(|pool| pool.key == key);
+        named
+            .filter_map(|pool| pool.leads().map(Into::into))
+            .collect()
+    }
 }
 
 /// What a pool's limits are asked to be, if anything is.
@@ -163,6 +185,43 @@ fn limits_that_were_never_ours_are_left_alone() {
 }
 
 #[test]
+fn limits_are_the_users_where_a_configured_pool_that_is_not_managed_leads_to_the_same_endpoint() {
+    let by_hand = |topology: &mut Topology| {
+        topology.endpoints[0].name = "speech".into();
+        let pool = topology.endpoints[0].pools.last_mut();
+        if let PoolKind::RunPod(spec) = &mut pool.expect("a pool").kind {
+            spec.manage = false;
+        }
+    };
+    for is_reload in [false, true] {
+        let (mut rig, _) = with_a_job();
+        let mut renamed = topology(0);
+        by_hand(&mut renamed);
+        rig.effects.clear();
+        if is_reload {
+            rig.reload(renamed);
+        } else {
+            rig.restart_as(renamed, Vec::new());
+        }
+        rig.secs(60);
+        assert_eq!(asked(&mut rig, cloud_pool()), None);
+        assert!(audited(&rig, "pool_retired").is_empty());
+    }
+}
+
+#[test]
+fn a_local_pool_of_its_name_hides_no_limits() {
+    let (mut rig, _) = with_a_job();
+    let mut local = without_cloud();
+    let mut pool = local.endpoints[0].pools[0].clone();
+    pool.key = "abc".into();
+    local.endpoints[0].pools.push(pool);
+    rig.restart_as(local, Vec::new());
+    assert_eq!(asked(&mut rig, cloud_pool()), Some((0, 0)));
+    assert_eq!(rig.store.pools[&cloud_pool()].key, "abc (abc)");
+}
+
+#[test]
 fn an_endpoint_that_is_gone_needs_no_lowering() {
     let (mut rig, _) = with_a_job();
     rig.restart_as(without_cloud(), Vec::new());
@@ -189,27 +248,134 @@ fn a_pool_that_comes_back_is_not_lowered_and_what_holds_is_asked_for() {
 
 #[test]
 fn another_endpoint_under_the_same_name_leaves_none_behind() {
-    let (mut rig, attempt) = with_a_job();
-    rig.restart_as(with_cloud("abc", "def"), Vec::new());
-    assert_eq!(asked(&mut rig, cloud_pool()), Some((0, 0)));
-    let old = &rig.store.pools[&cloud_pool()];
-    assert_eq!(old.key, "abc (abc)");
-    assert_eq!(
-        old.leads_to,
-        Some(LeadsTo {
-            endpoint: "abc".into(),
-            has_limits: true
+    for is_reload in [false, true] {
+        let (mut rig, attempt) = with_a_job();
+        rig.leads_to("def", is_reload);
+        assert_eq!(asked(&mut rig, cloud_pool()), Some((0, 0)));
+        let old = &rig.store.pools[&cloud_pool()];
+        assert_eq!(old.key, "abc (abc)");
+        assert_eq!(
+            old.leads_to,
+            Some(LeadsTo {
+                endpoint: "abc".into(),
+                has_limits: true
+            })
+        );
+        let watches = |effect: &Effect| {
+            matches!(effect, Effect::CloudWatch { attempt: of, pool, .. }
+                if (*of, *pool) == (attempt, cloud_pool()))
+            .then_some(())
+        };
+        // A reload leaves it watched where it is.
+        assert_eq!(rig.find(watches).is_none(), is_reload);
+        assert_eq!(rig.store.attempts[&attempt].pool, cloud_pool());
+        assert_eq!(rig.named("abc"), ["def"]);
+        // What is lowered there is lowered until RunPod confirms it, and through a restart.
+        rig.leads_to("def", false);
+        assert_eq!(asked(&mut rig, cloud_pool()), Some((0, 0)));
+        confirmed(&mut rig, cloud_pool(), (0, 0));
+        rig.leads_to("def", false);
+        assert_eq!(asked(&mut rig, cloud_pool()), None);
+    }
+}
+
+#[test]
+fn what_only_waits_at_a_pool_that_left_comes_back_and_what_runs_ends_there() {
+    for is_reload in [false, true] {
+        let (mut rig, waiting) = with_a_job();
+        let ran = rig.submit();
+        rig.secs(2);
+        let running = rig.cloud_submission().expect("a submission");
+        rig.event(Event::CloudSubmitted {
+            attempt: running,
+            cloud_job: "c2".into(),
+        });
+        rig.event(Event::CloudStatus {
+            attempt: running,
+            state: CloudJobState::Running {
+                worker: Some("w1".into()),
+                delay: None,
+            },
+        });
+        rig.leads_to("def", is_reload);
+        let cancels: Vec<AttemptId> = std::iter::from_fn(|| {
+            rig.find(|effect| match effect {
+                Effect::CloudCancel { attempt, .. } => Some(*attempt),
+                _ => None,
+            })
         })
-    );
-    let watches = |effect: &Effect| {
-        matches!(effect, Effect::CloudWatch { attempt: of, pool, .. }
-            if (*of, *pool) == (attempt, cloud_pool()))
-        .then_some(())
+        .collect();
+        assert_eq!(cancels, [waiting]);
+        rig.event(Event::CloudStatus {
+            attempt: waiting,
+            state: CloudJobState::Cancelled,
+        });
+        rig.secs(2);
+        let again = rig.cloud_submission().expect("in the other pool");
+        assert_eq!((again.job, again.number), (waiting.job, 2));
+        assert_ne!(rig.store.attempts[&again].pool, cloud_pool());
+        assert_eq!(rig.store.jobs[&ran].attempts, 1);
+        assert_eq!(rig.store.attempts[&running].fenced, None);
+    }
+}
+
+#[test]
+fn what_waits_at_runpod_stays_there_where_its_endpoint_left_too() {
+    let (mut rig, waiting) = with_a_job();
+    let mut topology = topology(0);
+    topology.endpoints.clear();
+    rig.effects.clear();
+    rig.reload(topology);
+    rig.secs(60);
+    let cancels = |effect: &Effect| matches!(effect, Effect::CloudCancel { .. }).then_some(());
+    assert_eq!(rig.find(cancels), None);
+    assert_eq!(rig.store.attempts[&waiting].fenced, None);
+}
+
+#[test]
+fn a_name_that_leads_to_and_fro_is_each_time_the_pool_that_leads_there() {
+    for is_reload in [false, true] {
+        let (mut rig, attempt) = with_a_job();
+        for endpoint in ["def", "abc", "def", "abc", "ghi", "def"] {
+            let before = rig.store.pools.values().find(|pool| pool.key == "abc");
+            let before = before.map(|pool| (pool.id, pool.leads_to.clone()));
+            let (before, leads_to) = before.expect("a pool");
+            rig.leads_to(endpoint, is_reload);
+            if leads_to.is_some_and(|to| to.has_limits) {
+                assert_eq!(asked(&mut rig, before), Some((0, 0)));
+            }
+            assert_eq!(rig.named("abc"), [endpoint], "one pool has the name");
+            rig.submit();
+        }
+        let mut led: Vec<_> = rig.store.pools.values().map(PoolRecord::leads).collect();
+        led.sort();
+        assert_eq!(led, [None, Some("abc"), Some("def"), Some("ghi")]);
+        assert_eq!(rig.store.attempts[&attempt].pool, cloud_pool());
+    }
+}
+
+#[test]
+fn two_pools_that_change_places_stay_what_they_are() {
+    let both = |first: &str, second: &str| {
+        let mut topology = with_cloud("one", first);
+        let mut other = with_cloud("two", second);
+        let pool = other.endpoints[0].pools.pop().expect("a pool");
+        topology.endpoints[0].pools.push(pool);
+        topology
     };
-    assert!(rig.find(watches).is_some(), "where it was submitted");
-    let new = rig.store.pools.values().find(|pool| pool.key == "abc");
-    let new = new.expect("a pool").clone();
-    assert_eq!(new.leads_to.map(|to| to.endpoint), Some("def".into()));
+    let mut rig = Rig::of(both("abc", "def"));
+    let of = |rig: &Rig, endpoint: &str| {
+        let mut pools = rig.store.pools.values();
+        let pool = pools.find(|pool| pool.leads() == Some(endpoint));
+        pool.map(|pool| (pool.id, pool.key.clone()))
+            .expect("a pool")
+    };
+    let (abc, def) = (of(&rig, "abc").0, of(&rig, "def").0);
+    rig.submit();
+    rig.reload(both("def", "abc"));
+    assert_eq!(of(&rig, "abc"), (abc, "two".to_owned()));
+    assert_eq!(of(&rig, "def"), (def, "one".to_owned()));
+    assert!(audited(&rig, "pool_retired").is_empty());
 }
 
 #[test]
@@ -254,4 +420,22 @@ fn workers_kept_on_by_an_earlier_version_are_lowered_too() {
     assert_eq!(rig.core.bound_now().workers_kept_on, 2);
     confirmed(&mut rig, cloud_pool(), (0, 0));
     assert_eq!(rig.core.bound_now().workers_kept_on, 0);
+}
+
+#[test]
+fn a_lost_attempt_of_an_endpoint_that_left_is_no_end() {
+    let (mut rig, attempt) = with_a_job();
+    let mut none = topology(0);
+    none.endpoints.clear();
+    rig.restart_as(none, Vec::new());
+    rig.secs(60);
+    rig.event(Event::CloudGone { attempt });
+    assert!(
+        rig.ended(attempt.job).is_empty(),
+        "nobody says how often it may be tried"
+    );
+    rig.restart(0, Vec::new());
+    rig.secs(2);
+    let again = rig.cloud_submission().expect("once it is back");
+    assert_eq!((again.job, again.number), (attempt.job, 2));
 }

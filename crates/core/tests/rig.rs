@@ -89,13 +89,17 @@ impl Rig {
     pub fn restart_as(&mut self, topology: Topology, alive: Vec<WorkerId>) {
         self.core = Core::restore(self.store.clone(), self.now);
         self.effects.clear();
-        self.event(Event::Configured {
-            topology: Box::new(topology),
-        });
+        self.reload(topology);
         self.event(Event::WorkersAlive { workers: alive });
         let mut out = Out::default();
         self.core.resume(&mut out);
         self.take(out);
+    }
+
+    pub fn reload(&mut self, topology: Topology) {
+        self.event(Event::Configured {
+            topology: Box::new(topology),
+        });
     }
 
     pub fn pass(&mut self, length: DurationMs) {

@@ -13,7 +13,8 @@ use overspill_core::id::DeviceId;
 use overspill_core::money::RatePerHour;
 use overspill_core::time::DurationMs;
 use overspill_core::topology::{
-    DeviceSpec, EndpointSpec, Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec, Topology,
+    DeviceSpec, EndpointSpec, INIT_TIMEOUT, Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec,
+    Topology,
 };
 
 use crate::config::{
@@ -28,9 +29,6 @@ use crate::kept::record::Record;
 /// How long a fenced attempt may go on before its worker is stopped.
 const CANCEL_GRACE: DurationMs = DurationMs::from_secs(5);
 
-/// How long a RunPod worker may take to become ready: RunPod's own limit (`RUNPOD_INIT_TIMEOUT`).
-const INIT_TIMEOUT: DurationMs = DurationMs::from_secs(7 * 60);
-
 /// A configuration laid over a machine.
 #[derive(Debug, Clone, Default)]
 pub struct Installation {
@@ -44,8 +42,6 @@ pub struct Installation {
     pub commands: Vec<CommandPool>,
     /// Sentences for the log: devices that are not there, prices that nobody knows.
     pub warnings: Vec<String>,
-    /// Counts those that were in force in one process.
-    pub number: u64,
 }
 
 /// A local pool whose workers are processes of ours.

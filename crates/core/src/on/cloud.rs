@@ -13,6 +13,7 @@ use crate::on::finish::Ending;
 use crate::pool::{LearnedQuota, Pool};
 use crate::time::{DurationMs, Timestamp};
 use crate::timers::Timer;
+use crate::topology::INIT_TIMEOUT;
 
 /// A submission of unknown fate is given up after this long.
 const AMBIGUOUS_WAIT: DurationMs = DurationMs::from_secs(30);
@@ -448,7 +449,8 @@ impl Core {
     }
 
     /// A pool that the configuration no longer names, and for which RunPod may have limits of ours,
-    /// must not start workers any more: that is asked for until it is confirmed.
+    /// must not start workers any more: that is asked for until it is confirmed. What only waits there comes
+    /// back, for nobody may ever begin it; where its endpoint is no longer configured either, it could go nowhere.
     pub(crate) fn close_retired(&mut self, endpoint: EndpointId, out: &mut Out) {
         let now = self.now;
         let closing = self.pools.values_mut().filter(|pool| {
@@ -465,6 +467,18 @@ impl Core {
                 min: 0,
                 max: 0,
             });
+        }
+        let its = self.endpoints.get(&endpoint);
+        if its.is_none_or(|its| its.spec.is_none()) {
+            return;
+        }
+        let left = self.pools.values().filter(|pool| {
+            let its = pool.record.endpoint == endpoint && pool.spec.is_none();
+            its && !pool.outstanding.is_empty()
+        });
+        let left: Vec<PoolId> = left.map(|pool| pool.record.id).collect();
+        for pool in left {
+            self.give_back(pool, 0, out);
         }
     }
 
@@ -601,7 +615,7 @@ impl Core {
             return DurationMs::ZERO;
         };
         let spec = self.pools.get(&attempt.pool).and_then(|pool| pool.runpod());
-        let init = spec.map_or(DurationMs::ZERO, |spec| spec.init_timeout);
+        let init = spec.map_or(INIT_TIMEOUT, |spec| spec.init_timeout);
         let longest = |execution| init + execution + CLOUD_QUEUE_MAX;
         let Some(job) = self.jobs.get(id.job) else {
             let endpoint = self.endpoints.get(&attempt.endpoint);

@@ -213,8 +213,8 @@ impl Core {
     }
 
     /// The pool that is meant: of that name, or where it has another one now, the one that leads to the same
-    /// endpoint at RunPod. One of that name that led elsewhere before a restart, with jobs or limits of
-    /// ours there, is another one: it goes on as a pool that is no longer configured.
+    /// endpoint at RunPod. One of that name that led elsewhere until now, with jobs or limits of ours there, is
+    /// another one: it goes on as a pool that is no longer configured.
     fn known_pool(
         &mut self,
         endpoint: EndpointId,
@@ -222,46 +222,34 @@ impl Core {
         all: &[PoolSpec],
         out: &mut Out,
     ) -> Option<PoolId> {
-        let its = |pool: &&Pool| pool.record.endpoint == endpoint;
         let to = leads_to(spec);
-        let of_name = self
-            .pools
-            .values()
-            .filter(its)
-            .find(|pool| pool.record.key == spec.key)
-            .map(|pool| pool.record.id);
-        let leads = |pool: &Pool| {
-            let leads_to = pool.record.leads_to.as_ref();
-            leads_to.map(|leads_to| leads_to.endpoint.clone())
+        let of_its = |is_meant: &dyn Fn(&Pool) -> bool| {
+            let mut its = self.pools.values();
+            let found = its.find(|pool| pool.record.endpoint == endpoint && is_meant(pool));
+            found.map(|pool| pool.record.id)
         };
-        let led = of_name.and_then(|id| self.pools.get(&id)).and_then(leads);
-        if to.is_none() || led.is_none() || led.as_deref() == to {
-            // A pool that is new may be one that has another name now.
-            if of_name.is_some() || to.is_none() {
-                return of_name;
-            }
-        }
-        let is_named = |pool: &Pool| {
-            let led = leads(pool);
-            let mut all = all.iter();
-            all.any(|spec| spec.key == pool.record.key && leads_to(spec) == led.as_deref())
-        };
-        let renamed = self
-            .pools
-            .values()
-            .filter(its)
-            .find(|pool| leads(pool).as_deref() == to && !is_named(pool))
-            .map(|pool| pool.record.id);
-        if renamed.is_some() {
-            return renamed;
-        }
-        let before = self.pools.get_mut(&of_name?)?;
-        if before.left_at().is_none() {
+        let of_name = of_its(&|pool| pool.record.key == spec.key);
+        let before = of_name.and_then(|id| self.pools.get(&id));
+        let led = before.and_then(|pool| pool.record.leads().map(String::from));
+        if before.is_some() && (led.is_none() || led.as_deref() == to) {
             return of_name;
         }
+        let is_named = |pool: &Pool| {
+            let mut all = all.iter();
+            all.any(|spec| spec.key == pool.record.key && leads_to(spec) == pool.record.leads())
+        };
+        let of_another_name =
+            to.and_then(|to| of_its(&|pool| pool.record.leads() == Some(to) && !is_named(pool)));
+        let Some(before) = of_name.and_then(|id| self.pools.get_mut(&id)) else {
+            return of_another_name;
+        };
+        if of_another_name.is_none() && !before.is_used() {
+            return of_name;
+        }
+        // No two of an endpoint have one name.
         before.record.key = format!("{} ({})", spec.key, led.unwrap_or_default());
         out.change(Change::PoolPut(before.record.clone()));
-        None
+        of_another_name
     }
 
     /// Pools that the configuration no longer names get no further workers; what runs, finishes. Limits
@@ -271,12 +259,12 @@ impl Core {
         let mut retired = Vec::new();
         let mut audited = Vec::new();
         let mut handed_on = Vec::new();
+        // Who sets the limits of an endpoint at RunPod from now on: a pool, or the user by hand.
         let mut set_by = BTreeMap::new();
-        for pool in self.pools.values() {
-            if self.names(pool)
-                && let Some(spec) = pool.runpod().filter(|spec| spec.manage)
-            {
-                set_by.insert(spec.endpoint.clone(), pool.record.id);
+        for pool in self.pools.values().filter(|pool| self.names(pool)) {
+            if let Some(spec) = pool.runpod() {
+                let heir = set_by.entry(spec.endpoint.clone()).or_insert(None);
+                *heir = heir.or(spec.manage.then_some(pool.record.id));
             }
         }
         let named: BTreeSet<PoolId> = self
@@ -299,11 +287,11 @@ impl Core {
                 }
                 if let Some(leads_to) = &mut pool.record.leads_to
                     && leads_to.has_limits
-                    && let Some(&to) = set_by.get(&leads_to.endpoint)
+                    && let Some(heir) = set_by.get(&leads_to.endpoint)
                 {
-                    // Another pool sets them from now on.
                     leads_to.has_limits = false;
-                    handed_on.push((to, std::mem::take(&mut pool.record.kept_on)));
+                    let kept_on = std::mem::take(&mut pool.record.kept_on);
+                    handed_on.extend(heir.map(|heir| (heir, kept_on)));
                     pool.cloud.is_closing = false;
                 }
                 if pool.has_limits() && !pool.cloud.is_closing {

@@ -394,7 +394,8 @@ impl Core {
         self.dirty.insert(endpoint);
     }
 
-    /// An attempt vanished with its worker: the job is tried again, or fails for good.
+    /// An attempt vanished with its worker: the job is tried again, or fails for good. Where its endpoint is
+    /// not configured, nobody says how often, and it waits until it is.
     pub(crate) fn lose(&mut self, id: AttemptId, outcome: &'static str, out: &mut Out) {
         let Some(attempt) = self.attempts.get(&id) else {
             return;
@@ -403,7 +404,7 @@ impl Core {
             .endpoints
             .get(&attempt.endpoint)
             .and_then(|endpoint| endpoint.spec.as_ref())
-            .map_or(1, |spec| spec.max_attempts);
+            .map_or(u32::MAX, |spec| spec.max_attempts);
         let counts = self.counts(id);
         self.end_attempt(id, outcome, out);
         if !counts {

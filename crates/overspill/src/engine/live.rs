@@ -9,6 +9,7 @@ use overspill_core::explain::Reason;
 use overspill_core::id::{EndpointId, JobId, PoolId, WorkerId};
 use overspill_core::pool::LeadsTo;
 use overspill_core::time::Timestamp;
+use overspill_core::topology::RunPodSpec;
 use overspill_core::webhook::WebhookId;
 use tokio::sync::Notify;
 
@@ -35,13 +36,21 @@ pub struct Decision {
     pub reason: Reason,
 }
 
+/// Cloud pools as the core has them, whatever configuration is being put in force.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CloudPools {
+    /// Those that are configured.
+    pub configured: Vec<(PoolId, RunPodSpec)>,
+    /// Those that are no longer configured, with jobs or limits of ours where they lead.
+    pub left: Vec<(PoolId, LeadsTo)>,
+}
+
 /// Committed facts that need no question to the engine.
 #[derive(Debug, Default)]
 pub struct Live {
     pub(super) directory: RwLock<Arc<EndpointDirectory>>,
     pub(super) pools: RwLock<HashMap<PoolId, (EndpointId, String)>>,
-    /// Pools that are no longer configured and have jobs or limits of ours at RunPod.
-    pub(super) left: RwLock<Vec<(PoolId, LeadsTo)>>,
+    cloud: RwLock<Arc<CloudPools>>,
     pub(super) workers: RwLock<HashMap<WorkerId, WorkerFacts>>,
     aliases: RwLock<HashMap<String, Vec<String>>>,
     classes: RwLock<HashMap<String, Vec<String>>>,
@@ -240,15 +249,18 @@ impl Live {
         workers.remove(&id);
     }
 
-    pub(super) fn set_left(&self, left: Vec<(PoolId, LeadsTo)>) {
-        *self.left.write().unwrap_or_else(PoisonError::into_inner) = left;
+    pub(super) fn set_cloud_pools(&self, pools: CloudPools) {
+        let mut cloud = self.cloud.write().unwrap_or_else(PoisonError::into_inner);
+        if **cloud != pools {
+            *cloud = Arc::new(pools);
+        }
     }
 
-    /// Pools that are no longer configured, as long as jobs or limits of ours may be where they lead.
+    /// All cloud pools; the same allocation as long as nothing changes.
     #[must_use]
-    pub fn left_pools(&self) -> Vec<(PoolId, LeadsTo)> {
-        let left = self.left.read().unwrap_or_else(PoisonError::into_inner);
-        left.clone()
+    pub fn cloud_pools(&self) -> Arc<CloudPools> {
+        let cloud = self.cloud.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&cloud)
     }
 
     pub(super) fn set_pools(&self, pools: HashMap<PoolId, (EndpointId, String)>) {

@@ -28,7 +28,7 @@ use tracing::{debug, error, info, warn};
 
 use super::api::{Payload, TakenJob, WorkerFacts};
 use super::journal::{Journal, Steps};
-use super::live::Live;
+use super::live::{CloudPools, Live};
 use super::message::{Message, Query, StoreUse};
 use super::world::World;
 use crate::clock::ServerClock;
@@ -58,6 +58,8 @@ pub struct Engine {
     topology: Topology,
     /// Workers whose start was ordered and whose end was not told.
     alive: std::collections::BTreeSet<WorkerId>,
+    /// A configuration is in the batch; it may change what no change of a record tells of.
+    is_configured_anew: bool,
     /// Who waits for an answer: the one who asked, and whoever repeated it in the same batch.
     replies: BTreeMap<RequestId, Vec<oneshot::Sender<Answer>>>,
     polls: BTreeMap<PollId, HeldPoll>,
@@ -150,6 +152,7 @@ impl Engine {
             inbox,
             topology: parts.topology,
             alive: parts.alive.into_iter().collect(),
+            is_configured_anew: false,
             replies: BTreeMap::new(),
             polls: BTreeMap::new(),
             inputs: HashMap::new(),
@@ -515,7 +518,10 @@ impl Engine {
             Event::WorkerExited { worker, .. } => {
                 self.alive.remove(worker);
             }
-            Event::Configured { topology } => self.topology = (**topology).clone(),
+            Event::Configured { topology } => {
+                self.topology = (**topology).clone();
+                self.is_configured_anew = true;
+            }
             _ => {}
         }
     }
@@ -534,11 +540,18 @@ impl Engine {
             (record.id, (record.endpoint, record.key.clone()))
         });
         self.live.set_pools(pools.collect());
+        let configured = self.core.pools().filter_map(|pool| {
+            let spec = pool.runpod()?;
+            Some((pool.record.id, spec.clone()))
+        });
         let left = self.core.pools().filter_map(|pool| {
             let leads_to = pool.left_at()?;
             Some((pool.record.id, leads_to.clone()))
         });
-        self.live.set_left(left.collect());
+        self.live.set_cloud_pools(CloudPools {
+            configured: configured.collect(),
+            left: left.collect(),
+        });
         self.live.set_endpoints(self.core.endpoint_names(), |id| {
             self.core
                 .pools()
@@ -605,7 +618,7 @@ impl Engine {
                 }
             }
         }
-        if is_structural {
+        if is_structural || std::mem::take(&mut self.is_configured_anew) {
             self.publish_all();
         }
         self.live.changed(changed.into_iter());

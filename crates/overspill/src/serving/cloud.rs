@@ -5,13 +5,11 @@ use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use overspill_core::event::{CloudJobState, Event, Outcome, PayloadRef};
-use overspill_core::id::PoolId;
-use overspill_core::pool::LeadsTo;
-use overspill_core::topology::RunPodSpec;
 use secrecy::SecretString;
 
 use crate::config::RunpodAccess;
 use crate::engine::api::Payload;
+use crate::engine::live::CloudPools;
 use crate::engine::message::Message;
 use crate::kept::carry_out::Account;
 use crate::pool::runpod::account::Connection;
@@ -77,10 +75,10 @@ impl Cloud {
 
     /// Tells the driver of all cloud pools, and of those that are no longer configured and have jobs or limits
     /// of ours where they lead.
-    pub fn configure(&self, pools: Vec<(PoolId, RunPodSpec)>, left: Vec<(PoolId, LeadsTo)>) {
-        let left = left.into_iter().map(|(id, leads_to)| CloudPool {
-            id,
-            endpoint_id: leads_to.endpoint,
+    pub fn configure(&self, pools: &CloudPools) {
+        let left = pools.left.iter().map(|(id, leads_to)| CloudPool {
+            id: *id,
+            endpoint_id: leads_to.endpoint.clone(),
             data_plane: self.connection.data_plane.clone(),
             management: Some(self.connection.management.clone()).filter(|_| leads_to.has_limits),
             managed: if leads_to.has_limits {
@@ -94,9 +92,9 @@ impl Cloud {
             streams: false,
             is_left: true,
         });
-        let pools = pools.into_iter().map(|(id, spec)| CloudPool {
-            id,
-            endpoint_id: spec.endpoint,
+        let pools = pools.configured.iter().map(|(id, spec)| CloudPool {
+            id: *id,
+            endpoint_id: spec.endpoint.clone(),
             data_plane: self.connection.data_plane.clone(),
             management: spec.manage.then(|| self.connection.management.clone()),
             managed: if spec.manage {

@@ -8,14 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use overspill_core::event::Event;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::cards::Cards;
 use super::{aliases, classes};
 use crate::config::Loaded;
 use crate::engine::api::Engine as _;
 use crate::engine::handle::Handle;
-use crate::kept::record::Record;
+use crate::kept::record::{Record, RecordError};
 use crate::region::{Locator, SharedLocator};
 use crate::topology::{self, Installation};
 use crate::view::after_death;
@@ -62,29 +62,30 @@ impl Force {
                 None => return,
                 Some(Order::Again) => {
                     let loaded = Arc::clone(&self.configured.borrow());
-                    self.put_in(&loaded).await;
+                    if let Err(error) = self.put_in(&loaded).await {
+                        warn!(error = &error as &dyn std::error::Error, "kept endpoints");
+                    }
                 }
-                Some(Order::Reload(loaded)) => {
-                    self.put_in(&loaded).await;
-                    self.configured.send_replace(Arc::from(loaded));
-                    info!("the configuration was read again and is in force");
-                }
+                Some(Order::Reload(loaded)) => match self.put_in(&loaded).await {
+                    Ok(()) => {
+                        self.configured.send_replace(Arc::from(loaded));
+                        info!("the configuration was read again and is in force");
+                    }
+                    Err(error) => error!(
+                        error = &error as &dyn std::error::Error,
+                        "the configuration was read again and is not in force: what is in force stays, for \
+                         nothing else says which endpoints at RunPod are kept; put the file right and reload"
+                    ),
+                },
             }
         }
     }
 
     /// Lays it over this machine and what is kept at RunPod, as they are now.
-    async fn put_in(&mut self, loaded: &Loaded) {
+    async fn put_in(&mut self, loaded: &Loaded) -> Result<(), RecordError> {
+        let kept = Record::read(&self.data_dir)?;
         let looked = self.cards.look().await;
         self.is_certain = looked.is_certain;
-        let kept = match Record::read(&self.data_dir) {
-            Ok(kept) => kept,
-            Err(error) => {
-                // What is in force knows the endpoints; nothing would.
-                warn!(error = &error as &dyn std::error::Error, "kept endpoints");
-                return;
-            }
-        };
         let mut installation = topology::install(loaded, self.cards.list(), &kept);
         installation.warnings.extend(looked.warnings);
         for warning in &installation.warnings {
@@ -101,13 +102,10 @@ impl Force {
         self.handle.live().set_aliases(aliases(&loaded.config));
         self.handle.live().set_classes(classes(&loaded.config));
         self.board.configure(loaded, &installation);
-        let mut in_force = self
+        *self
             .installation
             .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        installation.number = in_force.number + 1;
-        *in_force = installation;
-        drop(in_force);
+            .unwrap_or_else(PoisonError::into_inner) = installation;
         self.handle.tell(Event::Configured { topology }, Vec::new());
         let handle = self.handle.clone();
         tokio::spawn(async move {
@@ -115,5 +113,6 @@ impl Force {
                 info!("{bound}");
             }
         });
+        Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! Carries out what the engine asks of the world: processes and the cloud.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -9,7 +8,6 @@ use bytes::Bytes;
 use overspill_core::effect::Effect;
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::{AttemptId, DeviceId, PoolId, WorkerId};
-use overspill_core::topology::PoolKind;
 use rand::Rng as _;
 use tracing::{error, warn};
 
@@ -17,7 +15,7 @@ use super::cloud::Cloud;
 use crate::auth::seal::Sealer;
 use crate::auth::worker_key;
 use crate::config::Url;
-use crate::engine::live::Live;
+use crate::engine::live::{CloudPools, Live};
 use crate::engine::message::Message;
 use crate::engine::world::World;
 use crate::keeper::ProcessHost;
@@ -39,10 +37,8 @@ pub struct Drivers {
     pub(super) host: Arc<ProcessHost>,
     pub(super) installation: Arc<RwLock<Installation>>,
     pub(super) cloud: Option<Cloud>,
-    /// Cloud pools that the cloud's driver was told of.
-    pub(super) cloud_known: BTreeSet<PoolId>,
-    /// The installation that they are of.
-    pub(super) cloud_number: u64,
+    /// What the cloud's driver was told of cloud pools.
+    pub(super) cloud_told: Arc<CloudPools>,
     /// The server as local workers reach it.
     pub(super) server: String,
     pub(super) secret: [u8; 32],
@@ -105,7 +101,7 @@ impl World for Drivers {
                     }
                     _ => (None, None),
                 };
-                let Some(cloud) = self.cloud(pool) else {
+                let Some(cloud) = self.cloud() else {
                     return;
                 };
                 let submission = |_| Submission {
@@ -158,27 +154,12 @@ impl Drivers {
     }
 
     /// The cloud's driver, told of all pools that there are.
-    fn cloud(&mut self, pool: PoolId) -> Option<&Cloud> {
+    fn cloud(&mut self) -> Option<&Cloud> {
         let cloud = self.cloud.as_ref()?;
-        let installation = read(&self.installation);
-        if installation.number != self.cloud_number {
-            // A pool may lead to another endpoint now.
-            self.cloud_known.clear();
-            self.cloud_number = installation.number;
-        }
-        if self.cloud_known.insert(pool) {
-            let planned = self.live.pools().into_iter().filter_map(|(id, name, key)| {
-                let endpoints = &installation.topology.endpoints;
-                let endpoint = endpoints.iter().find(|endpoint| endpoint.name == name)?;
-                let pool = endpoint.pools.iter().find(|pool| pool.key == key)?;
-                match &pool.kind {
-                    PoolKind::RunPod(spec) => Some((id, spec.clone())),
-                    PoolKind::Command { .. } => None,
-                }
-            });
-            let planned: Vec<_> = planned.collect();
-            self.cloud_known.extend(planned.iter().map(|(id, _)| *id));
-            cloud.configure(planned, self.live.left_pools());
+        let pools = self.live.cloud_pools();
+        if !Arc::ptr_eq(&pools, &self.cloud_told) {
+            cloud.configure(&pools);
+            self.cloud_told = pools;
         }
         Some(cloud)
     }

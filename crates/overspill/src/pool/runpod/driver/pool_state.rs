@@ -12,8 +12,6 @@ use std::collections::BTreeSet;
 /// One pool and what is under way there.
 pub(super) struct PoolState {
     pub(super) access: CloudPool,
-    /// Endpoints that this pool had before, each with the time until it was the pool's; oldest first.
-    former: Vec<(i64, CloudPool)>,
     /// No longer configured: its outstanding jobs are watched, and its limits are set to zero.
     pub(super) is_retired: bool,
     pub(super) breaker: Breaker,
@@ -44,7 +42,6 @@ impl PoolState {
         let read_due_ms = now_ms + access.limits_check_ms;
         Self {
             access,
-            former: Vec::new(),
             is_retired: false,
             breaker: Breaker::new(BreakerRules::default()),
             lane: ScaleLane::default(),
@@ -74,25 +71,6 @@ impl PoolState {
             is_retired: true,
             ..Self::new(access, now_ms)
         }
-    }
-
-    /// A fresh state for a pool that leads to another endpoint from now on.
-    pub(super) fn in_place_of(before: &Self, access: CloudPool, now_ms: i64) -> Self {
-        let mut former = before.former.clone();
-        former.push((now_ms, before.access.clone()));
-        Self {
-            former,
-            ..Self::new(access, now_ms)
-        }
-    }
-
-    /// Where a job that is watched since `since_ms` was submitted.
-    pub(super) fn access_of(&self, since_ms: i64) -> &CloudPool {
-        let then = self
-            .former
-            .iter()
-            .find(|(until_ms, _)| since_ms < *until_ms);
-        then.map_or(&self.access, |(_, access)| access)
     }
 
     /// The idle time-out that `RunPod` is to have, in seconds: as wanted, and never longer than configured.

@@ -54,7 +54,6 @@ pub(super) enum Done {
         is_known: bool,
     },
     TtlSet,
-    Left,
     Listed {
         pool: PoolId,
         outcome: Result<WorkerList, CloudError>,
@@ -204,7 +203,6 @@ impl Runner {
     }
 
     fn configure(&mut self, pools: Vec<CloudPool>, now_ms: i64) {
-        let mut left = Vec::new();
         let mut stays = BTreeSet::new();
         for state in self.pools.values_mut() {
             state.is_retired = true;
@@ -213,11 +211,12 @@ impl Runner {
             if access.is_left {
                 stays.insert(access.id);
                 // One that was configured until now goes on with what it had.
-                self.pools.entry(access.id).or_insert_with(|| {
+                let known = self.pools.get(&access.id);
+                if known.is_none_or(|state| state.access.endpoint_id != access.endpoint_id) {
                     let (pool, endpoint) = (access.id, &access.endpoint_id);
                     tracing::warn!(%pool, endpoint, "a cloud pool left the configuration while the server was stopped: its jobs are watched to their end, and limits that were set there are lowered");
-                    PoolState::left(access, now_ms)
-                });
+                    self.pools.insert(pool, PoolState::left(access, now_ms));
+                }
                 continue;
             }
             match self.pools.get_mut(&access.id) {
@@ -225,21 +224,11 @@ impl Runner {
                     state.access = access;
                     state.is_retired = false;
                 }
-                // Another endpoint under the same name: what the old one has is still asked there.
-                Some(state) => {
-                    if state.can_manage() && state.lane.wanted().is_some_and(|range| range.max > 0)
-                    {
-                        left.push(state.access.clone());
-                    }
-                    *state = PoolState::in_place_of(state, access, now_ms);
-                }
-                None => {
+                // A new one; or nothing of ours is at the endpoint that it had before.
+                _ => {
                     self.pools.insert(access.id, PoolState::new(access, now_ms));
                 }
             }
-        }
-        for access in left {
-            self.leave(access);
         }
         for state in self.pools.values_mut().filter(|state| state.is_retired) {
             if state.lane.wanted().is_some() {
@@ -304,7 +293,7 @@ impl Runner {
                 sent,
                 outcome,
             } => self.on_scaled(pool, sent, outcome, now_ms),
-            Done::TtlSet | Done::Left => {}
+            Done::TtlSet => {}
             Done::Listed { pool, outcome } => self.on_listed(pool, outcome, now_ms),
             Done::Bills { outcome } => self.on_bills(outcome, now_ms),
             Done::Read { pool, outcome } => self.on_read(pool, outcome, now_ms),

@@ -7,7 +7,7 @@ use super::poll::poll;
 use super::run::{Done, Runner};
 use super::schedule::Wish;
 use super::workers::HEALTH_BUSY_MS;
-use super::{CloudPool, Managed, Submission};
+use super::{Managed, Submission};
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::{AttemptId, PoolId};
 use overspill_core::time::DurationMs;
@@ -16,9 +16,6 @@ use std::sync::Arc;
 
 /// Polls of one pool in flight at once; below the documented 400.
 pub(super) const POLLS_MAX: usize = 300;
-
-/// Tries to lower the limits of an endpoint that its pool has left; the pauses between them double from 5 s.
-const LEAVE_TRIES: u32 = 8;
 
 impl Runner {
     pub(super) fn submit(
@@ -139,32 +136,6 @@ impl Runner {
         });
     }
 
-    /// No worker of an endpoint is wanted any more, for its pool leads to another one now.
-    pub(super) fn leave(&mut self, access: CloudPool) {
-        let Some(management) = access.management else {
-            return;
-        };
-        let clock = Arc::clone(&self.clock);
-        let none = UpdateEndpoint::of_workers(WorkerLimits {
-            min: Some(0),
-            max: Some(0),
-            idle_timeout: None,
-        });
-        self.calls.spawn(async move {
-            for tries in 0..LEAVE_TRIES {
-                match management.update(&access.endpoint_id, &none).await {
-                    Ok(_) | Err(CloudError::Gone { .. }) => return Done::Left,
-                    Err(error) => {
-                        let (endpoint, pool) = (&access.endpoint_id, access.id);
-                        tracing::warn!(%pool, endpoint, %error, "the limits of an endpoint that is no longer used stay up");
-                    }
-                }
-                clock.sleep_until(clock.now_ms() + (5_000 << tries)).await;
-            }
-            Done::Left
-        });
-    }
-
     /// Starts every call whose time has come.
     pub(super) fn start_due(&mut self) {
         let now_ms = self.clock.now_ms();
@@ -262,7 +233,7 @@ impl Runner {
             };
             state.polls_in_flight += 1;
             self.streams += usize::from(watch.wish == Wish::Stream);
-            let access = state.access_of(watch.since_ms).clone();
+            let access = state.access.clone();
             self.calls.spawn(async move {
                 let wish = watch.wish;
                 let outcome = poll(&access, &watch).await;

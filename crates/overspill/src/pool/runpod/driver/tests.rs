@@ -450,15 +450,15 @@ async fn a_refused_key_stops_submissions_and_is_told_once() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_its_pool_leaves_is_set_to_zero() {
+async fn a_pool_that_is_left_behind_is_set_to_zero_beside_the_one_in_its_place() {
     let endpoint = r#"{"id":"ep1","workers":{"min":0,"max":2}}"#;
     let mut rig = Rig::start(move |_seen| endpoint.into_response()).await;
     rig.driver.scale(POOL, 0, 2);
     assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
     let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
     let management = Management::new(&rig.cloud.account(), timeouts(), limiter).unwrap();
-    rig.driver.configure(vec![CloudPool {
-        id: POOL,
+    let next = CloudPool {
+        id: PoolId(POOL.0 + 1),
         endpoint_id: "ep2".to_owned(),
         data_plane: rig.cloud.data_plane_on(Arc::new(SystemClock::start())),
         management: Some(management),
@@ -468,8 +468,15 @@ async fn an_endpoint_that_its_pool_leaves_is_set_to_zero() {
         limits_check_ms: 300_000,
         streams: false,
         is_left: false,
-    }]);
-    rig.driver.scale(POOL, 0, 1);
+    };
+    let left = CloudPool {
+        id: POOL,
+        endpoint_id: "ep1".to_owned(),
+        is_left: true,
+        ..next.clone()
+    };
+    rig.driver.configure(vec![next.clone(), left]);
+    rig.driver.scale(next.id, 0, 1);
     assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
     let none = br#"{"workers":{"min":0,"max":0}}"#;
     let is_left = |seen: &Seen| seen.path.ends_with("/ep1") && seen.body.as_ref() == none;
