@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from support.processes import children
 from support.server import cloud_pool, endpoint, scripted_pool
 from support.wait import until
@@ -58,16 +60,20 @@ def test_sigterm_ends_everything_in_order(make):
     until(lambda: not server.child.descendants(), "nothing is left")
 
 
-def test_a_pool_that_leaves_while_the_server_is_stopped_is_lowered_and_its_job_ends(make):
+@pytest.mark.parametrize("stays", ["local", "cloud"])
+def test_a_pool_that_leaves_while_the_server_is_stopped_is_lowered_and_its_job_ends(make, stays):
     emulator = make.emulator("--cold-start", "500ms..1s", "--seed", "9")
     cloud_id = emulator.create("tts", workers_max=0)
-    cloud = endpoint("tts", cloud_pool(cloud_id), max_wait='"1s"', workers='{ min = 0, max = 2, idle_timeout = "2s" }')
-    server = make.server(cloud, cloud=emulator)
+    settings = {"max_wait": '"1s"', "workers": '{ min = 0, max = 2, idle_timeout = "2s" }'}
+    # A second pool without a name of its own is the first one once that has left.
+    other = scripted_pool() if stays == "local" else cloud_pool(emulator.create("tts-2", workers_max=0))
+    before = [cloud_pool(cloud_id)] if stays == "local" else [cloud_pool(cloud_id), other]
+    server = make.server(endpoint("tts", *before, **settings), cloud=emulator)
     job = server.submit("tts", {"seconds": 20})
     server.wait_running("tts", job)
     assert emulator.limits(cloud_id)["max"] > 0
     server.child.kill()
-    server.configure(endpoint("tts", scripted_pool()))
+    server.configure(endpoint("tts", other, **settings))
     server.start()
     until(lambda: emulator.limits(cloud_id)["max"] == 0, "the limits are lowered", 30)
     assert server.wait_final("tts", job, 90)["status"] == "COMPLETED"

@@ -1,5 +1,7 @@
 """Local first, the overspill in the (emulated) cloud, limits that change at once, and the bill."""
 
+import os
+import signal
 import sys
 
 import pytest
@@ -115,3 +117,18 @@ def test_an_endpoint_that_a_reload_leaves_gives_back_what_waits_there_and_is_low
     assert server.wait_final("tts", job, 60)["status"] == "COMPLETED"
     assert emulator.executions() == [] and len(server.executions(job)) == 1
     until(lambda: emulator.limits(first)["max"] == 0, "the limits are lowered", 30)
+
+
+def test_the_first_cloud_pool_needs_a_start(make):
+    emulator = make.emulator("--cold-start", "500ms..1s", "--seed", "7")
+    server = make.server(endpoint("tts", scripted_pool()), cloud=emulator)
+    cloud = cloud_pool(emulator.create("tts", workers_max=0))
+    server.configure(endpoint("tts", cloud, max_wait='"1s"', workers='{ min = 0, max = 1, idle_timeout = "2s" }'))
+    os.kill(server.child.pid, signal.SIGHUP)
+    until(lambda: "is not in force: it has the first cloud pool" in server.child.text(), "it is refused in words")
+    assert server.finish("tts", {"nonce": "a"})["status"] == "COMPLETED"
+    assert emulator.executions() == []
+    server.child.kill()
+    server.start()
+    assert server.finish("tts", {"nonce": "b"})["status"] == "COMPLETED"
+    assert len(emulator.executions()) == 1

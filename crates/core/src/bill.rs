@@ -159,7 +159,7 @@ impl Core {
         }
         let now_hour = hour_of(self.now);
         let first = hour_of(from).max(now_hour - HOURS_COMPARED + 1);
-        let price = pool.runpod().and_then(|spec| spec.price);
+        let price = pool.price();
         let hours = (first..=now_hour).filter_map(|hour| {
             let mut booked = self.booked.of(hour, id);
             let seen = bill.records.get(&hour).map(|seen| seen.record);

@@ -374,6 +374,20 @@ impl Meter {
         readings
     }
 
+    /// What is to be written where nothing is counted any more: the workers of the last count lived until now.
+    pub fn end(mut self, now: Timestamp) -> Vec<Reading> {
+        if let Some(at) = self.counted_at
+            && now.since(at) <= BLIND_MIN
+        {
+            let workers = [self.billed.cold, self.billed.run, self.billed.idle];
+            let ms = now.since(at).as_millis();
+            self.turn_hour(at, now, workers.map(|workers| 2 * ms * u64::from(workers)));
+        }
+        self.billed = Billed::default();
+        self.blind = None;
+        self.take(now)
+    }
+
     /// What is not in the ledger yet; workers are taken to live on, and when nobody has looked for
     /// long, to be as many as may be.
     #[must_use]

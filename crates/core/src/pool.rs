@@ -256,17 +256,31 @@ impl Pool {
         leads_to.is_some_and(|leads_to| leads_to.has_limits)
     }
 
+    /// What it is configured as, or was last.
+    fn last_spec(&self) -> Option<&PoolSpec> {
+        let leads_to = self.record.leads_to.as_ref();
+        self.spec.as_ref().or_else(|| leads_to?.spec.as_deref())
+    }
+
+    /// By what is counted what workers cost at RunPod, although the pool may not be configured any more.
+    #[must_use]
+    pub fn metered(&self) -> Option<&RunPodSpec> {
+        match &self.last_spec()?.kind {
+            PoolKind::RunPod(spec) => Some(spec),
+            PoolKind::Command { .. } => None,
+        }
+    }
+
+    /// What a worker of it costs; `None` where nobody knows.
+    #[must_use]
+    pub fn price(&self) -> Option<RatePerHour> {
+        self.metered()?.price
+    }
+
     /// Whether jobs or limits of ours may be where it leads.
     #[must_use]
     pub fn is_used(&self) -> bool {
         self.has_limits() || !self.outstanding.is_empty()
-    }
-
-    /// Where a pool that is no longer configured leads, as long as jobs or limits of ours may be there.
-    #[must_use]
-    pub fn left_at(&self) -> Option<&LeadsTo> {
-        let leads_to = self.record.leads_to.as_ref();
-        leads_to.filter(|_| self.spec.is_none() && self.is_used())
     }
 
     /// Workers that RunPod may start, as far as we know: while a change of its limit is not confirmed,
@@ -313,7 +327,7 @@ impl Pool {
 
     /// The most of an hour that is over which nobody counted and no record has settled.
     pub(crate) fn lacking(&self, hour: i64) -> NanoUsd {
-        let price = self.runpod().and_then(|spec| spec.price);
+        let price = self.price();
         let meter = &self.cloud.meter;
         price.map_or(NanoUsd::ZERO, |price| {
             price.over(meter.lacking(hour, self.record.reserved_workers))
@@ -323,7 +337,7 @@ impl Pool {
     /// What its workers cost and the ledger does not say yet.
     #[must_use]
     pub fn pending(&self, now: Timestamp) -> NanoUsd {
-        let price = self.runpod().and_then(|spec| spec.price);
+        let price = self.price();
         price.map_or(NanoUsd::ZERO, |price| {
             self.cloud
                 .meter
@@ -334,7 +348,7 @@ impl Pool {
     /// What of that the jobs of a key bear.
     #[must_use]
     pub fn owed_by(&self, key: KeyId) -> NanoUsd {
-        let price = self.runpod().and_then(|spec| spec.price);
+        let price = self.price();
         let owed = self.cloud.bearing.owed.get(&key);
         match (price, owed) {
             (Some(price), Some(halves)) => {
@@ -348,7 +362,7 @@ impl Pool {
     /// The type of GPU of its workers, and its region, for a line of the ledger.
     #[must_use]
     pub fn labels(&self) -> (Option<Box<str>>, Option<Box<str>>) {
-        self.runpod().map_or((None, None), |spec| {
+        self.metered().map_or((None, None), |spec| {
             let gpu = spec.gpu_label.as_ref().or(spec.gpu.as_ref());
             let region = spec.region.as_ref().map(|region| region.as_str().into());
             (gpu.map(|gpu| gpu.as_str().into()), region)
@@ -358,7 +372,7 @@ impl Pool {
     /// Jobs at once on one worker, at least 1.
     #[must_use]
     pub fn slots(&self) -> u32 {
-        match self.spec.as_ref().map(|spec| spec.slots) {
+        match self.last_spec().map(|spec| spec.slots) {
             Some(0) => self.learned.now.max(1),
             Some(slots) => slots,
             None => 1,
@@ -411,6 +425,10 @@ pub struct LeadsTo {
     pub endpoint: String,
     /// RunPod may have limits of ours there. They are lowered once no pool that is configured sets them.
     pub has_limits: bool,
+    /// As what it was configured last: by that is counted what its workers cost until they have ended. `None` where an
+    /// earlier version wrote this down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Box<PoolSpec>>,
 }
 
 /// What is durable of a pool.

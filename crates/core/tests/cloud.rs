@@ -203,6 +203,30 @@ fn a_free_card_takes_back_what_waits_at_runpod() {
 }
 
 #[test]
+fn a_take_back_that_came_too_late_is_forgotten() {
+    let (mut rig, attempt) = queued_in_cloud();
+    rig.restart(1, Vec::new());
+    let worker = rig.start_workers()[0];
+    rig.poll(worker, true);
+    let running = CloudJobState::Running {
+        worker: Some("w1".into()),
+        delay: None,
+    };
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: running,
+    });
+    // Whoever cancels it at RunPod now, it was not us.
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Cancelled,
+    });
+    assert_eq!(rig.ended(attempt.job).len(), 1);
+    assert_eq!(rig.ended(attempt.job)[0].state, FinalState::Cancelled);
+    assert_eq!(rig.delivered(worker), None);
+}
+
+#[test]
 fn a_take_back_that_a_restart_forgot_loses_nothing() {
     let (mut rig, attempt) = queued_in_cloud();
     rig.restart(0, Vec::new());

@@ -1,10 +1,15 @@
 //! Pools that left the configuration while the server was stopped: what they have at RunPod is seen to.
 
 use overspill_core::change::Change;
+use overspill_core::drift::HourRecord;
 use overspill_core::effect::Effect;
-use overspill_core::event::{CloudJobState, CloudRefusal, Event, Outcome, PayloadRef};
+use overspill_core::event::{
+    BillRead, CloudJobState, CloudRefusal, CloudWorkerCounts, Event, Outcome, PayloadRef,
+};
 use overspill_core::id::{AttemptId, PoolId};
-use overspill_core::pool::{LeadsTo, PoolRecord};
+use overspill_core::money::NanoUsd;
+use overspill_core::pool::PoolRecord;
+use overspill_core::time::{DurationMs, Timestamp};
 use overspill_core::topology::{PoolKind, Topology};
 
 use crate::rig::{Rig, TTS, cloud_pool, topology};
@@ -145,8 +150,8 @@ fn its_jobs_are_watched_to_their_end() {
     });
     assert_eq!(watched, Some((attempt, cloud_pool(), "c1".into())));
     confirmed(&mut rig, cloud_pool(), (0, 0));
-    let pool = rig.core.pools().find(|p| p.record.id == cloud_pool());
-    assert!(pool.expect("a pool").left_at().is_some(), "a job is there");
+    let is_left = |rig: &Rig| rig.core.left_pools().any(|(id, _)| id == cloud_pool());
+    assert!(is_left(&rig), "a job is there");
     let output = PayloadRef::default();
     rig.event(Event::CloudStatus {
         attempt,
@@ -158,8 +163,7 @@ fn its_jobs_are_watched_to_their_end() {
         },
     });
     assert_eq!(rig.ended(attempt.job).len(), 1);
-    let pool = rig.core.pools().find(|p| p.record.id == cloud_pool());
-    assert_eq!(pool.expect("a pool").left_at(), None);
+    assert!(!is_left(&rig));
     assert_eq!(rig.store.pools[&cloud_pool()].reserved_workers, 0);
 }
 
@@ -254,13 +258,8 @@ fn another_endpoint_under_the_same_name_leaves_none_behind() {
         assert_eq!(asked(&mut rig, cloud_pool()), Some((0, 0)));
         let old = &rig.store.pools[&cloud_pool()];
         assert_eq!(old.key, "abc (abc)");
-        assert_eq!(
-            old.leads_to,
-            Some(LeadsTo {
-                endpoint: "abc".into(),
-                has_limits: true
-            })
-        );
+        assert!(old.leads_to.as_ref().is_some_and(|to| to.has_limits));
+        assert_eq!(old.leads(), Some("abc"));
         let watches = |effect: &Effect| {
             matches!(effect, Effect::CloudWatch { attempt: of, pool, .. }
                 if (*of, *pool) == (attempt, cloud_pool()))
@@ -438,4 +437,183 @@ fn a_lost_attempt_of_an_endpoint_that_left_is_no_end() {
     rig.secs(2);
     let again = rig.cloud_submission().expect("once it is back");
     assert_eq!((again.job, again.number), (attempt.job, 2));
+}
+
+fn booked(rig: &Rig) -> NanoUsd {
+    let lines = rig.changes.iter().filter_map(|change| match change {
+        Change::LedgerAdded(entry) if entry.job.is_none() => Some(entry.amount),
+        _ => None,
+    });
+    lines.sum()
+}
+
+fn counted(rig: &mut Rig, running: u32, idle: u32) {
+    rig.event(Event::CloudHealth {
+        pool: cloud_pool(),
+        workers: CloudWorkerCounts {
+            running,
+            idle,
+            ..CloudWorkerCounts::default()
+        },
+    });
+}
+
+/// What the ledger says of five minutes of a job and the idle worker after it, where `leave` happens in its midst.
+fn cost_of_a_job(leave: impl FnOnce(&mut Rig)) -> (Rig, NanoUsd) {
+    let (mut rig, attempt) = with_a_job();
+    confirmed(&mut rig, cloud_pool(), (0, 1));
+    let running = CloudJobState::Running {
+        worker: Some("w1".into()),
+        delay: None,
+    };
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: running.clone(),
+    });
+    counted(&mut rig, 1, 0);
+    leave(&mut rig);
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: running,
+    });
+    confirmed(&mut rig, cloud_pool(), (0, 0));
+    for _ in 0..60 {
+        counted(&mut rig, 1, 0);
+        rig.secs(5);
+    }
+    let output = PayloadRef::default();
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Ended {
+            outcome: Outcome::Completed { output },
+            delay: None,
+            execution: Some(DurationMs::from_secs(300)),
+            worker: Some("w1".into()),
+        },
+    });
+    for idle in [1, 1, 1, 0] {
+        counted(&mut rig, 0, idle);
+        rig.secs(1);
+    }
+    let sum = booked(&rig);
+    (rig, sum)
+}
+
+#[test]
+fn what_workers_of_a_pool_that_left_cost_is_counted_until_they_have_ended() {
+    let (_, stays) = cost_of_a_job(|_| ());
+    for is_reload in [false, true] {
+        let (mut rig, left) = cost_of_a_job(|rig| {
+            if is_reload {
+                rig.reload(without_cloud());
+            } else {
+                rig.restart_as(without_cloud(), Vec::new());
+            }
+        });
+        let off = (left.as_nanos() - stays.as_nanos()).abs();
+        assert!(off * 50 < stays.as_nanos(), "{left} where {stays} is right");
+        // What anybody else has there afterwards is not ours.
+        counted(&mut rig, 5, 0);
+        rig.secs(600);
+        counted(&mut rig, 5, 0);
+        assert_eq!(booked(&rig), left);
+        assert_eq!(rig.core.bound_now().workers_kept_on, 0);
+        assert_eq!(rig.store.pools[&cloud_pool()].reserved_workers, 0);
+    }
+}
+
+#[test]
+fn a_pool_that_left_is_settled_by_the_records_of_hours_in_which_it_was_counted() {
+    let (mut rig, counted) = cost_of_a_job(|rig| rig.reload(without_cloud()));
+    let began = Timestamp::from_millis(rig.now.as_millis() / 3_600_000 * 3_600_000);
+    rig.secs(3 * 3_600);
+    assert!(rig.core.left_pools().any(|(id, _)| id == cloud_pool()));
+    let more = NanoUsd::from_nanos(1_000_000);
+    let record = |hours: u64, total| HourRecord {
+        start: began + DurationMs::from_secs(3_600 * hours),
+        compute: total,
+        other: NanoUsd::ZERO,
+    };
+    rig.event(Event::CloudBilled {
+        pool: cloud_pool(),
+        bill: BillRead {
+            records: vec![record(0, counted + more), record(1, counted)],
+            list_price: None,
+        },
+    });
+    assert_eq!(
+        booked(&rig),
+        counted + more,
+        "not what others spent an hour later"
+    );
+    rig.secs(80 * 3_600);
+    assert_eq!(rig.core.left_pools().count(), 0, "nothing more is asked");
+}
+
+#[test]
+fn a_pool_that_another_one_took_over_counts_nothing_more() {
+    let (mut rig, _) = with_a_job();
+    confirmed(&mut rig, cloud_pool(), (0, 1));
+    counted(&mut rig, 1, 0);
+    rig.secs(2);
+    let mut renamed = topology(0);
+    renamed.endpoints[0].name = "speech".into();
+    rig.reload(renamed);
+    let before = booked(&rig);
+    assert!(before > NanoUsd::ZERO, "up to now");
+    for _ in 0..10 {
+        counted(&mut rig, 1, 0);
+        rig.secs(60);
+    }
+    assert_eq!(booked(&rig), before);
+}
+
+#[test]
+fn limits_that_cross_a_hand_over_are_asked_for_again() {
+    let (mut rig, _) = with_a_job();
+    rig.reload(without_cloud());
+    assert!(
+        rig.find(|effect| matches!(effect, Effect::CloudScale { max: 0, .. }).then_some(()))
+            .is_some()
+    );
+    let mut renamed = topology(0);
+    renamed.endpoints[0].name = "speech".into();
+    rig.reload(renamed);
+    let heir = rig
+        .store
+        .pools
+        .values()
+        .find(|pool| pool.endpoint != TTS && pool.leads().is_some());
+    let heir = heir.expect("a pool of the new endpoint").id;
+    rig.secs(2);
+    let before = asked(&mut rig, heir).expect("its own");
+    confirmed(&mut rig, heir, before);
+    rig.secs(2);
+    assert_eq!(asked(&mut rig, heir), None);
+    // The order of before comes through only now.
+    confirmed(&mut rig, cloud_pool(), (0, 0));
+    assert_eq!(asked(&mut rig, heir), Some(before));
+}
+
+#[test]
+fn a_job_that_nobody_can_ask_about_any_more_is_given_up_when_its_time_there_is_over() {
+    for runs in [false, true] {
+        let (mut rig, attempt) = with_a_job();
+        if runs {
+            rig.event(Event::CloudStatus {
+                attempt,
+                state: CloudJobState::Running {
+                    worker: Some("w1".into()),
+                    delay: None,
+                },
+            });
+        }
+        rig.restart_as(without_cloud(), Vec::new());
+        confirmed(&mut rig, cloud_pool(), (0, 0));
+        rig.secs(2 * 24 * 3_600);
+        assert_eq!(rig.ended(attempt.job).len(), 1);
+        assert_eq!(rig.store.attempts.get(&attempt), None);
+        assert_eq!(rig.store.pools[&cloud_pool()].reserved_workers, 0);
+        assert_eq!(rig.core.left_pools().count(), 0);
+    }
 }

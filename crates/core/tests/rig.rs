@@ -163,6 +163,14 @@ impl Rig {
                 Effect::SpawnWorker { worker, .. } => Some(*worker),
                 _ => None,
             });
+            if spawn.is_none() {
+                // Its card has gone bad since it was asked for.
+                let card = self.core.cards().find(|card| card.spec.id == device);
+                let card = card.expect("it is configured");
+                let is_bad = card.quarantine.is_some() || card.doubted_since.is_some();
+                assert!(is_bad || !card.leaving.is_empty(), "{card:?}");
+                continue;
+            }
             assert_eq!(spawn, Some(worker));
             self.event(Event::WorkerSpawned { worker, pid: 7 });
             workers.push(worker);

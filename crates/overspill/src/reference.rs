@@ -4,7 +4,7 @@
 //! A test compares them with the files and fails when one is stale.
 
 use crate::config::env::DOCUMENTED;
-use crate::config::{KeyDoc, key_docs};
+use crate::config::{AT_START, KeyDoc, key_docs};
 
 /// One page: its file name in `docs/reference/`, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,10 @@ fn configuration() -> String {
          Unknown keys are refused. Durations are\nwritten `\"90s\"`, `\"10m\"`, `\"24h\"`; money \
          `\"$1.32\"`, prices `\"$0.44/h\"`; sizes `\"12GB\"`. In every\ntext `${{VAR}}` is replaced \
          by the variable, `${{VAR:-text}}` falls back, `$${{` is a literal `${{`.\n\
-         Variables override keys: see [environment](environment.md).\n"
+         Variables override keys: see [environment](environment.md).\n\nSIGHUP has the file read \
+         again. All of it is in force at once but for {}\nand the first cloud pool: those act once \
+         Overspill is started again, and the log says so.\n",
+        AT_START.map(|key| format!("`{key}`")).join(", "),
     );
     write_keys(&mut text, "", &key_docs());
     text

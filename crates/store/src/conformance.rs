@@ -27,7 +27,7 @@ use overspill_core::region::Region;
 use overspill_core::scaler::history::Learned;
 use overspill_core::scaler::slots::Slots;
 use overspill_core::time::DurationMs;
-use overspill_core::topology::{Limits, ScalerSpec, Tuning};
+use overspill_core::topology::{Limits, PoolKind, PoolSpec, RunPodSpec, ScalerSpec, Tuning};
 use overspill_core::webhook::{Webhook, WebhookOutcome, WebhookState};
 
 use crate::record::{
@@ -216,6 +216,22 @@ fn changes_of_all_kinds() -> Vec<Change> {
         leads_to: Some(LeadsTo {
             endpoint: "abc".into(),
             has_limits: true,
+            spec: Some(Box::new(PoolSpec {
+                key: "cloud".into(),
+                slots: 2,
+                kind: PoolKind::RunPod(RunPodSpec {
+                    endpoint: "abc".into(),
+                    price: Some(RatePerHour::new(NanoUsd::from_nanos(440_000_000))),
+                    max: Some(3),
+                    manage: true,
+                    idle_timeout: DurationMs::from_secs(5),
+                    init_timeout: DurationMs::from_secs(420),
+                    region: None,
+                    gpu: Some("NVIDIA GeForce RTX 4090".into()),
+                    gpu_label: None,
+                    list: 0,
+                }),
+            })),
         }),
     };
     vec![

@@ -10,6 +10,7 @@ use crate::id::PoolId;
 use crate::ledger::{Cause, Entry, EntryKind};
 use crate::machine::Core;
 use crate::money::NanoUsd;
+use crate::pool::LeadsTo;
 use crate::time::{DurationMs, Timestamp};
 
 /// An hour that is younger than this when a pool is configured is the pool's: others cannot have spent much in it.
@@ -20,6 +21,18 @@ const ABSENT_AFTER: i64 = 3;
 const WORTH: NanoUsd = NanoUsd::from_nanos(10_000_000);
 
 impl Core {
+    /// Pools that are no longer configured and where jobs or limits of ours may be, or whose hours may be
+    /// settled by RunPod's records yet; with where they lead.
+    pub fn left_pools(&self) -> impl Iterator<Item = (PoolId, &LeadsTo)> {
+        let oldest = hour_of(self.now) - HOURS_COMPARED + 1;
+        self.pools.values().filter_map(move |pool| {
+            let (id, leads_to) = (pool.record.id, pool.record.leads_to.as_ref()?);
+            let is_billed = || self.booked.since(oldest, id).next().is_some();
+            let is_left = pool.spec.is_none() && (pool.is_used() || is_billed());
+            is_left.then_some((id, leads_to))
+        })
+    }
+
     /// Books what the records of hours that are over say beyond the ledger, or short of it. The lines
     /// belong to the hour, so that the ledger's hour is the record's to the nano-dollar, and a record
     /// that is read again, before or after a restart, has nothing left to book.
@@ -46,7 +59,7 @@ impl Core {
         let Some(pool) = self.pools.get(&id) else {
             return;
         };
-        let price = pool.runpod().and_then(|spec| spec.price);
+        let price = pool.price();
         let now = self.now;
         let latest = hour_of(now) - ABSENT_AFTER;
         let hours = self.booked.since(oldest + 1, id);
@@ -79,6 +92,11 @@ impl Core {
         if start_of(hour + 1) <= since {
             return;
         }
+        let is_counted = self.booked.of(hour, id).total() > NanoUsd::ZERO;
+        if pool.spec.is_none() && !is_counted && pool.lacking(hour) == NanoUsd::ZERO {
+            // What its endpoint at RunPod costs since is not ours.
+            return;
+        }
         let bill = &pool.cloud.bill;
         let is_final = !bill.has_record(hour) || bill.is_final(hour, self.now);
         let lacking = pool.lacking(hour);
@@ -96,7 +114,7 @@ impl Core {
         if record.total() == booked.total() {
             return;
         }
-        let price = pool.runpod().and_then(|spec| spec.price);
+        let price = pool.price();
         let causes = explain(&booked, record, &pool.cloud.bill.clues(hour, price));
         let endpoint = pool.record.endpoint;
         let (gpu, region) = pool.labels();

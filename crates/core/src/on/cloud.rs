@@ -337,6 +337,13 @@ impl Core {
         out: &mut Out,
     ) {
         self.meter_count(id, workers, out);
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        if pool.spec.is_none() {
+            pool.cloud.workers = Some(workers);
+            return;
+        }
         self.note_crashes(id, workers, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
@@ -365,6 +372,7 @@ impl Core {
     }
 
     pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, min: u32, max: u32, out: &mut Out) {
+        self.doubt_heir(id);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
@@ -396,6 +404,27 @@ impl Core {
         self.dirty.insert(pool.record.endpoint);
         if pool.cloud.is_closing && (min, max) == (0, 0) {
             self.closed(id, "RunPod confirmed 0 workers", out);
+        }
+    }
+
+    /// A change of limits that a pool had sent before another one took over its endpoint at RunPod came through:
+    /// whichever came last holds there, so that the other one asks again.
+    fn doubt_heir(&mut self, id: PoolId) {
+        let Some(left) = self.pools.get(&id).filter(|pool| pool.spec.is_none()) else {
+            return;
+        };
+        let Some(leads_to) = left.record.leads().map(str::to_owned) else {
+            return;
+        };
+        for pool in self.pools.values_mut() {
+            if pool
+                .runpod()
+                .is_some_and(|spec| spec.manage && spec.endpoint == leads_to)
+            {
+                pool.cloud.asked = None;
+                pool.cloud.confirmed_max = None;
+                self.dirty.insert(pool.record.endpoint);
+            }
         }
     }
 
@@ -500,6 +529,7 @@ impl Core {
         self.doubt_limits(id);
         let is_closing = self.pools.get(&id).is_some_and(|p| p.cloud.is_closing);
         if is_closing && refusal == CloudRefusal::EndpointGone {
+            self.meter_count(id, CloudWorkerCounts::default(), out);
             return self.closed(id, "there is no such endpoint any more", out);
         }
         if refusal == CloudRefusal::Quota && self.learn_quota(id, out) {
@@ -580,20 +610,21 @@ impl Core {
 
     /// Asks RunPod to give a job up.
     pub(crate) fn cancel_in_cloud(&mut self, id: AttemptId, only_if_queued: bool, out: &mut Out) {
-        let Some(attempt) = self.attempts.get(&id) else {
+        let ttl = self.cloud_ttl(id);
+        let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
         };
-        let Some(cloud_job) = attempt.cloud_job().map(str::to_owned) else {
-            // Nothing to name yet: its answer, or its time to live, settles it.
-            let ttl = self.cloud_ttl(id);
-            if let Some(attempt) = self.attempts.get_mut(&id) {
-                attempt.deadline = attempt.leased_at + ttl;
-                self.timers
-                    .set(attempt.deadline.max(self.now), Timer::Attempt(id));
+        let cloud_job = attempt.cloud_job().map(str::to_owned);
+        if attempt.fenced.is_some() || cloud_job.is_none() {
+            // An answer settles it, or else its time to live there.
+            let deadline = attempt.leased_at + ttl;
+            if attempt.deadline != deadline {
+                attempt.deadline = deadline;
                 out.change(Change::AttemptPut(attempt.clone()));
             }
-            return;
-        };
+            self.timers.set(deadline.max(self.now), Timer::Attempt(id));
+        }
+        let Some(cloud_job) = cloud_job else { return };
         let pool = attempt.pool;
         if let Some(pool) = self.pools.get_mut(&pool)
             && (pool.cloud.cancelling.insert(id) || !only_if_queued)
@@ -614,7 +645,7 @@ impl Core {
         let Some(attempt) = self.attempts.get(&id) else {
             return DurationMs::ZERO;
         };
-        let spec = self.pools.get(&attempt.pool).and_then(|pool| pool.runpod());
+        let spec = self.pools.get(&attempt.pool).and_then(Pool::metered);
         let init = spec.map_or(INIT_TIMEOUT, |spec| spec.init_timeout);
         let longest = |execution| init + execution + CLOUD_QUEUE_MAX;
         let Some(job) = self.jobs.get(id.job) else {

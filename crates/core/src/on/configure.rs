@@ -187,6 +187,7 @@ impl Core {
         let leads_to = pool.runpod().map(|runpod| LeadsTo {
             endpoint: runpod.endpoint.clone(),
             has_limits: runpod.manage && (pool.has_limits() || pool.was_scaled()),
+            spec: Some(Box::new(spec.clone())),
         });
         if leads_to != pool.record.leads_to || pool.record.key != spec.key {
             pool.record.leads_to = leads_to;
@@ -283,6 +284,7 @@ impl Core {
                     pool.record.leads_to = Some(LeadsTo {
                         endpoint: kept_on.endpoint.clone(),
                         has_limits: true,
+                        spec: None,
                     });
                 }
                 if let Some(leads_to) = &mut pool.record.leads_to
@@ -341,6 +343,9 @@ impl Core {
             );
         }
         for id in retired {
+            if self.pools.get(&id).is_some_and(|pool| self.is_led_to(pool)) {
+                self.stop_meter(id, out);
+            }
             self.release(id, out);
         }
         for worker in stop {

@@ -345,7 +345,7 @@ impl Core {
                     {
                         pool.cloud.pace.finished(length);
                     }
-                    let spec = pool.runpod();
+                    let spec = pool.metered();
                     site = Some(Site {
                         gpu: spec.and_then(|spec| spec.gpu.clone()),
                         region: spec.and_then(|spec| spec.region),

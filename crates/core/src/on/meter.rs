@@ -31,14 +31,43 @@ const TOLD_LONGEST: DurationMs = DurationMs::from_secs(6 * 3_600);
 const SHORT: DurationMs = DurationMs::from_secs(900);
 
 impl Core {
+    /// Whether a pool's workers are counted as its own. Those of one that is no longer configured are as long as
+    /// it is used, and then until they have ended, unless another pool counts them.
+    fn is_metered(&self, pool: &Pool) -> bool {
+        let is_there = pool.is_used() || pool.cloud.meter.billed().total() > 0;
+        pool.spec.is_some() || (is_there && !self.is_led_to(pool))
+    }
+
+    /// Whether a configured pool leads to the same endpoint at RunPod.
+    pub(crate) fn is_led_to(&self, left: &Pool) -> bool {
+        let mut configured = self.pools.values().filter_map(Pool::runpod);
+        configured.any(|spec| left.record.leads() == Some(&spec.endpoint))
+    }
+
+    /// From now on another pool counts the workers of one that is no longer configured.
+    pub(crate) fn stop_meter(&mut self, id: PoolId, out: &mut Out) {
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        let readings = std::mem::take(&mut pool.cloud.meter).end(self.now);
+        self.write_readings(id, &readings, out);
+    }
+
     /// Takes in a count of a pool's workers.
     pub(crate) fn meter_count(&mut self, id: PoolId, workers: CloudWorkerCounts, out: &mut Out) {
         let now = self.now;
+        if !self
+            .pools
+            .get(&id)
+            .is_some_and(|pool| self.is_metered(pool))
+        {
+            return;
+        }
         self.settle_blind(id, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
-        let Some(spec) = pool.runpod() else {
+        let Some(spec) = pool.metered() else {
             return;
         };
         let idle_timeout = pool.cloud.asked_idle.unwrap_or(spec.idle_timeout);
@@ -68,7 +97,12 @@ impl Core {
             min: pool.cloud.asked.map_or(0, |(min, _)| min),
             standby: pool.cloud.standby.map_or(0, |(workers, _)| workers),
             idle_timeout,
-            allowed: pool.record.reserved_workers,
+            allowed: match pool.spec {
+                Some(_) => pool.record.reserved_workers,
+                // Those that were there may idle for a while.
+                None => pool.cloud.meter.billed().total(),
+            }
+            .max(pool.record.reserved_workers),
             start,
         };
         let was_uncounted = std::mem::take(&mut pool.cloud.is_uncounted);
@@ -203,7 +237,7 @@ impl Core {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
-        let Some(price) = pool.runpod().and_then(|spec| spec.price) else {
+        let Some(price) = pool.price() else {
             return;
         };
         if readings.is_empty() {
@@ -244,7 +278,7 @@ impl Core {
 
     /// For how long a pool's jobs bear what.
     pub(crate) fn terms_of(&self, pool: &Pool) -> Option<Terms> {
-        let spec = pool.runpod()?;
+        let spec = pool.metered()?;
         let endpoint = self.endpoints.get(&pool.record.endpoint)?;
         Some(Terms {
             init_timeout: spec.init_timeout,
@@ -330,7 +364,7 @@ impl Core {
         let Some(pool) = self.pools.get(&id) else {
             return;
         };
-        let Some(price) = pool.runpod().and_then(|spec| spec.price) else {
+        let Some(price) = pool.price() else {
             return;
         };
         let worker_time = DurationMs::from_millis(halves / 2);
@@ -361,10 +395,17 @@ impl Core {
     pub(crate) fn charge_for_absence(&mut self, out: &mut Out) {
         let ids: Vec<PoolId> = self.pools.keys().copied().collect();
         for id in ids {
+            if !self
+                .pools
+                .get(&id)
+                .is_some_and(|pool| self.is_metered(pool))
+            {
+                continue;
+            }
             let Some(pool) = self.pools.get_mut(&id) else {
                 continue;
             };
-            let Some(price) = pool.runpod().and_then(|spec| spec.price) else {
+            let Some(price) = pool.price() else {
                 continue;
             };
             pool.cloud.away = self.now.since(pool.record.charged_until);
@@ -444,7 +485,7 @@ impl Core {
             return;
         }
         let slots = u64::from(pool.slots());
-        let Some(spec) = pool.runpod() else {
+        let Some(spec) = pool.metered() else {
             return;
         };
         let Some(price) = spec.price else { return };
@@ -598,10 +639,7 @@ fn by_key(pool: &mut Pool, reading: Reading) -> Vec<(Reading, Option<KeyId>)> {
 /// of a pool can have cost.
 fn longest_absence(pool: &Pool, away: DurationMs, on: u32, each: NanoUsd) -> (DurationMs, NanoUsd) {
     let record = &pool.record;
-    let price = pool
-        .runpod()
-        .and_then(|spec| spec.price)
-        .unwrap_or_default();
+    let price = pool.price().unwrap_or_default();
     let longest = price.bought_by(record.reserved_each).min(away);
     let flex = record.reserved_workers.max(record.billed.total()) - on;
     let most = each.times(on) + price.over(longest).times(flex);

@@ -24,6 +24,7 @@ mod overlay;
 mod plain;
 mod problem;
 mod regions;
+mod restart;
 mod schedule;
 mod settings;
 mod show;
@@ -45,6 +46,7 @@ pub use local::{Devices, LocalPool};
 pub use locate::{LocateError, locate};
 pub use problem::{Problem, Severity};
 pub use regions::{RegionNames, Regions};
+pub use restart::AT_START;
 pub use schedule::{DayRange, Schedule, TimeOfDay};
 pub use settings::{
     Auth, Budget, Config, Journal, RateLimits, Runpod, RunpodAccess, TimeZone, Url, Webhooks,

@@ -544,10 +544,8 @@ impl Engine {
             let spec = pool.runpod()?;
             Some((pool.record.id, spec.clone()))
         });
-        let left = self.core.pools().filter_map(|pool| {
-            let leads_to = pool.left_at()?;
-            Some((pool.record.id, leads_to.clone()))
-        });
+        let left = self.core.left_pools();
+        let left = left.map(|(id, leads_to)| (id, leads_to.clone()));
         self.live.set_cloud_pools(CloudPools {
             configured: configured.collect(),
             left: left.collect(),

@@ -114,7 +114,7 @@ pub fn check(text: &str, allowed: &[String]) -> Result<Receiver, ApiError> {
         ApiError::bad_request("webhook_forbidden_address", format!("`webhook` {why}"))
             .field("webhook")
             .hint(format!(
-                "if the receiver is yours, add to the configuration: {}",
+                "if the receiver is yours, add to the configuration, and start Overspill again: {}",
                 line_to_add(&with_port)
             ))
     };
@@ -130,7 +130,7 @@ pub fn check(text: &str, allowed: &[String]) -> Result<Receiver, ApiError> {
     }
     if !receiver.is_https {
         return Err(invalid("must begin with https://").hint(format!(
-            "give an https:// URL; to allow http:// to this receiver, add to the configuration: {}",
+            "give an https:// URL; to allow http:// to this receiver, add to the configuration, and start Overspill again: {}",
             line_to_add(&with_port)
         )));
     }

@@ -46,6 +46,8 @@ pub(super) struct Force {
     pub(super) cards: Cards,
     /// Whether the driver has listed the cards since it was last asked.
     pub(super) is_certain: bool,
+    /// Whether there is an account in the cloud; it is connected at a start.
+    pub(super) has_account: bool,
     pub(super) configured: watch::Sender<Arc<Loaded>>,
 }
 
@@ -53,6 +55,7 @@ impl Force {
     /// Carries out orders, one after the other, until nobody is left who gives any.
     pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let monitor = Arc::clone(self.cards.monitor());
+        let started = Arc::clone(&self.configured.borrow());
         loop {
             let order = tokio::select! {
                 order = orders.recv() => order,
@@ -66,8 +69,22 @@ impl Force {
                         warn!(error = &error as &dyn std::error::Error, "kept endpoints");
                     }
                 }
+                Some(Order::Reload(loaded)) if !self.has_account && loaded.config.uses_cloud() => {
+                    error!(
+                        "the configuration was read again and is not in force: it has the first cloud pool, and \
+                         the RunPod account is connected at a start; start Overspill again, workers go on meanwhile"
+                    );
+                }
                 Some(Order::Reload(loaded)) => match self.put_in(&loaded).await {
                     Ok(()) => {
+                        let waiting = started.config.waiting_for_a_start(&loaded.config);
+                        if !waiting.is_empty() {
+                            let settings = waiting.join(", ");
+                            warn!(
+                                settings,
+                                "these settings act only once Overspill is started again"
+                            );
+                        }
                         self.configured.send_replace(Arc::from(loaded));
                         info!("the configuration was read again and is in force");
                     }

@@ -353,6 +353,7 @@ impl Server {
             locator,
             cards,
             is_certain: looked.is_certain,
+            has_account: account.is_some(),
             configured,
         };
         tokio::spawn(drain.clone().run_until_cancelled_owned(forcing.run(orders)));
@@ -610,10 +611,7 @@ fn cloud_access(
     address: SocketAddr,
     left: &BTreeSet<String>,
 ) -> Result<Option<(RunpodAccess, SecretString)>, StartError> {
-    let uses_cloud = config
-        .endpoint
-        .iter()
-        .any(|endpoint| !endpoint.cloud.is_empty());
+    let uses_cloud = config.uses_cloud();
     if !uses_cloud && left.is_empty() {
         return Ok(None);
     }

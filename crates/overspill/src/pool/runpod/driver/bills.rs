@@ -138,12 +138,12 @@ impl Runner {
             self.bills.prices = prices;
             self.bills.prices_due_ms = now_ms + HOUR_MS - JITTER_MS;
         }
-        // Two pools of one endpoint share a bill: the first has it.
+        // Two pools of one endpoint share a bill: the first has it, of those that are configured where one is.
         let mut told = BTreeSet::new();
         let mut events = Vec::new();
         for (&pool, state) in &self.pools {
             let endpoint = &state.access.endpoint_id;
-            if state.is_retired || !told.insert(endpoint.clone()) {
+            if (state.is_retired && state.is_shared) || !told.insert(endpoint.clone()) {
                 continue;
             }
             events.push(Event::CloudBilled {

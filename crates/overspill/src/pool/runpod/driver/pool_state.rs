@@ -14,6 +14,10 @@ pub(super) struct PoolState {
     pub(super) access: CloudPool,
     /// No longer configured: its outstanding jobs are watched, and its limits are set to zero.
     pub(super) is_retired: bool,
+    /// No longer configured, and another pool counts the workers there.
+    pub(super) is_shared: bool,
+    /// Jobs or limits of ours were there since all was quiet last.
+    pub(super) is_used: bool,
     pub(super) breaker: Breaker,
     pub(super) lane: ScaleLane,
     /// The idle time-out that is wanted, in seconds; `None`: the longest.
@@ -43,6 +47,8 @@ impl PoolState {
         Self {
             access,
             is_retired: false,
+            is_shared: false,
+            is_used: true,
             breaker: Breaker::new(BreakerRules::default()),
             lane: ScaleLane::default(),
             idle_s: None,
@@ -69,6 +75,7 @@ impl PoolState {
     pub(super) fn left(access: CloudPool, now_ms: i64) -> Self {
         Self {
             is_retired: true,
+            is_used: access.managed != Managed::Nothing,
             ..Self::new(access, now_ms)
         }
     }
@@ -104,13 +111,18 @@ impl PoolState {
         }
     }
 
+    /// Whether its workers are counted: those of a pool that is no longer configured until they have ended.
+    pub(super) const fn is_counted(&self) -> bool {
+        !self.is_retired || (self.is_used && !self.is_shared)
+    }
+
     pub(super) fn can_manage(&self) -> bool {
         self.access.managed != Managed::Nothing && self.access.management.is_some()
     }
 
     /// The next moment at which something of this pool besides polls is due.
     pub(super) fn next_ms(&self) -> i64 {
-        let health = if self.is_health_asked || self.is_retired {
+        let health = if self.is_health_asked || !self.is_counted() {
             i64::MAX
         } else {
             self.health_due_ms

@@ -9,7 +9,7 @@ use super::super::management::LimitsRead;
 use super::bills::{AccountRead, Bills};
 use super::poll::Polled;
 use super::pool_state::PoolState;
-use super::scale::WorkerRange;
+use super::scale::{ScaleLane, WorkerRange};
 use super::schedule::{Schedule, Wish};
 use super::start::POLLS_MAX;
 use super::workers::{HEALTH_BUSY_MS, HEALTH_QUIET_MS};
@@ -142,6 +142,7 @@ impl Runner {
                     Wish::Watch
                 };
                 state.health_due_ms = state.health_due_ms.min(now_ms + HEALTH_BUSY_MS);
+                state.is_used = true;
                 self.schedule.watch(attempt, pool, cloud_job, wish, now_ms);
             }
             Order::Stream { attempt } => self.schedule.wish(attempt, Wish::Stream, now_ms),
@@ -162,6 +163,7 @@ impl Runner {
             } => self.start_ttl(pool, cloud_job, ttl),
             Order::Scale { pool, min, max } => {
                 if let Some(state) = self.pools.get_mut(&pool) {
+                    state.is_used = true;
                     state.lane.want(WorkerRange { min, max });
                     state.health_due_ms = state.health_due_ms.min(now_ms + HEALTH_BUSY_MS);
                 }
@@ -230,15 +232,19 @@ impl Runner {
                 }
             }
         }
+        let configured = self.pools.values().filter(|state| !state.is_retired);
+        let endpoints = configured.map(|state| state.access.endpoint_id.clone());
+        let endpoints: BTreeSet<String> = endpoints.collect();
         for state in self.pools.values_mut().filter(|state| state.is_retired) {
-            if state.lane.wanted().is_some() {
-                state.lane.want(WorkerRange { min: 0, max: 0 });
+            state.is_shared = endpoints.contains(&state.access.endpoint_id);
+            if state.is_shared {
+                // Its limits are another's; those of others are lowered when the core says so.
+                state.lane = ScaleLane::default();
             }
         }
         let schedule = &self.schedule;
         self.pools.retain(|id, state| {
-            let is_closing = state.can_manage() && state.lane.next_ms().is_some();
-            !state.is_retired || stays.contains(id) || is_closing || schedule.watched(*id) > 0
+            !state.is_retired || stays.contains(id) || schedule.watched(*id) > 0
         });
     }
 

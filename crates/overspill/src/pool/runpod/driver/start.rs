@@ -203,7 +203,7 @@ impl Runner {
         let Some(state) = self.pools.get_mut(&pool) else {
             return;
         };
-        if state.is_health_asked || state.is_retired || now_ms < state.health_due_ms {
+        if state.is_health_asked || !state.is_counted() || now_ms < state.health_due_ms {
             return;
         }
         // The health poll is the breaker's probe: it costs nothing and its outcome is never in doubt.

@@ -1,5 +1,7 @@
 //! The driver against a small cloud that does what a test says.
 
+mod left;
+
 use super::super::clock::{FastClock, SystemClock};
 use super::super::limits::Limiter;
 use super::super::management::Management;
@@ -450,84 +452,6 @@ async fn a_refused_key_stops_submissions_and_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_pool_that_is_left_behind_is_set_to_zero_beside_the_one_in_its_place() {
-    let endpoint = r#"{"id":"ep1","workers":{"min":0,"max":2}}"#;
-    let mut rig = Rig::start(move |_seen| endpoint.into_response()).await;
-    rig.driver.scale(POOL, 0, 2);
-    assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
-    let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
-    let management = Management::new(&rig.cloud.account(), timeouts(), limiter).unwrap();
-    let next = CloudPool {
-        id: PoolId(POOL.0 + 1),
-        endpoint_id: "ep2".to_owned(),
-        data_plane: rig.cloud.data_plane_on(Arc::new(SystemClock::start())),
-        management: Some(management),
-        managed: Managed::Limits,
-        idle_timeout_s: 5,
-        price: None,
-        limits_check_ms: 300_000,
-        streams: false,
-        is_left: false,
-    };
-    let left = CloudPool {
-        id: POOL,
-        endpoint_id: "ep1".to_owned(),
-        is_left: true,
-        ..next.clone()
-    };
-    rig.driver.configure(vec![next.clone(), left]);
-    rig.driver.scale(next.id, 0, 1);
-    assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
-    let none = br#"{"workers":{"min":0,"max":0}}"#;
-    let is_left = |seen: &Seen| seen.path.ends_with("/ep1") && seen.body.as_ref() == none;
-    while !rig.cloud.seen().iter().any(is_left) {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_pool_that_left_while_nobody_ran_is_lowered_and_its_jobs_end() {
-    let mut rig = Rig::start(|seen| match seen.method.as_str() {
-        "PATCH" => r#"{"id":"ep2","workers":{"min":0,"max":0}}"#.into_response(),
-        _ => r#"{"id":"c1","status":"COMPLETED","output":"done"}"#.into_response(),
-    })
-    .await;
-    let left = PoolId(POOL.0 + 1);
-    let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
-    let management = Management::new(&rig.cloud.account(), timeouts(), limiter).unwrap();
-    let access = CloudPool {
-        id: left,
-        endpoint_id: "ep2".to_owned(),
-        data_plane: rig.cloud.data_plane_on(Arc::new(SystemClock::start())),
-        management: Some(management),
-        managed: Managed::Limits,
-        idle_timeout_s: 1,
-        price: None,
-        limits_check_ms: 300_000,
-        streams: false,
-        is_left: true,
-    };
-    rig.driver.configure(vec![access.clone()]);
-    rig.driver.scale(left, 0, 0);
-    let scaled = Event::CloudScaled {
-        pool: left,
-        min: 0,
-        max: 0,
-    };
-    assert_eq!(rig.fact().await.0, scaled);
-    // A reload before its job was asked about.
-    rig.driver.configure(vec![access]);
-    rig.driver.watch(attempt(1), left, "c1");
-    let (ended, output) = rig.fact().await;
-    assert!(matches!(ended, Event::CloudStatus { .. }), "{ended:?}");
-    assert_eq!(output.as_deref(), Some(b"\"done\"".as_slice()));
-    rig.driver.submit(attempt(2), left, submission());
-    let (refused, _) = rig.fact().await;
-    assert!(matches!(refused, Event::CloudRefused { .. }), "{refused:?}");
-    assert_eq!((rig.asked("/run"), rig.asked("/ep2/health")), (0, 0));
-}
-
-#[tokio::test]
 async fn a_paused_endpoint_gets_its_limits_again() {
     let endpoint = r#"{"id":"ep1","name":"n","workers":{"min":0,"max":2},"scaling":{"type":"QUEUE_DELAY","queueDelay":4},"timeout":1,"createdAt":"x"}"#;
     let mut rig = Rig::start(move |seen| match seen.method.as_str() {
@@ -658,46 +582,6 @@ async fn a_storm_of_429_loses_nothing() {
         calls < 12 * 60,
         "{calls} calls for 180 answers that counted"
     );
-}
-
-#[tokio::test]
-async fn a_pool_that_gets_another_endpoint_still_hears_of_its_old_jobs() {
-    let polls = Mutex::new(0);
-    let mut rig = Rig::start(move |seen| {
-        assert_eq!(seen.path, "/v2/ep1/status/c1");
-        let mut polls = polls.lock().unwrap();
-        *polls += 1;
-        let word = if *polls < 3 { "IN_QUEUE" } else { "COMPLETED" };
-        format!(r#"{{"id":"c1","status":"{word}","output":1}}"#).into_response()
-    })
-    .await;
-    rig.driver.watch(attempt(1), POOL, "c1");
-    assert!(matches!(
-        rig.fact().await.0,
-        Event::CloudStatus {
-            state: CloudJobState::Queued,
-            ..
-        }
-    ));
-    rig.driver.configure(vec![CloudPool {
-        id: POOL,
-        endpoint_id: "ep2".to_owned(),
-        data_plane: rig.cloud.data_plane(),
-        management: None,
-        managed: Managed::Nothing,
-        idle_timeout_s: 5,
-        price: None,
-        limits_check_ms: 300_000,
-        streams: false,
-        is_left: false,
-    }]);
-    assert!(matches!(
-        rig.fact().await.0,
-        Event::CloudStatus {
-            state: CloudJobState::Ended { .. },
-            ..
-        }
-    ));
 }
 
 #[tokio::test]
