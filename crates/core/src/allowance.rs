@@ -98,7 +98,7 @@ impl Core {
     /// The most that one worker of a pool can cost, where its price is known.
     fn worker_costs(&self, pool: &Pool) -> Option<NanoUsd> {
         let spec = self.endpoints.get(&pool.record.endpoint)?.spec.as_ref()?;
-        worker_reservation(pool.runpod()?, spec.execution_timeout)
+        worker_reservation(pool.metered()?, spec.execution_timeout)
     }
 
     /// What is set aside for the jobs of some keys that a pool has, or had a moment ago.
@@ -108,7 +108,7 @@ impl Core {
         of: impl Fn(KeyId) -> bool,
     ) -> BTreeMap<KeyId, NanoUsd> {
         let mut sums: BTreeMap<KeyId, NanoUsd> = BTreeMap::new();
-        let Some(spec) = pool.runpod() else {
+        let Some(spec) = pool.metered() else {
             return sums;
         };
         let each = self.worker_costs(pool).unwrap_or(pool.record.reserved_each);
@@ -118,7 +118,9 @@ impl Core {
             *sums.entry(key).or_default() += each;
         }
         let idle = spec.price.map(|price| price.over(spec.idle_timeout));
-        let tails = pool.cloud.bearing.tails.values();
+        // Of a pool that is no longer configured nobody may count for how long they bear an idle worker.
+        let is_configured = pool.spec.is_some();
+        let tails = pool.cloud.bearing.tails.values().filter(|_| is_configured);
         for key in tails.filter_map(|tail| tail.key).filter(|key| of(*key)) {
             *sums.entry(key).or_default() += idle.unwrap_or_default();
         }

@@ -431,6 +431,19 @@ pub struct LeadsTo {
     pub spec: Option<Box<PoolSpec>>,
 }
 
+/// A pool that is no longer configured, for whoever sees to what is left of it at RunPod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftPool {
+    /// Its id.
+    pub id: PoolId,
+    /// RunPod's id of the endpoint to which it leads.
+    pub endpoint: String,
+    /// Limits of ours are to be lowered there.
+    pub has_limits: bool,
+    /// Its workers are to be counted.
+    pub is_counted: bool,
+}
+
 /// What is durable of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRecord {

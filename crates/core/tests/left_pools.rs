@@ -150,7 +150,7 @@ fn its_jobs_are_watched_to_their_end() {
     });
     assert_eq!(watched, Some((attempt, cloud_pool(), "c1".into())));
     confirmed(&mut rig, cloud_pool(), (0, 0));
-    let is_left = |rig: &Rig| rig.core.left_pools().any(|(id, _)| id == cloud_pool());
+    let is_left = |rig: &Rig| rig.core.left_pools().any(|left| left.id == cloud_pool());
     assert!(is_left(&rig), "a job is there");
     let output = PayloadRef::default();
     rig.event(Event::CloudStatus {
@@ -527,7 +527,7 @@ fn a_pool_that_left_is_settled_by_the_records_of_hours_in_which_it_was_counted()
     let (mut rig, counted) = cost_of_a_job(|rig| rig.reload(without_cloud()));
     let began = Timestamp::from_millis(rig.now.as_millis() / 3_600_000 * 3_600_000);
     rig.secs(3 * 3_600);
-    assert!(rig.core.left_pools().any(|(id, _)| id == cloud_pool()));
+    assert!(rig.core.left_pools().any(|left| left.id == cloud_pool()));
     let more = NanoUsd::from_nanos(1_000_000);
     let record = |hours: u64, total| HourRecord {
         start: began + DurationMs::from_secs(3_600 * hours),
@@ -610,10 +610,120 @@ fn a_job_that_nobody_can_ask_about_any_more_is_given_up_when_its_time_there_is_o
         }
         rig.restart_as(without_cloud(), Vec::new());
         confirmed(&mut rig, cloud_pool(), (0, 0));
-        rig.secs(2 * 24 * 3_600);
+        rig.secs(8 * 24 * 3_600);
         assert_eq!(rig.ended(attempt.job).len(), 1);
         assert_eq!(rig.store.attempts.get(&attempt), None);
         assert_eq!(rig.store.pools[&cloud_pool()].reserved_workers, 0);
         assert_eq!(rig.core.left_pools().count(), 0);
     }
+}
+
+#[test]
+fn money_stays_set_aside_for_the_workers_of_a_pool_that_left_until_they_have_ended() {
+    let (mut rig, attempt) = with_a_job();
+    confirmed(&mut rig, cloud_pool(), (0, 1));
+    counted(&mut rig, 1, 0);
+    rig.reload(without_cloud());
+    // It is taken back while its worker starts.
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Cancelled,
+    });
+    confirmed(&mut rig, cloud_pool(), (0, 0));
+    let reserved = |rig: &Rig| rig.store.pools[&cloud_pool()].reserved_workers;
+    assert_eq!(reserved(&rig), 1);
+    rig.secs(2);
+    counted(&mut rig, 0, 0);
+    assert_eq!(reserved(&rig), 0);
+    assert_eq!(
+        rig.core.left_pools().filter(|left| left.is_counted).count(),
+        0
+    );
+}
+
+#[test]
+fn an_endpoint_that_is_deleted_after_its_pool_left_costs_nothing_more() {
+    let (mut rig, attempt) = with_a_job();
+    confirmed(&mut rig, cloud_pool(), (0, 1));
+    rig.reload(without_cloud());
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Cancelled,
+    });
+    counted(&mut rig, 1, 0);
+    confirmed(&mut rig, cloud_pool(), (0, 0));
+    failed(&mut rig, CloudRefusal::EndpointGone);
+    rig.secs(86_400);
+    let pool = rig.core.pools().find(|pool| pool.record.id == cloud_pool());
+    assert_eq!(pool.expect("a pool").pending(rig.now), NanoUsd::ZERO);
+    assert_eq!(rig.store.pools[&cloud_pool()].reserved_workers, 0);
+}
+
+#[test]
+fn workers_that_idle_over_a_restart_are_counted_after_it() {
+    let (mut rig, attempt) = with_a_job();
+    confirmed(&mut rig, cloud_pool(), (0, 1));
+    rig.reload(without_cloud());
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Cancelled,
+    });
+    counted(&mut rig, 1, 0);
+    confirmed(&mut rig, cloud_pool(), (0, 0));
+    rig.restart_as(without_cloud(), Vec::new());
+    assert_eq!(
+        rig.core.left_pools().filter(|left| left.is_counted).count(),
+        1
+    );
+    let before = booked(&rig);
+    rig.secs(5);
+    counted(&mut rig, 1, 0);
+    rig.secs(5);
+    counted(&mut rig, 0, 0);
+    rig.secs(60);
+    assert!(booked(&rig) > before);
+    assert_eq!(
+        rig.core.left_pools().filter(|left| left.is_counted).count(),
+        0
+    );
+}
+
+#[test]
+fn another_endpoint_is_another_pool_even_if_nothing_is_where_it_led() {
+    let mut rig = Rig::new(0);
+    rig.leads_to("def", true);
+    assert_eq!(rig.store.pools[&cloud_pool()].key, "abc (abc)");
+    assert_eq!(rig.named("abc"), ["def"]);
+    assert_eq!(asked(&mut rig, cloud_pool()), None);
+    assert_eq!(rig.core.left_pools().count(), 0);
+}
+
+#[test]
+fn a_cancel_that_was_not_answered_is_given_again_after_a_restart() {
+    let (mut rig, attempt) = with_a_job();
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Running {
+            worker: Some("w1".into()),
+            delay: None,
+        },
+    });
+    rig.secs(3 * 3_600);
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Running {
+            worker: Some("w1".into()),
+            delay: None,
+        },
+    });
+    rig.secs(60);
+    assert!(
+        rig.store.attempts.contains_key(&attempt),
+        "not before RunPod says so"
+    );
+    rig.restart(0, Vec::new());
+    let cancels = |effect: &Effect| {
+        matches!(effect, Effect::CloudCancel { attempt: of, .. } if *of == attempt).then_some(())
+    };
+    assert!(rig.find(cancels).is_some());
 }

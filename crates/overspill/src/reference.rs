@@ -72,8 +72,8 @@ fn configuration() -> String {
          `\"$1.32\"`, prices `\"$0.44/h\"`; sizes `\"12GB\"`. In every\ntext `${{VAR}}` is replaced \
          by the variable, `${{VAR:-text}}` falls back, `$${{` is a literal `${{`.\n\
          Variables override keys: see [environment](environment.md).\n\nSIGHUP has the file read \
-         again. All of it is in force at once but for {}\nand the first cloud pool: those act once \
-         Overspill is started again, and the log says so.\n",
+         again. All of it is in force at once but for {}:\nthose act once Overspill is started again. A \
+         file with the first cloud pool is not put in force before that. The log says so.\n",
         AT_START.map(|key| format!("`{key}`")).join(", "),
     );
     write_keys(&mut text, "", &key_docs());

@@ -86,6 +86,7 @@ impl Rig {
             limits_check_ms: 300_000,
             streams: false,
             is_left: false,
+            is_counted: true,
         }]);
         Self {
             emulator,

@@ -54,6 +54,10 @@ impl Core {
         if let Some(pool) = self.pools.get_mut(&pool) {
             pool.cloud.failures = 0;
             pool.cloud.refusal = None;
+            if pool.spec.is_none() {
+                // It left meanwhile: what waits there comes back.
+                self.dirty.insert(pool.record.endpoint);
+            }
         }
         out.effect(Effect::CloudWatch {
             attempt: id,
@@ -336,14 +340,10 @@ impl Core {
         workers: CloudWorkerCounts,
         out: &mut Out,
     ) {
-        self.meter_count(id, workers, out);
-        let Some(pool) = self.pools.get_mut(&id) else {
-            return;
-        };
-        if pool.spec.is_none() {
-            pool.cloud.workers = Some(workers);
-            return;
+        if self.pools.get(&id).is_some_and(|pool| pool.spec.is_none()) {
+            return self.count_left(id, workers, out);
         }
+        self.meter_count(id, workers, out);
         self.note_crashes(id, workers, out);
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
@@ -369,6 +369,22 @@ impl Core {
         }
         self.fleet_counted(id, workers);
         self.note_capacity(id);
+    }
+
+    /// Takes in a count of a pool that is no longer configured.
+    fn count_left(&mut self, id: PoolId, workers: CloudWorkerCounts, out: &mut Out) {
+        self.meter_count(id, workers, out);
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        pool.cloud.workers = Some(workers);
+        let billed = pool.cloud.meter.billed();
+        if billed.total() == 0 && pool.record.billed != billed {
+            // They have ended, and no start goes on from them.
+            pool.record.billed = billed;
+            out.change(Change::PoolPut(pool.record.clone()));
+        }
+        self.release(id, out);
     }
 
     pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, min: u32, max: u32, out: &mut Out) {
@@ -513,11 +529,19 @@ impl Core {
 
     /// Gives back what is set aside for a pool that is out of the configuration and at zero.
     pub(crate) fn release(&mut self, id: PoolId, out: &mut Out) {
+        let Some(pool) = self.pools.get(&id) else {
+            return;
+        };
+        let billed = if self.is_metered(pool) {
+            pool.workers_billed()
+        } else {
+            0
+        };
+        let needed = pool.workers_caused().max(billed);
+        let is_done = pool.spec.is_none() && !pool.cloud.is_closing;
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
-        let needed = pool.workers_caused();
-        let is_done = pool.spec.is_none() && !pool.cloud.is_closing;
         if is_done && needed < pool.record.reserved_workers {
             pool.record.reserved_workers = needed;
             out.change(Change::PoolPut(pool.record.clone()));
@@ -527,10 +551,13 @@ impl Core {
     /// A scaling call failed, or nothing works there.
     pub(crate) fn on_cloud_failed(&mut self, id: PoolId, refusal: CloudRefusal, out: &mut Out) {
         self.doubt_limits(id);
-        let is_closing = self.pools.get(&id).is_some_and(|p| p.cloud.is_closing);
-        if is_closing && refusal == CloudRefusal::EndpointGone {
-            self.meter_count(id, CloudWorkerCounts::default(), out);
-            return self.closed(id, "there is no such endpoint any more", out);
+        let is_left = self.pools.get(&id).is_some_and(|pool| pool.spec.is_none());
+        if is_left && refusal == CloudRefusal::EndpointGone {
+            self.count_left(id, CloudWorkerCounts::default(), out);
+            let is_closing = self.pools.get(&id).is_some_and(|p| p.cloud.is_closing);
+            if is_closing {
+                return self.closed(id, "there is no such endpoint any more", out);
+            }
         }
         if refusal == CloudRefusal::Quota && self.learn_quota(id, out) {
             return;
@@ -615,9 +642,11 @@ impl Core {
             return;
         };
         let cloud_job = attempt.cloud_job().map(str::to_owned);
+        // An answer settles it. Where nothing can be named yet, its time to live there does too; else it is cancelled
+        // again, after restarts too, for as long as RunPod keeps any job.
+        let patience = if cloud_job.is_none() { ttl } else { TTL_MAX };
         if attempt.fenced.is_some() || cloud_job.is_none() {
-            // An answer settles it, or else its time to live there.
-            let deadline = attempt.leased_at + ttl;
+            let deadline = attempt.leased_at + patience;
             if attempt.deadline != deadline {
                 attempt.deadline = deadline;
                 out.change(Change::AttemptPut(attempt.clone()));

@@ -182,7 +182,6 @@ impl Core {
             .pools
             .get_mut(&id)
             .expect("it was there, or put there above");
-        let before = pool.runpod().map(|runpod| runpod.endpoint.clone());
         pool.spec = Some(spec.clone());
         let leads_to = pool.runpod().map(|runpod| LeadsTo {
             endpoint: runpod.endpoint.clone(),
@@ -194,17 +193,6 @@ impl Core {
             pool.record.key.clone_from(&spec.key);
             out.change(Change::PoolPut(pool.record.clone()));
         }
-        let after = pool.runpod().map(|runpod| &runpod.endpoint);
-        if before.as_ref() != after && before.is_some() {
-            // Another endpoint at RunPod: nothing is known of it, and its refusals begin anew.
-            pool.cloud.asked = None;
-            pool.cloud.confirmed_max = None;
-            pool.cloud.accepted_max = 0;
-            pool.cloud.workers = None;
-            pool.cloud.failures = 0;
-            pool.cloud.refusal = None;
-            pool.cloud.not_before = self.now;
-        }
         if let PoolKind::Command { devices, .. } = &spec.kind {
             for device in devices {
                 pool.seats.entry(*device).or_default();
@@ -214,8 +202,8 @@ impl Core {
     }
 
     /// The pool that is meant: of that name, or where it has another one now, the one that leads to the same
-    /// endpoint at RunPod. One of that name that led elsewhere until now, with jobs or limits of ours there, is
-    /// another one: it goes on as a pool that is no longer configured.
+    /// endpoint at RunPod. One of that name that led elsewhere until now is another one: it goes on as a pool that
+    /// is no longer configured.
     fn known_pool(
         &mut self,
         endpoint: EndpointId,
@@ -244,9 +232,6 @@ impl Core {
         let Some(before) = of_name.and_then(|id| self.pools.get_mut(&id)) else {
             return of_another_name;
         };
-        if of_another_name.is_none() && !before.is_used() {
-            return of_name;
-        }
         // No two of an endpoint have one name.
         before.record.key = format!("{} ({})", spec.key, led.unwrap_or_default());
         out.change(Change::PoolPut(before.record.clone()));

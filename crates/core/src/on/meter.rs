@@ -13,7 +13,7 @@ use crate::event::CloudWorkerCounts;
 use crate::id::{AttemptId, KeyId, PoolId};
 use crate::ledger::{Entry, EntryKind};
 use crate::machine::Core;
-use crate::meter::{Count, Meter, Reading};
+use crate::meter::{Billed, Count, Meter, Reading};
 use crate::money::NanoUsd;
 use crate::pool::Pool;
 use crate::time::{DurationMs, Timestamp};
@@ -33,9 +33,15 @@ const SHORT: DurationMs = DurationMs::from_secs(900);
 impl Core {
     /// Whether a pool's workers are counted as its own. Those of one that is no longer configured are as long as
     /// it is used, and then until they have ended, unless another pool counts them.
-    fn is_metered(&self, pool: &Pool) -> bool {
-        let is_there = pool.is_used() || pool.cloud.meter.billed().total() > 0;
-        pool.spec.is_some() || (is_there && !self.is_led_to(pool))
+    pub(crate) fn is_metered(&self, pool: &Pool) -> bool {
+        // After a restart the record knows what was there.
+        let billed = pool
+            .cloud
+            .meter
+            .billed()
+            .total()
+            .max(pool.record.billed.total());
+        pool.spec.is_some() || ((pool.is_used() || billed > 0) && !self.is_led_to(pool))
     }
 
     /// Whether a configured pool leads to the same endpoint at RunPod.
@@ -50,6 +56,10 @@ impl Core {
             return;
         };
         let readings = std::mem::take(&mut pool.cloud.meter).end(self.now);
+        if pool.record.billed != Billed::default() {
+            pool.record.billed = Billed::default();
+            out.change(Change::PoolPut(pool.record.clone()));
+        }
         self.write_readings(id, &readings, out);
     }
 

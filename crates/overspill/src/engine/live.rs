@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use overspill_core::explain::Reason;
 use overspill_core::id::{EndpointId, JobId, PoolId, WorkerId};
-use overspill_core::pool::LeadsTo;
+use overspill_core::pool::LeftPool;
 use overspill_core::time::Timestamp;
 use overspill_core::topology::RunPodSpec;
 use overspill_core::webhook::WebhookId;
@@ -41,8 +41,8 @@ pub struct Decision {
 pub struct CloudPools {
     /// Those that are configured.
     pub configured: Vec<(PoolId, RunPodSpec)>,
-    /// Those that are no longer configured, with jobs or limits of ours where they lead.
-    pub left: Vec<(PoolId, LeadsTo)>,
+    /// Those that are no longer configured.
+    pub left: Vec<LeftPool>,
 }
 
 /// Committed facts that need no question to the engine.

@@ -526,7 +526,7 @@ impl Engine {
         }
     }
 
-    fn publish_all(&self) {
+    fn publish_all(&mut self) {
         let workers = self.core.workers().map(|record| {
             let facts = WorkerFacts {
                 endpoint: record.endpoint,
@@ -544,11 +544,9 @@ impl Engine {
             let spec = pool.runpod()?;
             Some((pool.record.id, spec.clone()))
         });
-        let left = self.core.left_pools();
-        let left = left.map(|(id, leads_to)| (id, leads_to.clone()));
         self.live.set_cloud_pools(CloudPools {
             configured: configured.collect(),
-            left: left.collect(),
+            left: self.core.left_pools().collect(),
         });
         self.live.set_endpoints(self.core.endpoint_names(), |id| {
             self.core
@@ -557,6 +555,7 @@ impl Engine {
                 .filter_map(|pool| pool.runpod().map(|spec| spec.endpoint.clone()))
                 .collect()
         });
+        self.world.published();
     }
 
     fn publish(&mut self, changes: &[Change], payloads: &BTreeMap<u64, Bytes>) {

@@ -8,4 +8,7 @@ pub trait World: Send {
     /// Carries out an effect that concerns workers' processes or the cloud. `input` is the job's
     /// input for [`Effect::CloudSubmit`].
     fn carry_out(&mut self, effect: Effect, input: Option<Bytes>);
+
+    /// Pools and endpoints were published, and may be others than before.
+    fn published(&mut self) {}
 }

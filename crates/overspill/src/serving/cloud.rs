@@ -76,12 +76,12 @@ impl Cloud {
     /// Tells the driver of all cloud pools, and of those that are no longer configured and have jobs or limits
     /// of ours where they lead.
     pub fn configure(&self, pools: &CloudPools) {
-        let left = pools.left.iter().map(|(id, leads_to)| CloudPool {
-            id: *id,
-            endpoint_id: leads_to.endpoint.clone(),
+        let left = pools.left.iter().map(|left| CloudPool {
+            id: left.id,
+            endpoint_id: left.endpoint.clone(),
             data_plane: self.connection.data_plane.clone(),
-            management: Some(self.connection.management.clone()).filter(|_| leads_to.has_limits),
-            managed: if leads_to.has_limits {
+            management: Some(self.connection.management.clone()).filter(|_| left.has_limits),
+            managed: if left.has_limits {
                 Managed::Limits
             } else {
                 Managed::Nothing
@@ -91,6 +91,7 @@ impl Cloud {
             limits_check_ms: self.limits_check_ms,
             streams: false,
             is_left: true,
+            is_counted: left.is_counted,
         });
         let pools = pools.configured.iter().map(|(id, spec)| CloudPool {
             id: *id,
@@ -108,6 +109,7 @@ impl Cloud {
             limits_check_ms: self.limits_check_ms,
             streams: false,
             is_left: false,
+            is_counted: true,
         });
         self.driver.configure(pools.chain(left).collect());
     }

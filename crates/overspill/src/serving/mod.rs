@@ -262,7 +262,7 @@ impl Server {
             host: Arc::clone(&host),
             installation: Arc::clone(&installation),
             cloud,
-            cloud_told: Arc::default(),
+            cloud_told: None,
             server: format!("http://{}", reachable(address)),
             secret,
             sealer: sealer.clone(),

@@ -37,8 +37,8 @@ pub struct Drivers {
     pub(super) host: Arc<ProcessHost>,
     pub(super) installation: Arc<RwLock<Installation>>,
     pub(super) cloud: Option<Cloud>,
-    /// What the cloud's driver was told of cloud pools.
-    pub(super) cloud_told: Arc<CloudPools>,
+    /// What the cloud's driver was told of cloud pools, from the first call on.
+    pub(super) cloud_told: Option<Arc<CloudPools>>,
     /// The server as local workers reach it.
     pub(super) server: String,
     pub(super) secret: [u8; 32],
@@ -123,6 +123,13 @@ impl World for Drivers {
             | Effect::Decided { .. } => {}
         }
     }
+
+    fn published(&mut self) {
+        // Before the first call to the cloud there is nobody to be told.
+        if self.cloud_told.is_some() {
+            self.cloud();
+        }
+    }
 }
 
 impl Drivers {
@@ -157,9 +164,10 @@ impl Drivers {
     fn cloud(&mut self) -> Option<&Cloud> {
         let cloud = self.cloud.as_ref()?;
         let pools = self.live.cloud_pools();
-        if !Arc::ptr_eq(&pools, &self.cloud_told) {
+        let told = self.cloud_told.as_ref();
+        if told.is_none_or(|told| !Arc::ptr_eq(&pools, told)) {
             cloud.configure(&pools);
-            self.cloud_told = pools;
+            self.cloud_told = Some(pools);
         }
         Some(cloud)
     }

@@ -88,6 +88,8 @@ pub struct CloudPool {
     pub streams: bool,
     /// No longer configured: its jobs are watched to their end, and its limits lowered.
     pub is_left: bool,
+    /// Its workers are counted: always where it is configured, else as long as some may be there.
+    pub is_counted: bool,
 }
 
 /// Something to do.

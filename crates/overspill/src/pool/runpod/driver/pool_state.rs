@@ -16,7 +16,7 @@ pub(super) struct PoolState {
     pub(super) is_retired: bool,
     /// No longer configured, and another pool counts the workers there.
     pub(super) is_shared: bool,
-    /// Jobs or limits of ours were there since all was quiet last.
+    /// Jobs or workers were there when it was looked at last, or limits are on their way.
     pub(super) is_used: bool,
     pub(super) breaker: Breaker,
     pub(super) lane: ScaleLane,
@@ -75,7 +75,7 @@ impl PoolState {
     pub(super) fn left(access: CloudPool, now_ms: i64) -> Self {
         Self {
             is_retired: true,
-            is_used: access.managed != Managed::Nothing,
+            is_used: false,
             ..Self::new(access, now_ms)
         }
     }
@@ -113,7 +113,7 @@ impl PoolState {
 
     /// Whether its workers are counted: those of a pool that is no longer configured until they have ended.
     pub(super) const fn is_counted(&self) -> bool {
-        !self.is_retired || (self.is_used && !self.is_shared)
+        !self.is_retired || ((self.is_used || self.access.is_counted) && !self.is_shared)
     }
 
     pub(super) fn can_manage(&self) -> bool {

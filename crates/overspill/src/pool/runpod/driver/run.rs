@@ -13,7 +13,7 @@ use super::scale::{ScaleLane, WorkerRange};
 use super::schedule::{Schedule, Wish};
 use super::start::POLLS_MAX;
 use super::workers::{HEALTH_BUSY_MS, HEALTH_QUIET_MS};
-use super::{CloudEvents, CloudPool, Order};
+use super::{CloudEvents, CloudPool, Managed, Order};
 use overspill_core::event::{CloudRefusal, Event};
 use overspill_core::id::{AttemptId, PoolId};
 use overspill_wire::management::worker::WorkerList;
@@ -164,7 +164,12 @@ impl Runner {
             Order::Scale { pool, min, max } => {
                 if let Some(state) = self.pools.get_mut(&pool) {
                     state.is_used = true;
-                    state.lane.want(WorkerRange { min, max });
+                    let range = WorkerRange { min, max };
+                    if state.lane.wanted() == Some(range) {
+                        // Asked for again: what was confirmed may no longer hold.
+                        state.lane.doubt();
+                    }
+                    state.lane.want(range);
                     state.health_due_ms = state.health_due_ms.min(now_ms + HEALTH_BUSY_MS);
                 }
             }
@@ -212,9 +217,19 @@ impl Runner {
         for access in pools {
             if access.is_left {
                 stays.insert(access.id);
-                // One that was configured until now goes on with what it had.
-                let known = self.pools.get(&access.id);
-                if known.is_none_or(|state| state.access.endpoint_id != access.endpoint_id) {
+                let known = self.pools.get_mut(&access.id);
+                if let Some(state) =
+                    known.filter(|state| state.access.endpoint_id == access.endpoint_id)
+                {
+                    // One that was configured until now goes on with what it had.
+                    state.access.management = access.management;
+                    state.access.managed = access.managed;
+                    state.access.is_counted = access.is_counted;
+                    if access.managed == Managed::Nothing {
+                        // Confirmed, or never ours: what holds there from now on is the user's.
+                        state.lane = ScaleLane::default();
+                    }
+                } else {
                     let (pool, endpoint) = (access.id, &access.endpoint_id);
                     tracing::warn!(%pool, endpoint, "a cloud pool left the configuration while the server was stopped: its jobs are watched to their end, and limits that were set there are lowered");
                     self.pools.insert(pool, PoolState::left(access, now_ms));

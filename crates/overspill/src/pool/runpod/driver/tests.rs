@@ -68,6 +68,7 @@ impl Rig {
             limits_check_ms: 300_000,
             streams: false,
             is_left: false,
+            is_counted: true,
         }]);
         let mut rig = Self {
             cloud,

@@ -104,6 +104,7 @@ impl Runner {
         let is_first = state.health_failures == 1;
         match error {
             CloudError::Gone { detail } => {
+                state.is_used = false;
                 if is_first {
                     self.fail(pool, CloudRefusal::EndpointGone, detail);
                 }

@@ -20,6 +20,7 @@ fn pool(rig: &Rig, id: PoolId, endpoint: &str) -> CloudPool {
         limits_check_ms: 300_000,
         streams: false,
         is_left: false,
+        is_counted: true,
     }
 }
 
@@ -138,4 +139,67 @@ async fn a_pool_that_another_took_the_place_of_still_hears_of_its_jobs() {
             ..
         }
     ));
+}
+
+#[tokio::test]
+async fn what_the_user_sets_at_an_endpoint_that_was_left_and_lowered_stays() {
+    let limits = Arc::new(Mutex::new((0, 2)));
+    let held = Arc::clone(&limits);
+    let mut rig = Rig::start(move |seen| {
+        let mut held = held.lock().unwrap();
+        if seen.method == "PATCH" {
+            let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+            let of = |name: &str| body["workers"][name].as_u64().unwrap();
+            *held = (of("min"), of("max"));
+        }
+        let (min, max) = *held;
+        format!(r#"{{"id":"ep1","workers":{{"min":{min},"max":{max}}}}}"#).into_response()
+    })
+    .await;
+    let often = |access: CloudPool| CloudPool {
+        limits_check_ms: 20,
+        ..access
+    };
+    let lowered = often(left(pool(&rig, POOL, "ep1")));
+    rig.driver.configure(vec![often(pool(&rig, POOL, "ep1"))]);
+    rig.driver.scale(POOL, 0, 2);
+    assert!(matches!(rig.fact().await.0, Event::CloudScaled { .. }));
+    rig.driver.configure(vec![lowered.clone()]);
+    rig.driver.scale(POOL, 0, 0);
+    assert!(matches!(
+        rig.fact().await.0,
+        Event::CloudScaled { max: 0, .. }
+    ));
+    rig.driver.configure(vec![CloudPool {
+        management: None,
+        managed: Managed::Nothing,
+        is_counted: false,
+        ..lowered
+    }]);
+    // A job is asked about later than that, whatever the driver does besides.
+    rig.driver.watch(attempt(1), POOL, "c1");
+    *limits.lock().unwrap() = (1, 3);
+    let read = |rig: &Rig| {
+        let seen = rig.cloud.seen();
+        seen.iter()
+            .filter(|seen| seen.path.contains("/status/"))
+            .count()
+    };
+    while read(&rig) < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*limits.lock().unwrap(), (1, 3));
+}
+
+#[tokio::test]
+async fn limits_that_are_asked_for_again_are_sent_again() {
+    let mut rig =
+        Rig::start(|_seen| r#"{"id":"ep1","workers":{"min":0,"max":2}}"#.into_response()).await;
+    for _ in 0..2 {
+        rig.driver.scale(POOL, 0, 2);
+        assert!(matches!(
+            rig.fact().await.0,
+            Event::CloudScaled { max: 2, .. }
+        ));
+    }
 }
