@@ -41,7 +41,8 @@ async fn cloud() -> (Emulator, String, String) {
     let body = json!({
         "name": "tts", "type": "QUEUE", "image": "registry.example/worker:1",
         "gpu": {"pools": ["AMPERE_24"], "count": 1},
-        "workers": {"min": 0, "max": 3, "idleTimeout": 5},
+        // Three seconds here: the job of low priority causes no worker, and has to meet one.
+        "workers": {"min": 0, "max": 3, "idleTimeout": 60},
         "scaling": {"type": "QUEUE_DELAY", "queueDelay": 1}, "timeout": 600_000,
     });
     let made = reqwest::Client::new()

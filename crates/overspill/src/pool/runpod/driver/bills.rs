@@ -80,10 +80,6 @@ impl Bills {
     pub(super) fn management(&self) -> Option<Management> {
         self.access.as_ref().map(|access| access.management.clone())
     }
-
-    pub(super) fn next_ms(&self) -> i64 {
-        if self.is_asked { i64::MAX } else { self.due_ms }
-    }
 }
 
 /// When the next reading is due: in each hour at about the same time, or after the period where that is another one.
@@ -97,8 +93,17 @@ fn next_due_ms(now_ms: i64, period_ms: i64, jitter: i64) -> i64 {
 }
 
 impl Runner {
+    /// When the next reading is due, in milliseconds; never while one is on its way, or no pool is known.
+    pub(super) fn bills_next_ms(&self) -> i64 {
+        if self.bills.is_asked || self.pools.is_empty() {
+            i64::MAX
+        } else {
+            self.bills.due_ms
+        }
+    }
+
     pub(super) fn start_bills(&mut self, now_ms: i64) {
-        if self.bills.is_asked || now_ms < self.bills.due_ms || self.pools.is_empty() {
+        if now_ms < self.bills_next_ms() {
             return;
         }
         let Some(access) = self.bills.access.clone() else {

@@ -263,7 +263,7 @@ impl Runner {
         });
     }
 
-    fn next_wakeup_ms(&self) -> i64 {
+    pub(super) fn next_wakeup_ms(&self) -> i64 {
         let polls = self.schedule.next_due_ms().unwrap_or(i64::MAX);
         let held_back = self.pools.iter().filter(|(id, state)| {
             state.polls_in_flight < POLLS_MAX && self.schedule.has_ready(**id)
@@ -281,7 +281,7 @@ impl Runner {
         polls
             .min(held_back)
             .min(pools)
-            .min(self.bills.next_ms())
+            .min(self.bills_next_ms())
             .min(self.clock.now_ms() + HEALTH_QUIET_MS)
     }
 

@@ -586,6 +586,26 @@ async fn a_storm_of_429_loses_nothing() {
 }
 
 #[tokio::test]
+async fn while_no_pool_is_known_no_bill_is_due() {
+    let cloud = FakeCloud::start(|_seen: Seen| async { "{}".into_response() }).await;
+    let clock = Arc::new(SystemClock::start());
+    let limiter = Arc::new(Limiter::new(Arc::<SystemClock>::clone(&clock)));
+    let (sink, _facts) = mpsc::unbounded_channel();
+    let mut runner = run::Runner::new(Arc::<SystemClock>::clone(&clock), Arc::new(Sink(sink)));
+    let access = BillAccess {
+        management: Management::new(&cloud.account(), timeouts(), limiter).unwrap(),
+        period_ms: 1,
+    };
+    let now_ms = clock.now_ms();
+    runner.bills.set(access, now_ms - 1_000);
+    runner.start_due();
+    assert!(
+        runner.next_wakeup_ms() > now_ms,
+        "it does not turn in circles"
+    );
+}
+
+#[tokio::test]
 async fn billing_records_of_the_account_are_read_and_told_by_pool() {
     const RECORDS: &str = r#"{"records":[
         {"startTime":"2026-06-01T09:00:00Z","endTime":"2026-06-01T10:00:00Z","serverlessId":"ep1",
