@@ -415,7 +415,7 @@ impl Core {
     fn settle(&mut self, out: &mut Out) {
         while let Some(endpoint) = self.dirty.pop_first() {
             self.keep_learned(endpoint, out);
-            self.close_retired(endpoint, out);
+            self.close_left(endpoint, out);
             self.place_local(endpoint, out);
             self.place_cloud(endpoint, out);
         }

@@ -324,3 +324,33 @@ fn an_unknown_price_is_refused() {
     rig.secs(5);
     assert_eq!(rig.cloud_submission(), None);
 }
+
+#[test]
+fn a_cancel_that_was_not_answered_is_given_again_after_a_restart() {
+    let (mut rig, attempt) = queued_in_cloud();
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Running {
+            worker: Some("w1".into()),
+            delay: None,
+        },
+    });
+    rig.secs(3 * 3_600);
+    rig.event(Event::CloudStatus {
+        attempt,
+        state: CloudJobState::Running {
+            worker: Some("w1".into()),
+            delay: None,
+        },
+    });
+    rig.secs(60);
+    assert!(
+        rig.store.attempts.contains_key(&attempt),
+        "not before RunPod says so"
+    );
+    rig.restart(0, Vec::new());
+    let cancels = |effect: &Effect| {
+        matches!(effect, Effect::CloudCancel { attempt: of, .. } if *of == attempt).then_some(())
+    };
+    assert!(rig.find(cancels).is_some());
+}

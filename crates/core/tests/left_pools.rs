@@ -618,18 +618,23 @@ fn a_job_that_nobody_can_ask_about_any_more_is_given_up_when_its_time_there_is_o
     }
 }
 
-#[test]
-fn money_stays_set_aside_for_the_workers_of_a_pool_that_left_until_they_have_ended() {
+/// A pool that left while the worker of its only job started: the job is taken back, the worker was counted.
+fn left_with_a_worker() -> Rig {
     let (mut rig, attempt) = with_a_job();
     confirmed(&mut rig, cloud_pool(), (0, 1));
     counted(&mut rig, 1, 0);
     rig.reload(without_cloud());
-    // It is taken back while its worker starts.
     rig.event(Event::CloudStatus {
         attempt,
         state: CloudJobState::Cancelled,
     });
     confirmed(&mut rig, cloud_pool(), (0, 0));
+    rig
+}
+
+#[test]
+fn money_stays_set_aside_for_the_workers_of_a_pool_that_left_until_they_have_ended() {
+    let mut rig = left_with_a_worker();
     let reserved = |rig: &Rig| rig.store.pools[&cloud_pool()].reserved_workers;
     assert_eq!(reserved(&rig), 1);
     rig.secs(2);
@@ -643,15 +648,7 @@ fn money_stays_set_aside_for_the_workers_of_a_pool_that_left_until_they_have_end
 
 #[test]
 fn an_endpoint_that_is_deleted_after_its_pool_left_costs_nothing_more() {
-    let (mut rig, attempt) = with_a_job();
-    confirmed(&mut rig, cloud_pool(), (0, 1));
-    rig.reload(without_cloud());
-    rig.event(Event::CloudStatus {
-        attempt,
-        state: CloudJobState::Cancelled,
-    });
-    counted(&mut rig, 1, 0);
-    confirmed(&mut rig, cloud_pool(), (0, 0));
+    let mut rig = left_with_a_worker();
     failed(&mut rig, CloudRefusal::EndpointGone);
     rig.secs(86_400);
     let pool = rig.core.pools().find(|pool| pool.record.id == cloud_pool());
@@ -661,15 +658,7 @@ fn an_endpoint_that_is_deleted_after_its_pool_left_costs_nothing_more() {
 
 #[test]
 fn workers_that_idle_over_a_restart_are_counted_after_it() {
-    let (mut rig, attempt) = with_a_job();
-    confirmed(&mut rig, cloud_pool(), (0, 1));
-    rig.reload(without_cloud());
-    rig.event(Event::CloudStatus {
-        attempt,
-        state: CloudJobState::Cancelled,
-    });
-    counted(&mut rig, 1, 0);
-    confirmed(&mut rig, cloud_pool(), (0, 0));
+    let mut rig = left_with_a_worker();
     rig.restart_as(without_cloud(), Vec::new());
     assert_eq!(
         rig.core.left_pools().filter(|left| left.is_counted).count(),
@@ -696,34 +685,4 @@ fn another_endpoint_is_another_pool_even_if_nothing_is_where_it_led() {
     assert_eq!(rig.named("abc"), ["def"]);
     assert_eq!(asked(&mut rig, cloud_pool()), None);
     assert_eq!(rig.core.left_pools().count(), 0);
-}
-
-#[test]
-fn a_cancel_that_was_not_answered_is_given_again_after_a_restart() {
-    let (mut rig, attempt) = with_a_job();
-    rig.event(Event::CloudStatus {
-        attempt,
-        state: CloudJobState::Running {
-            worker: Some("w1".into()),
-            delay: None,
-        },
-    });
-    rig.secs(3 * 3_600);
-    rig.event(Event::CloudStatus {
-        attempt,
-        state: CloudJobState::Running {
-            worker: Some("w1".into()),
-            delay: None,
-        },
-    });
-    rig.secs(60);
-    assert!(
-        rig.store.attempts.contains_key(&attempt),
-        "not before RunPod says so"
-    );
-    rig.restart(0, Vec::new());
-    let cancels = |effect: &Effect| {
-        matches!(effect, Effect::CloudCancel { attempt: of, .. } if *of == attempt).then_some(())
-    };
-    assert!(rig.find(cancels).is_some());
 }

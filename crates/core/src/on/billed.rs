@@ -10,7 +10,6 @@ use crate::id::PoolId;
 use crate::ledger::{Cause, Entry, EntryKind};
 use crate::machine::Core;
 use crate::money::NanoUsd;
-use crate::pool::LeftPool;
 use crate::time::{DurationMs, Timestamp};
 
 /// An hour that is younger than this when a pool is configured is the pool's: others cannot have spent much in it.
@@ -21,24 +20,6 @@ const ABSENT_AFTER: i64 = 3;
 const WORTH: NanoUsd = NanoUsd::from_nanos(10_000_000);
 
 impl Core {
-    /// Pools that are no longer configured and where jobs, limits or workers of ours may be, or whose hours may
-    /// be settled by RunPod's records yet.
-    pub fn left_pools(&self) -> impl Iterator<Item = LeftPool> {
-        let oldest = hour_of(self.now) - HOURS_COMPARED + 1;
-        let left = self.pools.values().filter(|pool| pool.spec.is_none());
-        left.filter_map(move |pool| {
-            let (id, leads_to) = (pool.record.id, pool.record.leads_to.as_ref()?);
-            let is_counted = self.is_metered(pool);
-            let is_billed = || self.booked.since(oldest, id).next().is_some();
-            (pool.is_used() || is_counted || is_billed()).then(|| LeftPool {
-                id,
-                endpoint: leads_to.endpoint.clone(),
-                has_limits: leads_to.has_limits,
-                is_counted,
-            })
-        })
-    }
-
     /// Books what the records of hours that are over say beyond the ledger, or short of it. The lines
     /// belong to the hour, so that the ledger's hour is the record's to the nano-dollar, and a record
     /// that is read again, before or after a restart, has nothing left to book.

@@ -7,7 +7,7 @@ use crate::event::{
     CloudJobState, CloudRefusal, CloudWorkerCounts, PLATFORM_TIMED_OUT, PayloadRef,
 };
 use crate::explain::Reason;
-use crate::id::{AttemptId, EndpointId, PoolId};
+use crate::id::{AttemptId, PoolId};
 use crate::machine::Core;
 use crate::on::finish::Ending;
 use crate::pool::{LearnedQuota, Pool};
@@ -371,22 +371,6 @@ impl Core {
         self.note_capacity(id);
     }
 
-    /// Takes in a count of a pool that is no longer configured.
-    fn count_left(&mut self, id: PoolId, workers: CloudWorkerCounts, out: &mut Out) {
-        self.meter_count(id, workers, out);
-        let Some(pool) = self.pools.get_mut(&id) else {
-            return;
-        };
-        pool.cloud.workers = Some(workers);
-        let billed = pool.cloud.meter.billed();
-        if billed.total() == 0 && pool.record.billed != billed {
-            // They have ended, and no start goes on from them.
-            pool.record.billed = billed;
-            out.change(Change::PoolPut(pool.record.clone()));
-        }
-        self.release(id, out);
-    }
-
     pub(crate) fn on_cloud_scaled(&mut self, id: PoolId, min: u32, max: u32, out: &mut Out) {
         self.doubt_heir(id);
         let Some(pool) = self.pools.get_mut(&id) else {
@@ -423,42 +407,6 @@ impl Core {
         }
     }
 
-    /// A change of limits that a pool had sent before another one took over its endpoint at RunPod came through:
-    /// whichever came last holds there, so that the other one asks again.
-    fn doubt_heir(&mut self, id: PoolId) {
-        let Some(left) = self.pools.get(&id).filter(|pool| pool.spec.is_none()) else {
-            return;
-        };
-        let Some(leads_to) = left.record.leads().map(str::to_owned) else {
-            return;
-        };
-        for pool in self.pools.values_mut() {
-            if pool
-                .runpod()
-                .is_some_and(|spec| spec.manage && spec.endpoint == leads_to)
-            {
-                pool.cloud.asked = None;
-                pool.cloud.confirmed_max = None;
-                self.dirty.insert(pool.record.endpoint);
-            }
-        }
-    }
-
-    /// No limits of ours are left where a pool led that is no longer configured.
-    fn closed(&mut self, id: PoolId, why: &'static str, out: &mut Out) {
-        let Some(pool) = self.pools.get_mut(&id) else {
-            return;
-        };
-        pool.cloud.is_closing = false;
-        pool.record.kept_on.workers = 0;
-        if let Some(leads_to) = &mut pool.record.leads_to {
-            leads_to.has_limits = false;
-        }
-        out.change(Change::PoolPut(pool.record.clone()));
-        self.audit_limits(id, "pool_lowered", why, out);
-        self.release(id, out);
-    }
-
     /// RunPod cannot be asked for a job by anything but its own id; but it counts them. Once it has
     /// counted none for a while, a submission whose answer was lost is not there, or not any more,
     /// and its place is free before its time to live is over.
@@ -491,61 +439,6 @@ impl Core {
             self.end_attempt(attempt, "not_there", out);
         }
         self.release(id, out);
-    }
-
-    /// A pool that the configuration no longer names, and for which RunPod may have limits of ours,
-    /// must not start workers any more: that is asked for until it is confirmed. What only waits there comes
-    /// back, for nobody may ever begin it; where its endpoint is no longer configured either, it could go nowhere.
-    pub(crate) fn close_retired(&mut self, endpoint: EndpointId, out: &mut Out) {
-        let now = self.now;
-        let closing = self.pools.values_mut().filter(|pool| {
-            pool.record.endpoint == endpoint
-                && pool.cloud.is_closing
-                && pool.cloud.asked.is_none()
-                && pool.cloud.not_before <= now
-        });
-        for pool in closing {
-            pool.cloud.asked = Some((0, 0));
-            pool.cloud.confirmed_max = None;
-            out.effect(Effect::CloudScale {
-                pool: pool.record.id,
-                min: 0,
-                max: 0,
-            });
-        }
-        let its = self.endpoints.get(&endpoint);
-        if its.is_none_or(|its| its.spec.is_none()) {
-            return;
-        }
-        let left = self.pools.values().filter(|pool| {
-            let its = pool.record.endpoint == endpoint && pool.spec.is_none();
-            its && !pool.outstanding.is_empty()
-        });
-        let left: Vec<PoolId> = left.map(|pool| pool.record.id).collect();
-        for pool in left {
-            self.give_back(pool, 0, out);
-        }
-    }
-
-    /// Gives back what is set aside for a pool that is out of the configuration and at zero.
-    pub(crate) fn release(&mut self, id: PoolId, out: &mut Out) {
-        let Some(pool) = self.pools.get(&id) else {
-            return;
-        };
-        let billed = if self.is_metered(pool) {
-            pool.workers_billed()
-        } else {
-            0
-        };
-        let needed = pool.workers_caused().max(billed);
-        let is_done = pool.spec.is_none() && !pool.cloud.is_closing;
-        let Some(pool) = self.pools.get_mut(&id) else {
-            return;
-        };
-        if is_done && needed < pool.record.reserved_workers {
-            pool.record.reserved_workers = needed;
-            out.change(Change::PoolPut(pool.record.clone()));
-        }
     }
 
     /// A scaling call failed, or nothing works there.

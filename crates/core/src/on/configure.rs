@@ -1,6 +1,6 @@
 //! The configuration, and live changes of limits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::change::Change;
 use crate::device::Device;
@@ -46,7 +46,7 @@ impl Core {
         for spec in topology.endpoints {
             self.configure_endpoint(spec, out);
         }
-        self.retire_pools(out);
+        self.leave_pools(out);
         self.configure_guard(topology.guard);
         self.seat_on_devices();
         self.dirty.extend(self.endpoints.keys().copied());
@@ -236,139 +236,6 @@ impl Core {
         before.record.key = format!("{} ({})", spec.key, led.unwrap_or_default());
         out.change(Change::PoolPut(before.record.clone()));
         of_another_name
-    }
-
-    /// Pools that the configuration no longer names get no further workers; what runs, finishes. Limits
-    /// that RunPod has of us are lowered, whether the pool left while the server ran or while it was stopped.
-    fn retire_pools(&mut self, out: &mut Out) {
-        let mut stop = Vec::new();
-        let mut retired = Vec::new();
-        let mut audited = Vec::new();
-        let mut handed_on = Vec::new();
-        // Who sets the limits of an endpoint at RunPod from now on: a pool, or the user by hand.
-        let mut set_by = BTreeMap::new();
-        for pool in self.pools.values().filter(|pool| self.names(pool)) {
-            if let Some(spec) = pool.runpod() {
-                let heir = set_by.entry(spec.endpoint.clone()).or_insert(None);
-                *heir = heir.or(spec.manage.then_some(pool.record.id));
-            }
-        }
-        let named: BTreeSet<PoolId> = self
-            .pools
-            .values()
-            .filter(|pool| self.names(pool))
-            .map(|pool| pool.record.id)
-            .collect();
-        for (id, pool) in &mut self.pools {
-            if !named.contains(id) {
-                retired.push(*id);
-                let before = pool.record.clone();
-                let kept_on = &pool.record.kept_on;
-                if pool.record.leads_to.is_none() && kept_on.workers > 0 {
-                    // An earlier version wrote down no more than that.
-                    pool.record.leads_to = Some(LeadsTo {
-                        endpoint: kept_on.endpoint.clone(),
-                        has_limits: true,
-                        spec: None,
-                    });
-                }
-                if let Some(leads_to) = &mut pool.record.leads_to
-                    && leads_to.has_limits
-                    && let Some(heir) = set_by.get(&leads_to.endpoint)
-                {
-                    leads_to.has_limits = false;
-                    let kept_on = std::mem::take(&mut pool.record.kept_on);
-                    handed_on.extend(heir.map(|heir| (heir, kept_on)));
-                    pool.cloud.is_closing = false;
-                }
-                if pool.has_limits() && !pool.cloud.is_closing {
-                    pool.cloud.is_closing = true;
-                    pool.cloud.asked = None;
-                    audited.push(*id);
-                }
-                pool.record.wanted = 0;
-                if pool.record != before {
-                    out.change(Change::PoolPut(pool.record.clone()));
-                }
-                pool.spec = None;
-            } else if pool.cloud.is_closing {
-                // It is back before RunPod confirmed: what holds there is unknown.
-                pool.cloud.is_closing = false;
-                pool.cloud.asked = None;
-            }
-            let devices = match pool.spec.as_ref().map(|spec| &spec.kind) {
-                Some(PoolKind::Command { devices, .. }) => devices.as_slice(),
-                _ => &[],
-            };
-            let unseated = pool
-                .seats
-                .iter()
-                .filter(|(device, _)| !devices.contains(device));
-            stop.extend(unseated.filter_map(|(_, seat)| seat.worker));
-        }
-        for (to, kept_on) in handed_on {
-            let Some(pool) = self.pools.get_mut(&to) else {
-                continue;
-            };
-            if let Some(leads_to) = &mut pool.record.leads_to {
-                leads_to.has_limits = true;
-            }
-            if kept_on.workers > pool.record.kept_on.workers {
-                pool.record.kept_on = kept_on;
-            }
-            pool.cloud.asked = None;
-            out.change(Change::PoolPut(pool.record.clone()));
-        }
-        for id in audited {
-            self.audit_limits(
-                id,
-                "pool_retired",
-                "no worker is to start there any more",
-                out,
-            );
-        }
-        for id in retired {
-            if self.pools.get(&id).is_some_and(|pool| self.is_led_to(pool)) {
-                self.stop_meter(id, out);
-            }
-            self.release(id, out);
-        }
-        for worker in stop {
-            self.drain_worker(worker, out);
-        }
-    }
-
-    /// Whether the configuration names a pool.
-    fn names(&self, pool: &Pool) -> bool {
-        let endpoint = self.endpoints.get(&pool.record.endpoint);
-        endpoint.is_some_and(|endpoint| {
-            endpoint.spec.is_some() && endpoint.pools.contains(&pool.record.id)
-        })
-    }
-
-    /// What became of limits of ours at RunPod whose pool is no longer configured.
-    pub(crate) fn audit_limits(
-        &self,
-        id: PoolId,
-        what: &'static str,
-        why: &'static str,
-        out: &mut Out,
-    ) {
-        let Some(pool) = self.pools.get(&id) else {
-            return;
-        };
-        let endpoint = self.endpoints.get(&pool.record.endpoint);
-        let leads_to = pool.record.leads_to.as_ref();
-        out.change(Change::Audited {
-            at: self.now,
-            what: what.into(),
-            object: endpoint.map_or_else(String::new, |endpoint| endpoint.record.name.clone()),
-            detail: format!(
-                "pool {} is no longer configured; RunPod endpoint {}: {why}",
-                pool.record.key,
-                leads_to.map_or("unknown", |leads_to| leads_to.endpoint.as_str()),
-            ),
-        });
     }
 
     pub(crate) fn on_limits_set(

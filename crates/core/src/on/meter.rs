@@ -44,14 +44,8 @@ impl Core {
         pool.spec.is_some() || ((pool.is_used() || billed > 0) && !self.is_led_to(pool))
     }
 
-    /// Whether a configured pool leads to the same endpoint at RunPod.
-    pub(crate) fn is_led_to(&self, left: &Pool) -> bool {
-        let mut configured = self.pools.values().filter_map(Pool::runpod);
-        configured.any(|spec| left.record.leads() == Some(&spec.endpoint))
-    }
-
     /// From now on another pool counts the workers of one that is no longer configured.
-    pub(crate) fn stop_meter(&mut self, id: PoolId, out: &mut Out) {
+    pub(super) fn stop_meter(&mut self, id: PoolId, out: &mut Out) {
         let Some(pool) = self.pools.get_mut(&id) else {
             return;
         };
@@ -98,6 +92,11 @@ impl Core {
             history.remaining(0, DurationMs::ZERO, expected.unwrap_or_default())
         });
         let start = endpoint.map_or(DurationMs::ZERO, |endpoint| endpoint.history.start_mean());
+        // Those that were there when the pool left may idle for a while.
+        let stayed = match pool.spec {
+            Some(_) => 0,
+            None => pool.cloud.meter.billed().total(),
+        };
         let count = Count {
             now,
             workers,
@@ -107,12 +106,7 @@ impl Core {
             min: pool.cloud.asked.map_or(0, |(min, _)| min),
             standby: pool.cloud.standby.map_or(0, |(workers, _)| workers),
             idle_timeout,
-            allowed: match pool.spec {
-                Some(_) => pool.record.reserved_workers,
-                // Those that were there may idle for a while.
-                None => pool.cloud.meter.billed().total(),
-            }
-            .max(pool.record.reserved_workers),
+            allowed: pool.record.reserved_workers.max(stayed),
             start,
         };
         let was_uncounted = std::mem::take(&mut pool.cloud.is_uncounted);

@@ -7,6 +7,7 @@ pub(crate) mod cloud;
 mod configure;
 pub(crate) mod finish;
 mod leak;
+mod left;
 mod meter;
 mod slots;
 mod submit;

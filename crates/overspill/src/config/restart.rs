@@ -26,13 +26,6 @@ pub const AT_START: [&str; 17] = [
 ];
 
 impl Config {
-    /// Whether any endpoint has a cloud pool.
-    #[must_use]
-    pub fn uses_cloud(&self) -> bool {
-        let mut endpoints = self.endpoint.iter();
-        endpoints.any(|endpoint| !endpoint.cloud.is_empty())
-    }
-
     /// Settings of another configuration that act only once the server is started with it, by their keys, such as
     /// `webhooks.allow`. A secret that was exchanged is not seen: it is not shown.
     #[must_use]

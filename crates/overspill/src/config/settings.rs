@@ -177,6 +177,13 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether any endpoint has a cloud pool.
+    #[must_use]
+    pub fn uses_cloud(&self) -> bool {
+        let mut endpoints = self.endpoint.iter();
+        endpoints.any(|endpoint| !endpoint.cloud.is_empty())
+    }
+
     /// The endpoint that `name` means: its name, an alias, or the RunPod id of one of its pools.
     #[must_use]
     pub fn endpoint_called(&self, name: &str) -> Option<&Endpoint> {

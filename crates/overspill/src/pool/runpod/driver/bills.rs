@@ -146,9 +146,13 @@ impl Runner {
         // Two pools of one endpoint share a bill: the first has it, of those that are configured where one is.
         let mut told = BTreeSet::new();
         let mut events = Vec::new();
-        for (&pool, state) in &self.pools {
+        let (left, configured): (Vec<_>, Vec<_>) = self
+            .pools
+            .iter()
+            .partition(|(_, state)| state.access.is_left);
+        for (&pool, state) in configured.into_iter().chain(left) {
             let endpoint = &state.access.endpoint_id;
-            if (state.is_retired && state.is_shared) || !told.insert(endpoint.clone()) {
+            if !told.insert(endpoint.clone()) {
                 continue;
             }
             events.push(Event::CloudBilled {

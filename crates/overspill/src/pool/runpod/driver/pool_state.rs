@@ -12,12 +12,6 @@ use std::collections::BTreeSet;
 /// One pool and what is under way there.
 pub(super) struct PoolState {
     pub(super) access: CloudPool,
-    /// No longer configured: its outstanding jobs are watched, and its limits are set to zero.
-    pub(super) is_retired: bool,
-    /// No longer configured, and another pool counts the workers there.
-    pub(super) is_shared: bool,
-    /// Jobs or workers were there when it was looked at last, or limits are on their way.
-    pub(super) is_used: bool,
     pub(super) breaker: Breaker,
     pub(super) lane: ScaleLane,
     /// The idle time-out that is wanted, in seconds; `None`: the longest.
@@ -46,9 +40,6 @@ impl PoolState {
         let read_due_ms = now_ms + access.limits_check_ms;
         Self {
             access,
-            is_retired: false,
-            is_shared: false,
-            is_used: true,
             breaker: Breaker::new(BreakerRules::default()),
             lane: ScaleLane::default(),
             idle_s: None,
@@ -68,15 +59,6 @@ impl PoolState {
             poll_failures: 0,
             submits_in_flight: 0,
             unknown_words: BTreeSet::new(),
-        }
-    }
-
-    /// The state of a pool that left the configuration while no process of ours ran.
-    pub(super) fn left(access: CloudPool, now_ms: i64) -> Self {
-        Self {
-            is_retired: true,
-            is_used: false,
-            ..Self::new(access, now_ms)
         }
     }
 
@@ -111,18 +93,13 @@ impl PoolState {
         }
     }
 
-    /// Whether its workers are counted: those of a pool that is no longer configured until they have ended.
-    pub(super) const fn is_counted(&self) -> bool {
-        !self.is_retired || ((self.is_used || self.access.is_counted) && !self.is_shared)
-    }
-
     pub(super) fn can_manage(&self) -> bool {
         self.access.managed != Managed::Nothing && self.access.management.is_some()
     }
 
     /// The next moment at which something of this pool besides polls is due.
     pub(super) fn next_ms(&self) -> i64 {
-        let health = if self.is_health_asked || !self.is_counted() {
+        let health = if self.is_health_asked || !self.access.is_counted {
             i64::MAX
         } else {
             self.health_due_ms

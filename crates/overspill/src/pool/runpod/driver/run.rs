@@ -142,7 +142,6 @@ impl Runner {
                     Wish::Watch
                 };
                 state.health_due_ms = state.health_due_ms.min(now_ms + HEALTH_BUSY_MS);
-                state.is_used = true;
                 self.schedule.watch(attempt, pool, cloud_job, wish, now_ms);
             }
             Order::Stream { attempt } => self.schedule.wish(attempt, Wish::Stream, now_ms),
@@ -163,7 +162,6 @@ impl Runner {
             } => self.start_ttl(pool, cloud_job, ttl),
             Order::Scale { pool, min, max } => {
                 if let Some(state) = self.pools.get_mut(&pool) {
-                    state.is_used = true;
                     let range = WorkerRange { min, max };
                     if state.lane.wanted() == Some(range) {
                         // Asked for again: what was confirmed may no longer hold.
@@ -212,7 +210,7 @@ impl Runner {
     fn configure(&mut self, pools: Vec<CloudPool>, now_ms: i64) {
         let mut stays = BTreeSet::new();
         for state in self.pools.values_mut() {
-            state.is_retired = true;
+            state.access.is_left = true;
         }
         for access in pools {
             if access.is_left {
@@ -226,40 +224,30 @@ impl Runner {
                     state.access.managed = access.managed;
                     state.access.is_counted = access.is_counted;
                     if access.managed == Managed::Nothing {
-                        // Confirmed, or never ours: what holds there from now on is the user's.
+                        // Confirmed, or another's: what holds there from now on is not ours.
                         state.lane = ScaleLane::default();
                     }
                 } else {
                     let (pool, endpoint) = (access.id, &access.endpoint_id);
-                    tracing::warn!(%pool, endpoint, "a cloud pool left the configuration while the server was stopped: its jobs are watched to their end, and limits that were set there are lowered");
-                    self.pools.insert(pool, PoolState::left(access, now_ms));
+                    if access.is_counted {
+                        tracing::warn!(%pool, endpoint, "a cloud pool left the configuration while the server was stopped: its jobs are watched to their end, and limits that were set there are lowered");
+                    }
+                    self.pools.insert(pool, PoolState::new(access, now_ms));
                 }
                 continue;
             }
             match self.pools.get_mut(&access.id) {
                 Some(state) if state.access.endpoint_id == access.endpoint_id => {
                     state.access = access;
-                    state.is_retired = false;
                 }
-                // A new one; or nothing of ours is at the endpoint that it had before.
                 _ => {
                     self.pools.insert(access.id, PoolState::new(access, now_ms));
                 }
             }
         }
-        let configured = self.pools.values().filter(|state| !state.is_retired);
-        let endpoints = configured.map(|state| state.access.endpoint_id.clone());
-        let endpoints: BTreeSet<String> = endpoints.collect();
-        for state in self.pools.values_mut().filter(|state| state.is_retired) {
-            state.is_shared = endpoints.contains(&state.access.endpoint_id);
-            if state.is_shared {
-                // Its limits are another's; those of others are lowered when the core says so.
-                state.lane = ScaleLane::default();
-            }
-        }
         let schedule = &self.schedule;
         self.pools.retain(|id, state| {
-            !state.is_retired || stays.contains(id) || schedule.watched(*id) > 0
+            !state.access.is_left || stays.contains(id) || schedule.watched(*id) > 0
         });
     }
 

@@ -33,7 +33,11 @@ impl Runner {
                 .map(DurationMs::from_millis),
             detail: detail.to_owned(),
         };
-        let Some(state) = self.pools.get_mut(&pool).filter(|state| !state.is_retired) else {
+        let Some(state) = self
+            .pools
+            .get_mut(&pool)
+            .filter(|state| !state.access.is_left)
+        else {
             self.tell(refused(
                 CloudRefusal::EndpointGone,
                 None,
@@ -203,7 +207,7 @@ impl Runner {
         let Some(state) = self.pools.get_mut(&pool) else {
             return;
         };
-        if state.is_health_asked || !state.is_counted() || now_ms < state.health_due_ms {
+        if state.is_health_asked || !state.access.is_counted || now_ms < state.health_due_ms {
             return;
         }
         // The health poll is the breaker's probe: it costs nothing and its outcome is never in doubt.

@@ -25,6 +25,25 @@ impl CloudEvents for Sink {
     }
 }
 
+/// A configured pool whose limits are ours.
+fn pool(cloud: &FakeCloud, clock: Arc<dyn Clock>, id: PoolId, endpoint: &str) -> CloudPool {
+    let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
+    let management = Management::new(&cloud.account(), timeouts(), limiter).unwrap();
+    CloudPool {
+        id,
+        endpoint_id: endpoint.to_owned(),
+        data_plane: cloud.data_plane_on(clock),
+        management: Some(management),
+        managed: Managed::Limits,
+        idle_timeout_s: 5,
+        price: None,
+        limits_check_ms: 300_000,
+        streams: false,
+        is_left: false,
+        is_counted: true,
+    }
+}
+
 struct Rig {
     cloud: FakeCloud,
     driver: Driver,
@@ -53,23 +72,9 @@ impl Rig {
             }
         })
         .await;
-        let limiter = Arc::new(Limiter::new(Arc::new(SystemClock::start())));
-        let management = Management::new(&cloud.account(), timeouts(), limiter).unwrap();
         let (sink, facts) = mpsc::unbounded_channel();
         let (driver, _task) = Driver::start(Arc::clone(&clock), Arc::new(Sink(sink)));
-        driver.configure(vec![CloudPool {
-            id: POOL,
-            endpoint_id: "ep1".to_owned(),
-            data_plane: cloud.data_plane_on(clock),
-            management: Some(management),
-            managed: Managed::Limits,
-            idle_timeout_s: 5,
-            price: None,
-            limits_check_ms: 300_000,
-            streams: false,
-            is_left: false,
-            is_counted: true,
-        }]);
+        driver.configure(vec![pool(&cloud, clock, POOL, "ep1")]);
         let mut rig = Self {
             cloud,
             driver,

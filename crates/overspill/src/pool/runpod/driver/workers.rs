@@ -59,8 +59,6 @@ impl Runner {
                     || now_ms - state.counts_told_ms >= HEALTH_QUIET_MS;
                 state.counts = Some(counts);
                 let wanted = state.lane.wanted();
-                let is_open = wanted.is_some() && !state.lane.is_settled();
-                state.is_used = is_busy || (is_open && state.can_manage());
                 let live = counts.running + counts.initializing + counts.idle;
                 if state.can_manage() && state.surplus.on_counts(now_ms, wanted, live) {
                     let per_day = state.access.price.map(|price| price.over(DAY).times(live));
@@ -104,7 +102,6 @@ impl Runner {
         let is_first = state.health_failures == 1;
         match error {
             CloudError::Gone { detail } => {
-                state.is_used = false;
                 if is_first {
                     self.fail(pool, CloudRefusal::EndpointGone, detail);
                 }

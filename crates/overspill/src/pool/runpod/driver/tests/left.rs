@@ -6,22 +6,7 @@ use super::*;
 const NEXT: PoolId = PoolId(POOL.0 + 1);
 
 fn pool(rig: &Rig, id: PoolId, endpoint: &str) -> CloudPool {
-    let clock = || Arc::new(SystemClock::start());
-    let limiter = Arc::new(Limiter::new(clock()));
-    let management = Management::new(&rig.cloud.account(), timeouts(), limiter).unwrap();
-    CloudPool {
-        id,
-        endpoint_id: endpoint.to_owned(),
-        data_plane: rig.cloud.data_plane_on(clock()),
-        management: Some(management),
-        managed: Managed::Limits,
-        idle_timeout_s: 5,
-        price: None,
-        limits_check_ms: 300_000,
-        streams: false,
-        is_left: false,
-        is_counted: true,
-    }
+    super::pool(&rig.cloud, Arc::new(SystemClock::start()), id, endpoint)
 }
 
 fn left(pool: CloudPool) -> CloudPool {
